@@ -1,0 +1,1 @@
+"""Runs become tables here: `python -m analysis table SOURCE...`; imports dynfilt, never the reverse."""

@@ -1,0 +1,1 @@
+"""How a comparison is printed: one file a format, all from the same grids."""

@@ -1,0 +1,1 @@
+"""dynfilt: ablation studies of layers whose filters are computed from their input."""

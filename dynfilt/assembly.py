@@ -1,0 +1,65 @@
+"""From a resolved config to living objects: data, model, trainer; and back from a run's folder to its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynfilt.config import make
+from dynfilt.data.bundle import ImageData
+from dynfilt.record import read_config
+from dynfilt.seeding import seeded_generator
+from dynfilt.train.checkpoint import load_checkpoint
+from dynfilt.train.settings import TrainerSettings
+from dynfilt.train.trainer import Trainer
+
+
+def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
+    """Data, model, optimizer and schedules of a checked config, put together on a device.
+
+    The initial weights depend on `seed` only. Raises ValueError for what the user can mend.
+    """
+    settings: TrainerSettings = make(config["trainer"], "trainer")
+    data = build_data(config, device)
+    torch.manual_seed(seeded_generator("cpu", config["seed"], "initial weights").initial_seed())
+    model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)
+    return Trainer(
+        model=model,
+        data=data,
+        optimizer=make(config["optimizer"], "optimizer")(model.parameters()),
+        schedule=make(config["schedule"], "schedule"),
+        temperature=make(config["temperature"], "temperature"),
+        settings=settings,
+        device=device,
+        seed=config["seed"],
+    )
+
+
+def build_data(config: dict[str, Any], device: torch.device) -> ImageData:
+    """The run's images, on the device that trains on them."""
+    return make(config["data"], "data").to(device)
+
+
+def load(run_folder: str | Path, device: str = "cpu") -> nn.Module:
+    """The model of a run with its best weights, in eval mode, for notebooks and analysis.
+
+    Raises ValueError when the folder is not a run's, or its checkpoint is missing or damaged.
+    """
+    folder = Path(run_folder)
+    node = dict(read_config(folder)["model"])
+    if "weights" in node:
+        node["weights"] = "none"  # the checkpoint holds them
+    model = make(node, "model")
+    model.load_state_dict(load_best(folder)["model"])
+    return model.to(device).eval()
+
+
+def load_best(folder: Path) -> dict[str, Any]:
+    """The checkpoint of a run with the best validation accuracy. Raises ValueError when there is none."""
+    path = folder / "checkpoint" / "best.pt"
+    if not path.exists():
+        raise ValueError(f"{folder}: has no checkpoint/best.pt; train it first")
+    return load_checkpoint(path)

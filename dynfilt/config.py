@@ -1,0 +1,201 @@
+"""Configs: the schema of the top-level keys, a check of every target's arguments, the only instantiate."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+MODES = ("train", "test", "plan")
+GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
+RESERVED = {"_target_", "_partial_"}
+
+
+@dataclass
+class Run:
+    """The top-level keys; conf/config.yaml holds their values."""
+
+    study: str
+    seed: int
+    mode: str
+    run: str | None
+    parent: str | None
+    rerun: bool
+    output_root: str
+    model: Any
+    data: Any
+    optimizer: Any
+    schedule: Any
+    temperature: Any
+    trainer: Any
+    tracking: Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One composed run: plain resolved config, the choice of each group, and what the user changed.
+
+    `differences` are the overridden keys whose composed value is not the primary config's; `overridden` all
+    overridden keys.
+    """
+
+    config: dict[str, Any]
+    choices: dict[str, str]
+    differences: dict[str, Any]
+    overridden: tuple[str, ...]
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name `schema`. Call before composing."""
+    ConfigStore.instance().store(name="schema", node=Run)
+
+
+def read_job(cfg: DictConfig) -> Job:
+    """Resolve what Hydra composed for the current job. Raises ValueError for a value that cannot be resolved."""
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    settings = HydraConfig.get()
+    choices = {group: choice for group, choice in settings.runtime.choices.items() if group in GROUPS}
+    base, base_choices = _compose_base(settings.job.config_name)
+    overrides = OverridesParser.create().parse_overrides(list(settings.overrides.task))
+    keys = [override.key_or_group for override in overrides]
+    differences: dict[str, Any] = {}
+    for key in keys:
+        here, there = _value(key, config, choices), _value(key, base, base_choices)
+        if key != "model" and here != there:
+            differences[key] = here
+    return Job(config, choices, differences, tuple(keys))
+
+
+def check(config: dict[str, Any], choices: dict[str, str]) -> None:
+    """Check every value before any work: top-level keys, then each target's arguments and their types.
+
+    Raises ValueError naming the key, the file it comes from and what is allowed.
+    """
+    if config["seed"] < 0:
+        raise ValueError(f"seed={config['seed']}: must be a whole number >= 0")
+    if config["mode"] not in MODES:
+        raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    for group in GROUPS:
+        node = config[group]
+        file = f"conf/{group}/{choices.get(group, '?')}.yaml"
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
+        _check_target(node, group, file)
+
+
+def make(node: dict[str, Any], key: str, **arguments: Any) -> Any:
+    """Build the object that a config node describes: the only instantiate of the project.
+
+    Raises ValueError with the constructor's own message when it refuses its arguments.
+    """
+    try:
+        return hydra.utils.instantiate(node, **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = _root_cause(error)
+        if isinstance(cause, (ValueError, OSError)):
+            raise ValueError(str(cause)) from error
+        raise RuntimeError(f"{key}: {type(cause).__name__}: {cause}") from error
+
+
+def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
+    if key in choices:
+        return choices[key]
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+@functools.lru_cache(maxsize=4)
+def _compose_base(config_name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The primary config without any override, and its group choices."""
+    base = hydra.compose(config_name, return_hydra_config=True)
+    choices = {group: choice for group, choice in base.hydra.runtime.choices.items() if group in GROUPS}
+    OmegaConf.set_struct(base, False)
+    base.pop("hydra")
+    return typing.cast(dict[str, Any], OmegaConf.to_container(base, resolve=True)), choices
+
+
+def _check_target(node: dict[str, Any], key: str, file: str) -> None:
+    target = _locate(node["_target_"], key, file)
+    parameters = dict(inspect.signature(target).parameters)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        _check_names(node, parameters, key, file)
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind not in (2, 4)}
+    missing = sorted(required - node.keys())
+    if missing and not node.get("_partial_"):
+        raise ValueError(f"{key}: {node['_target_']} needs {', '.join(missing)}; set it in {file}")
+    hints = _type_hints(target)
+    for name, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            _check_target(value, f"{key}.{name}", file)
+        elif name in hints and name not in RESERVED:
+            _check_type(value, hints[name], f"{key}.{name}", file)
+
+
+def _check_names(node: dict[str, Any], parameters: dict[str, Any], key: str, file: str) -> None:
+    for name in node:
+        if name not in parameters and name not in RESERVED:
+            allowed = ", ".join(n for n in parameters if n != "params")
+            raise ValueError(f"{key}.{name}: no such key; {file} allows: {allowed}")
+
+
+def _check_type(value: Any, hint: Any, key: str, file: str) -> None:
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, PydanticSchemaGenerationError):
+        adapter = TypeAdapter(hint)  # a type with a config of its own
+    try:
+        # As JSON, since a list in YAML stands for any sequence while numbers and booleans stay what they are.
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        wanted = " or ".join(
+            dict.fromkeys(_wanted(e["msg"]) for e in error.errors() if "instance" not in e["msg"])
+        )
+        raise ValueError(
+            f"{key}={value!r}: {wanted or 'has the wrong type'}; set in {file} or by override"
+        ) from error
+
+
+def _wanted(message: str) -> str:
+    return message.replace("Input should be", "must be").replace("unable to parse string as an integer", "")
+
+
+def _locate(path: str, key: str, file: str) -> Any:
+    try:
+        return hydra.utils.get_object(path)
+    except Exception as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{key}._target_={path}: cannot be imported ({reason}); set in {file}") from error
+
+
+def _type_hints(target: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):  # a library's annotations may name what it does not import
+        return {}
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def config_folder() -> Path:
+    """The folder `conf` of this project."""
+    return Path(__file__).resolve().parents[1] / "conf"

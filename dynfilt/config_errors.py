@@ -1,0 +1,137 @@
+"""One clear line for whatever can go wrong between a command line and a run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+LONGEST_LINE = 1200
+
+
+def explain(error: BaseException) -> str:
+    """The error as one line that names the key, the file and what is allowed.
+
+    Errors of Hydra and OmegaConf are recognised by their text, which says what the user wrote.
+    """
+    text = str(error).strip()
+    for pattern, explanation in _EXPLANATIONS:
+        if match := re.search(pattern, text, re.DOTALL):
+            return explanation(match)
+    line = " ".join(text.split())[:LONGEST_LINE] or type(error).__name__
+    return line if isinstance(error, (ValueError, FloatingPointError)) else f"{type(error).__name__}: {line}"
+
+
+def _unknown_key(match: re.Match[str]) -> str:
+    key = match["key"].lstrip("+~")
+    group, _, rest = key.partition(".")
+    if not rest:
+        return _unknown_top_level(key)
+    file = _group_file(group)
+    if file is None:
+        return _unknown_top_level(group)
+    allowed = _keys(file)
+    for part in rest.split(".")[:-1]:
+        allowed = allowed.get(part) or {}
+    names = [name for name in allowed if not name.startswith("_")]
+    return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {_shown(file)} allows: {', '.join(names)}"
+
+
+def _unknown_top_level(key: str) -> str:
+    names = [name for name in _keys(PROJECT / "conf" / "config.yaml") if name != "hydra"] + _groups()
+    return (
+        f"{key}: no such key or group{_did_you_mean(key, names)}; conf/config.yaml allows: {', '.join(names)}"
+    )
+
+
+def _unknown_choice(match: re.Match[str]) -> str:
+    group, choice = match["group"], match["choice"]
+    names = match["options"].split()
+    return f"{group}={choice}: no such file in conf/{group}/{_did_you_mean(choice, names)}; allowed: {', '.join(names)}"
+
+
+def _unknown_primary(match: re.Match[str]) -> str:
+    names = sorted(path.stem for path in (PROJECT / "sweeps").glob("*.yaml"))
+    return (
+        f"-cn {match['name']}: no such sweep{_did_you_mean(match['name'], names)}; "
+        f"with `-cd sweeps`, sweeps/ has: {', '.join(names)}"
+    )
+
+
+def _wrong_type(match: re.Match[str]) -> str:
+    return f"{match['key']}={match['value']}: must be {_ARTICLES.get(match['type'], match['type'])}; set in conf/config.yaml"
+
+
+def _bad_override(match: re.Match[str]) -> str:
+    return f"cannot read the override {match['override']!r}; write KEY=VALUE or GROUP=CHOICE, quote values with special characters"
+
+
+_ARTICLES = {"Integer": "a whole number", "Boolean": "true or false", "Float": "a number", "String": "a text"}
+_EXPLANATIONS = (
+    (
+        r"Could not find '(?P<group>[^'/]+)/(?P<choice>[^']*)'.*Available options in '[^']*':(?P<options>(\n\t\S+)*)",
+        _unknown_choice,
+    ),
+    (r"Could not override '(?P<key>[^']*)'", _unknown_key),
+    (r"Could not (?:append|delete|find).*?'?(?P<key>[\w.]+)'?", _unknown_key),
+    (r"Key '(?P<last>[^']*)' (?:is )?not in .*full_key: (?P<key>\S+)", _unknown_key),
+    (r"Cannot find primary config '(?P<name>[^']*)'", _unknown_primary),
+    (
+        r"Value '(?P<value>[^']*)'(?: of type '[^']*')? (?:could not be converted to|is not a valid) "
+        r"(?P<type>\w+).*full_key: (?P<key>\S+)",
+        _wrong_type,
+    ),
+    (
+        r"(?:no viable alternative|mismatched input|extraneous input|token recognition).*?\n.*?(?P<override>\S+)\s*$",
+        _bad_override,
+    ),
+)
+
+
+def _group_file(group: str) -> Path | None:
+    """The file that a group's keys come from on this command line."""
+    folder = PROJECT / "conf" / group
+    if not folder.is_dir():
+        return None
+    texts = [" ".join(sys.argv), *_sweep_texts(), (PROJECT / "conf" / "config.yaml").read_text()]
+    for text in texts:
+        for choice in re.findall(rf"\b{group}[=:]\s*([\w.]+)", text):
+            if (folder / f"{choice}.yaml").exists():
+                return folder / f"{choice}.yaml"
+    return None
+
+
+def _sweep_texts() -> list[str]:
+    named = [PROJECT / "sweeps" / f"{argument}.yaml" for argument in sys.argv]
+    return [path.read_text() for path in named if path.exists()]
+
+
+def _keys(file: Path) -> dict:
+    """The keys of a group's file with those of the files that it builds on."""
+    content = yaml.safe_load(file.read_text()) or {}
+    merged: dict = {}
+    for entry in content.pop("defaults", []):
+        parent = file.parent / f"{entry}.yaml"
+        if isinstance(entry, str) and parent.exists():
+            merged = _keys(parent)
+    for key, value in content.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if nested else value
+    return merged
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir())
+
+
+def _shown(file: Path) -> str:
+    return str(file.relative_to(PROJECT))
+
+
+def _did_you_mean(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,80 @@
+"""`mode=train run=FOLDER`: a new run that goes on from another's last checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from dynfilt.config import Job
+from dynfilt.identity import digest, in_digest
+from dynfilt.record import read_config, read_json
+from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
+
+KEPT = ("model", "optimizer")
+
+
+def continue_from(job: Job) -> Job:
+    """The job that goes on from the run `job.config['run']`: its config, changed by this command's overrides.
+
+    Raises ValueError when the folder has no checkpoint, when nothing tells the new run from the old one, or
+    when an override would make the checkpoint meaningless.
+    """
+    parent = Path(job.config["run"])
+    config, origin = read_config(parent), read_json(parent / "provenance.json") or {}
+    if not _last(parent).exists():
+        raise ValueError(f"run={parent}: has no checkpoint/last.pt to go on from")
+    for key in job.overridden:
+        if key in KEPT or key == "model._target_":
+            raise ValueError(
+                f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one"
+            )
+    step = load_checkpoint(_last(parent))["step"]
+    merged = _merge(config, job)
+    merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{step}"
+    changed = {
+        key: _at(merged, key)
+        for key in job.overridden
+        if in_digest(key) and _at(merged, key) != _at(config, key)
+    }
+    if not changed and merged["study"] == config["study"] and merged["seed"] == config["seed"]:
+        raise ValueError(
+            f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}"
+        )
+    choices = {**job.choices, "model": origin.get("model", parent.parent.name)}
+    return dataclasses.replace(
+        job, config=merged, choices=choices, differences={**origin.get("differences", {}), **changed}
+    )
+
+
+def adopt_checkpoints(parent: Path, folder: Path) -> None:
+    """Begin a new run's folder with the last and the best checkpoint of its parent."""
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    for name in ("best.pt", "last.pt"):
+        copy_checkpoint(parent / "checkpoint" / name, folder / "checkpoint" / name)
+
+
+def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:
+    """The parent's config with this command's overrides, and this command's own place and tracking."""
+    merged = copy.deepcopy(config)
+    for key in ("mode", "run", "rerun", "output_root", "tracking"):
+        merged[key] = job.config[key]
+    for key in job.overridden:
+        *path, last = key.split(".")
+        node = merged
+        for part in path:
+            node = node[part]
+        node[last] = _at(job.config, key)
+    return merged
+
+
+def _at(config: dict[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def _last(folder: Path) -> Path:
+    return folder / "checkpoint" / "last.pt"

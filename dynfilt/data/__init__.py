@@ -1,0 +1,1 @@
+"""Datasets as uint8 tensors, their seeded splits, batches and augmentation."""

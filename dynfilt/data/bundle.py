@@ -1,0 +1,106 @@
+"""The data of one run: three splits of uint8 images with what it takes to feed them to a network."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynfilt.data.splits import stratified_holdout
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, 3, H, W), uint8 and contiguous, and labels (N,), int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == torch.uint8 and self.images.dim() == 4 and self.images.is_contiguous()
+        assert self.labels.dtype == torch.int64 and self.labels.shape == self.images.shape[:1]
+        assert self.images.device == self.labels.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same images and labels on `device`."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def subset(self, indices: Tensor) -> "Split":
+        """The images at `indices`, in that order."""
+        return Split(self.images.index_select(0, indices), self.labels.index_select(0, indices))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Training, validation and test images with their normalisation (per channel, of pixels in [0, 1]) and
+    augmentation: `flip` mirrors half of the training images, `pad` is the border of pad-and-crop in pixels.
+
+    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a negative pad.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    pad: int
+
+    def __post_init__(self) -> None:
+        channels = self.train.images.shape[1]
+        for key, values in (("data.mean", self.mean), ("data.std", self.std)):
+            if len(values) != channels:
+                raise ValueError(f"{key} must be {channels} numbers, one a channel, got {list(values)}")
+        if min(self.std) <= 0:
+            raise ValueError(f"data.std must be greater than 0, got {list(self.std)}")
+        if self.pad < 0:
+            raise ValueError(f"data.pad must be 0 (no crop) or a number of pixels, got {self.pad}")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        """The same data with all three splits on `device`."""
+        moved = {key: getattr(self, key).to(device) for key in ("train", "val", "test")}
+        return dataclasses.replace(self, **moved)
+
+
+def hold_out_validation(
+    name: str,
+    training: Split,
+    test: Split,
+    class_names: tuple[str, ...],
+    num_classes: int,
+    validation_size: int,
+    split_seed: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    flip: bool,
+    pad: int,
+) -> ImageData:
+    """The data of a run, its validation split cut from `training` by `split_seed` alone.
+
+    Raises ValueError when num_classes is not the data's, and for the bad values that ImageData and
+    stratified_holdout name.
+    """
+    if num_classes != len(class_names):
+        raise ValueError(f"data.num_classes must be {len(class_names)} for {name}, got {num_classes}")
+    train, val = stratified_holdout(training.labels, validation_size, split_seed)
+    return ImageData(
+        name=name,
+        train=training.subset(train),
+        val=training.subset(val),
+        test=test,
+        class_names=class_names,
+        mean=tuple(float(value) for value in mean),
+        std=tuple(float(value) for value in std),
+        flip=flip,
+        pad=pad,
+    )

@@ -1,0 +1,181 @@
+"""One run from config to result: the page to read first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dynfilt import cost
+from dynfilt.assembly import build_trainer, load, load_best
+from dynfilt.config import Job, check
+from dynfilt.continuation import adopt_checkpoints, continue_from
+from dynfilt.identity import Identity, digest, variant_name
+from dynfilt.plan import PlannedRun, plan_run
+from dynfilt.progress import ProgressDisplay
+from dynfilt.provenance import collect_provenance, git_state
+from dynfilt.record import RunRecord, read_json, require_same_config, set_aside
+from dynfilt.retest import retest
+from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
+from dynfilt.train.evaluation import Evaluation
+from dynfilt.train.settings import resolve_device
+from dynfilt.train.trainer import Trainer
+from dynfilt.wandb_mirror import Mirror, Tracking, open_mirror
+
+__all__ = ["load", "run"]
+
+
+def run(job: Job) -> PlannedRun | None:
+    """Train, test or plan one run, as the config's `mode` says; a plan is returned, everything else is on disk.
+
+    Raises ValueError for what the user can mend and FloatingPointError when training diverges.
+    """
+    check(job.config, job.choices)
+    if job.config["mode"] == "test":
+        return retest(job)
+    if job.config["run"] is not None:
+        job = continue_from(job)
+        check(job.config, job.choices)
+    name = variant_name(job.choices["model"], job.differences)
+    identity = Identity(job.config["study"], name, job.config["seed"], digest(job.config))
+    if job.config["mode"] == "plan":
+        return plan_run(identity, job.config)
+    return train(job, identity)
+
+
+def train(job: Job, identity: Identity) -> None:
+    """Bring a run to its result: skip it when it is done, else start it or go on from its last checkpoint."""
+    folder = identity.folder(job.config["output_root"])
+    if job.config["rerun"] and folder.exists():
+        print(f"{folder}: set aside as {set_aside(folder).name}")
+    if (folder / "result.json").exists():
+        require_same_config(folder, job.config)
+        print(f"{folder}: already done{_commit_note(folder)}; skipped, rerun=true runs it anew")
+        return
+    device = resolve_device(job.config["trainer"]["device"])
+    with RunRecord(folder, job.config) as record:
+        record.start(
+            {
+                **collect_provenance(device),
+                "model": job.choices["model"],
+                "differences": job.differences,
+                "parent": job.config["parent"],
+            }
+        )
+        cost.reset_peak_memory(device)
+        trainer = build_trainer(job.config, device)
+        resume(trainer, record)
+        with open_wandb(record, identity) as mirror:
+            fit(trainer, record, mirror, f"{identity.variant}/seed{identity.seed}")
+            result = conclude(trainer, record, identity)
+            mirror.finish(result)
+        record.finish(result)
+    print(
+        f"{folder}: test accuracy {result['test_accuracy']:.2%} (best on validation, epoch {result['best_epoch']:g})"
+    )
+
+
+def resume(trainer: Trainer, record: RunRecord) -> None:
+    """Go on from the folder's last checkpoint, else from the parent's, else from step 0."""
+    parent = record.config["run"]
+    if parent is not None and not record.last_checkpoint.exists():
+        adopt_checkpoints(Path(parent), record.folder)
+    if not record.last_checkpoint.exists():
+        record.drop_metrics_after(-1)
+        return
+    state = load_checkpoint(record.last_checkpoint)
+    if state["best"]["epoch"] == state["epoch"]:
+        copy_checkpoint(
+            record.last_checkpoint, record.best_checkpoint
+        )  # a crash may have come between the two
+    trainer.load_state_dict(state)
+    record.drop_metrics_after(trainer.step)
+    print(f"{record.folder}: going on from step {trainer.step} of {trainer.total_steps}")
+
+
+def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
+    """The W&B run that mirrors this folder, as `tracking` says."""
+    return open_mirror(
+        Tracking(**{key: value for key, value in record.config["tracking"].items() if key != "_target_"}),
+        folder=record.folder,
+        run_id=identity.wandb_id,
+        study=identity.study,
+        variant=identity.variant,
+        seed=identity.seed,
+        config=record.config,
+    )
+
+
+def fit(trainer: Trainer, record: RunRecord, mirror: Mirror, label: str) -> None:
+    """Train to the end; every evaluation is recorded, then kept as a checkpoint, then mirrored."""
+
+    def keep() -> None:
+        save_checkpoint(trainer.state_dict(), record.last_checkpoint)
+
+    def on_evaluation(row: dict[str, Any], improved: bool) -> None:
+        record.append_metrics(row)
+        keep()
+        if improved:
+            copy_checkpoint(record.last_checkpoint, record.best_checkpoint)
+        mirror.log(row)
+        display.show_evaluation(row, improved)
+
+    settings = trainer.settings
+    with ProgressDisplay(label, trainer.total_steps, settings.epochs, settings.progress_bar) as display:
+        trainer.fit(on_evaluation, keep, display.show_step)
+
+
+def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[str, Any]:
+    """Evaluate the last and the best weights, once, and write the predictions; the result is returned."""
+    model, data, evaluate = trainer.model, trainer.data, trainer.evaluator.evaluate
+    last_test = evaluate(model, data.test)
+    model.load_state_dict(load_best(record.folder)["model"])
+    train_split, val, test = (evaluate(model, split) for split in (data.train, data.val, data.test))
+    save_predictions(record.folder / "test_predictions.npz", test, last_test)
+    image_shape = tuple(data.train.images.shape[1:])
+    images = trainer.epoch * len(data.train)
+    return {
+        "study": identity.study,
+        "variant": identity.variant,
+        "seed": identity.seed,
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "val_accuracy": val.accuracy,
+        "val_loss": val.loss,
+        "train_accuracy": train_split.accuracy,
+        "train_loss": train_split.loss,
+        "best_epoch": trainer.best_epoch,
+        "last_test_accuracy": last_test.accuracy,
+        "parameters": cost.count_parameters(model),
+        "flops": cost.count_flops(model, image_shape),
+        "latency_ms": cost.measure_latency_ms(model, image_shape, trainer.device),
+        "train_seconds": trainer.train_seconds,
+        "peak_memory_mb": cost.peak_memory_mb(trainer.device),
+        "images_per_second": images / trainer.train_seconds,
+        "config_digest": identity.digest,
+    }
+
+
+def save_predictions(path: Path, best: Evaluation, last: Evaluation) -> None:
+    """Predicted class and true-class probability of every test image, for the best and the last weights."""
+    import io
+
+    import numpy as np
+
+    from dynfilt.train.checkpoint import replace_atomically
+
+    buffer = io.BytesIO()
+    arrays = {
+        "best_class": best.predictions.to(torch.int16),
+        "best_true_class_probability": best.true_class_probability,
+        "last_class": last.predictions.to(torch.int16),
+        "last_true_class_probability": last.true_class_probability,
+    }
+    np.savez_compressed(buffer, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    replace_atomically(path, buffer.getvalue())
+
+
+def _commit_note(folder: Path) -> str:
+    before, now = (read_json(folder / "provenance.json") or {}).get("commit"), git_state()[0]
+    return f" at commit {before[:10]}, now {now[:10]}" if before and now and before != now else ""

@@ -1,0 +1,101 @@
+"""Attention over K kernels: the weights with which an image mixes them, and the temperature of that choice.
+
+Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 2020, arXiv 1912.03458;
+sigmoid routing after CondConv, Yang et al., NeurIPS 2019, arXiv 1904.04971.
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+AttentionKind = Literal["softmax", "sigmoid"]
+
+
+class KernelAttention(nn.Module):
+    """Weights pi of K kernels for each image, from the image's globally averaged features.
+
+    Global average pool, Linear(C, hidden) without bias, ReLU, Linear(hidden, K), then `softmax` or `sigmoid`
+    of logits / temperature. hidden is int(C * reduction) + 1, and K for an image of 3 channels. At a high
+    temperature softmax mixes all kernels alike and sigmoid gives every kernel 0.5; at temperature 1 sigmoid
+    is the routing of CondConv. Softmax over one kernel is 1 for every image: that layer has no parameters.
+    Raises ValueError for num_kernels below 1, a reduction that is not positive and an unknown attention.
+    """
+
+    def __init__(
+        self, in_channels: int, num_kernels: int, reduction: float, attention: AttentionKind
+    ) -> None:
+        super().__init__()
+        if num_kernels < 1:
+            raise ValueError(f"num_kernels={num_kernels}: at least 1 kernel is needed")
+        if not (0 < reduction < math.inf):
+            raise ValueError(
+                f"reduction={reduction}: must be a positive ratio of hidden units to channels, e.g. 0.25"
+            )
+        if attention not in get_args(AttentionKind):
+            raise ValueError(f"attention={attention!r}: choose one of {', '.join(get_args(AttentionKind))}")
+        self.in_channels = in_channels
+        self.num_kernels = num_kernels
+        self.kind = attention
+        self.constant = num_kernels == 1 and attention == "softmax"
+        if not self.constant:
+            hidden = num_kernels if in_channels == 3 else int(in_channels * reduction) + 1
+            self.reduce = nn.Linear(in_channels, hidden, bias=False)
+            self.score = nn.Linear(hidden, num_kernels)
+
+    def forward(self, x: Tensor, temperature: Tensor) -> Tensor:
+        """Return pi (B, K), at least float32 under autocast too, for x (B, C, H, W); temperature is 0-dim."""
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"expected input (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        if self.constant:
+            return x.new_ones(x.shape[0], 1, dtype=torch.promote_types(x.dtype, torch.float32))
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            pooled = x.mean(dim=(2, 3), dtype=self.reduce.weight.dtype)
+            logits = self.score(F.relu(self.reduce(pooled)))
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+            return logits.softmax(dim=1) if self.kind == "softmax" else logits.sigmoid()
+
+    def extra_repr(self) -> str:
+        return f"num_kernels={self.num_kernels}, attention={self.kind}"
+
+
+def check_temperature(value: float) -> float:
+    """Return the temperature; raise ValueError unless it is a positive finite number."""
+    if not (0 < value < math.inf):
+        raise ValueError(
+            f"temperature={value}: must be a positive finite number, e.g. 30 to start with or 1 at the end"
+        )
+    return value
+
+
+def set_temperature(module: nn.Module, value: float) -> None:
+    """Fill every buffer named `temperature` inside module; a module without one is left as it is.
+
+    The buffers are filled in place, so compiled and graph-captured models see the new value.
+    Raises ValueError unless value is a positive finite number.
+    """
+    check_temperature(value)
+    for buffer in _temperatures(module):
+        buffer.fill_(value)
+
+
+def get_temperature(module: nn.Module) -> float | None:
+    """Return the temperature that all layers inside module share, None if no layer has one.
+
+    Raises ValueError when layers differ.
+    """
+    buffers = _temperatures(module)
+    if not buffers:
+        return None
+    values = torch.stack(buffers).tolist()
+    if min(values) != max(values):
+        raise ValueError(
+            f"layers differ in temperature ({min(values)} to {max(values)}): set_temperature gives all one"
+        )
+    return values[0]
+
+
+def _temperatures(module: nn.Module) -> list[Tensor]:
+    return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == "temperature"]

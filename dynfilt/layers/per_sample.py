@@ -1,0 +1,130 @@
+"""How a filter is applied when every image brings its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FORMULATIONS = ("auto", "grouped", "taps")
+_forced = "auto"
+
+
+def conv2d_per_sample(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve image i with filter i.
+
+    x: (B, C, H, W), weight: (B, O, C/groups, kh, kw), bias: (B, O) or None -> (B, O, H', W').
+    The fastest exact formulation for the shape is taken; all agree to rounding in outputs and gradients.
+    Raises ValueError when the shapes of x, weight and bias do not fit.
+    """
+    _check_shapes(x, weight, bias, groups)
+    geometry = (_pair(stride), _pair(padding), _pair(dilation))
+    formulation = _forced if _forced != "auto" else _choose(weight, *geometry, groups)
+    if formulation == "taps" and _taps_apply(weight, *geometry, groups):
+        return _taps(x, weight, bias, padding=geometry[1], dilation=geometry[2])
+    return _grouped(x, weight, bias, *geometry, groups)
+
+
+@contextmanager
+def force_formulation(name: str) -> Iterator[None]:
+    """Use one formulation wherever its geometry allows, `auto` restores the choice by shape.
+
+    Raises ValueError when `name` is not in FORMULATIONS.
+    """
+    global _forced
+    if name not in FORMULATIONS:
+        raise ValueError(f"formulation {name!r} is unknown; allowed: {', '.join(FORMULATIONS)}")
+    previous, _forced = _forced, name
+    try:
+        yield
+    finally:
+        _forced = previous
+
+
+def _choose(weight: Tensor, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> str:
+    # One GEMM with O * kh * kw rows reads x once; it pays while those rows are few (measured at O = 1).
+    few_outputs = weight.shape[1] <= 4
+    return "taps" if few_outputs and _taps_apply(weight, stride, padding, dilation, groups) else "grouped"
+
+
+def _taps_apply(weight: Tensor, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> bool:
+    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[-2:], strict=True)]
+    return groups == 1 and stride == (1, 1) and all(p <= r for p, r in zip(padding, reach, strict=True))
+
+
+def _grouped(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple,
+    padding: tuple,
+    dilation: tuple,
+    groups: int,
+) -> Tensor:
+    """All images as the groups of one convolution."""
+    batch, out_channels = weight.shape[:2]
+    y = F.conv2d(
+        x.reshape(1, -1, *x.shape[-2:]),
+        weight.reshape(-1, *weight.shape[2:]),
+        None if bias is None else bias.reshape(-1),
+        stride,
+        padding,
+        dilation,
+        batch * groups,
+    )
+    return y.view(batch, out_channels, *y.shape[-2:])
+
+
+def _taps(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple, dilation: tuple) -> Tensor:
+    """One matrix product per tap position, then the shifted maps are added up.
+
+    z_t = w_t . x for every tap t, y[p] = sum_t z_t[p + t * dilation - padding]; the sum is col2im of the
+    flipped taps.
+    """
+    batch, out_channels, in_channels, kernel_h, kernel_w = weight.shape
+    height, width = x.shape[-2:]
+    taps = weight.permute(0, 1, 3, 4, 2).flip(2, 3).reshape(batch, -1, in_channels)
+    z = torch.bmm(taps, x.reshape(batch, in_channels, height * width))
+    reach = (dilation[0] * (kernel_h - 1), dilation[1] * (kernel_w - 1))
+    y = F.fold(
+        z,
+        output_size=(height + 2 * padding[0] - reach[0], width + 2 * padding[1] - reach[1]),
+        kernel_size=(kernel_h, kernel_w),
+        dilation=dilation,
+        padding=(reach[0] - padding[0], reach[1] - padding[1]),
+    )
+    return y if bias is None else y + bias.view(batch, out_channels, 1, 1)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    if x.dim() != 4 or weight.dim() != 5:
+        raise ValueError(
+            f"x must be (B, C, H, W) and weight (B, O, C/groups, kh, kw), got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    batch, in_channels = x.shape[:2]
+    if weight.shape[0] != batch:
+        raise ValueError(
+            f"x has {batch} images but weight has {weight.shape[0]} filters; one filter an image"
+        )
+    if in_channels % groups or weight.shape[1] % groups or weight.shape[2] != in_channels // groups:
+        raise ValueError(
+            f"weight {tuple(weight.shape)} does not fit {in_channels} input channels in {groups} groups; "
+            f"weight is (B, O, C/groups, kh, kw) with C and O multiples of groups"
+        )
+    if bias is not None and bias.shape != weight.shape[:2]:
+        raise ValueError(f"bias must be (B, O) = {tuple(weight.shape[:2])}, got {tuple(bias.shape)}")

@@ -1,0 +1,1 @@
+"""The networks that host a filter, built from plain arguments."""

@@ -1,0 +1,39 @@
+"""The course lab's network: a ResNet-18 stem, one 3x3 filter, a linear classifier."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dynfilt.models.backbone import FEATURE_SIZE, Backbone
+
+
+class LabNet(nn.Module):
+    """Classify through a single-channel map that one filter makes of the backbone's features.
+
+    images: (B, 3, 32, 32) -> scores (B, num_classes). `filter` maps features (B, 64, 8, 8) to (B, 1, 8, 8);
+    `second_head`, if given, adds its own scores from the same features (the control of equal capacity).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone_blocks: int,
+        weights: str,
+        filter: nn.Module,
+        second_head: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.backbone = Backbone(backbone_blocks, weights)
+        self.filter = filter
+        self.classifier = nn.Linear(FEATURE_SIZE * FEATURE_SIZE, num_classes)
+        self.second_head = second_head
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether a score depends on the other images of the batch."""
+        return bool(getattr(self.filter, "mixes_batch", False))
+
+    def forward(self, images: Tensor) -> Tensor:
+        v = self.backbone(images)
+        scores = self.classifier(self.filter(v).flatten(1))
+        return scores if self.second_head is None else scores + self.second_head(v)

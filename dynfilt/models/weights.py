@@ -1,0 +1,74 @@
+"""Where a backbone's weights come from: the bundled file, torchvision, a file of one's own, or nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+CHOICES = "bundled (conv1 .. layer1 of IMAGENET1K_V1), imagenet (torchvision's download), a path to a .pth file, none"
+BUNDLED = Path(__file__).parent / "assets" / "resnet18_conv1_to_layer1.pth"
+BUNDLED_SHA256 = "99ba6093c08f79365174a2e4fb341cb1212f49131b4c481bc86edaf4b529daa7"
+
+
+def load_backbone_weights(module: nn.Module, weights: str) -> None:
+    """Load a ResNet-18 state dict into the layers that `module` has, strictly for those layers.
+
+    weights: `bundled`, `imagenet`, a path ending in .pth, or `none` (keep the random initialisation).
+    Layers of the file that the module lacks are left out; `num_batches_tracked` may be missing; the classifier
+    `fc` is never loaded. Raises ValueError, listing the choices, when the weights are unreachable or do not fit.
+    """
+    if weights == "none":
+        return
+    state = _read(weights)
+    wanted = {name for name in module.state_dict() if not name.startswith("fc.")}
+    missing = sorted(name for name in wanted - state.keys() if not name.endswith("num_batches_tracked"))
+    if missing:
+        raise ValueError(
+            _explain(weights, f"lack {len(missing)} tensors of this network, first {missing[0]!r}")
+        )
+    try:
+        module.load_state_dict({name: state[name] for name in wanted & state.keys()}, strict=False)
+    except RuntimeError as error:
+        raise ValueError(_explain(weights, f"do not fit: {' '.join(str(error).split())}")) from error
+
+
+def _read(weights: str) -> dict[str, Tensor]:
+    if weights == "bundled":
+        return _read_file(BUNDLED, BUNDLED_SHA256)
+    if weights == "imagenet":
+        return _download()
+    if weights.endswith(".pth"):
+        return _read_file(Path(weights), sha256=None)
+    raise ValueError(_explain(weights, "are not known"))
+
+
+def _read_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    try:
+        if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise ValueError("the file's SHA-256 is not the published one")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise ValueError("not a state dict of tensors")
+    except Exception as error:
+        raise ValueError(_explain(str(path), f"cannot be read ({_first_line(error)})")) from error
+    return state
+
+
+def _download() -> dict[str, Tensor]:
+    from torchvision.models import ResNet18_Weights
+
+    try:
+        return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:
+        raise ValueError(_explain("imagenet", f"cannot be downloaded ({_first_line(error)})")) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
+def _explain(weights: str, problem: str) -> str:
+    return f"model.weights: the weights {weights!r} {problem}; allowed: {CHOICES}"

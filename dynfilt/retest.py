@@ -1,0 +1,51 @@
+"""`mode=test`: evaluate a run's best weights again, by its own config."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+
+from dynfilt.assembly import build_data, load
+from dynfilt.config import Job, make
+from dynfilt.provenance import collect_provenance
+from dynfilt.record import read_config, write_json
+from dynfilt.train.evaluation import Evaluator
+from dynfilt.train.settings import resolve_device
+
+MAY_DIFFER = ("data.root", "trainer.device")
+IGNORED = ("mode", "run")
+
+
+def retest(job: Job) -> None:
+    """Write test.json with the loss and accuracy on the test split. Raises ValueError for any override that is
+    not `run`, `data.root` or `trainer.device`, and when the run has no weights."""
+    if job.config["run"] is None:
+        raise ValueError("mode=test needs run=FOLDER, the folder of the run to evaluate")
+    refused = [key for key in job.overridden if key not in MAY_DIFFER + IGNORED]
+    if refused:
+        raise ValueError(
+            f"{', '.join(refused)}: mode=test uses the run's own config; only {', '.join(MAY_DIFFER)} may differ"
+        )
+    folder = Path(job.config["run"])
+    config = copy.deepcopy(read_config(folder))
+    for key in MAY_DIFFER:
+        group, name = key.split(".")
+        if key in job.overridden:
+            config[group][name] = job.config[group][name]
+    device = resolve_device(config["trainer"]["device"])
+    model = load(folder, str(device))
+    data = build_data(config, device)
+    settings = make(config["trainer"], "trainer")
+    evaluation = Evaluator.from_settings(data, settings, device).evaluate(model, data.test)
+    result = {
+        "test_accuracy": evaluation.accuracy,
+        "test_loss": evaluation.loss,
+        "checkpoint": "checkpoint/best.pt",
+        "provenance": collect_provenance(torch.device(device)),
+    }
+    write_json(folder / "test.json", result)
+    print(
+        f"{folder}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to test.json"
+    )

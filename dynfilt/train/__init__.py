@@ -1,0 +1,1 @@
+"""Training: settings, steps, evaluation, checkpoints; knows neither configuration files nor tracking."""

@@ -1,0 +1,92 @@
+"""Checkpoints that are whole or not there: atomic, checksummed, free of code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHECKSUM = "sha256"
+
+
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write `state` (nested dicts and lists of tensors and plain values) to `path` in one atomic step.
+
+    The file can be read with torch.load(..., weights_only=True); its key `sha256` covers everything else.
+    Raises OSError when the disk is full or the folder cannot be written; an older file at `path` then stays.
+    """
+    buffer = io.BytesIO()
+    torch.save({**state, CHECKSUM: _checksum(state)}, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_atomically(path, buffer.getbuffer())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU. Raises ValueError, naming the file, when it is damaged."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        expected = state.pop(CHECKSUM)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
+        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+    if expected != _checksum(state):
+        raise ValueError(f"{path}: damaged, its content does not have the checksum it was written with")
+    return state
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Make `target` the same checkpoint as `source`, atomically and where possible without a second copy."""
+    if target.exists() and target.samefile(source):
+        return
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        # Both are only ever replaced, never written in place, so they may share their bytes.
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def replace_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that a reader, or a crash, sees either the old content or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _checksum(state: Any) -> str:
+    digest = hashlib.sha256()
+    _update(digest, state)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, node: Any) -> None:
+    if isinstance(node, Tensor):
+        digest.update(f"{node.dtype}{tuple(node.shape)}".encode())
+        digest.update(node.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            digest.update(f"{key!r}:".encode())
+            _update(digest, value)
+    elif isinstance(node, (list, tuple)):
+        digest.update(f"[{len(node)}]".encode())
+        for value in node:
+            _update(digest, value)
+    else:
+        digest.update(f"{node!r};".encode())

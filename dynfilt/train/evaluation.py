@@ -1,0 +1,90 @@
+"""Loss, accuracy and predictions of a model on a split, without training it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynfilt.data.batches import evaluation_batches
+from dynfilt.data.bundle import ImageData, Split
+from dynfilt.seeding import seeded_generator
+from dynfilt.train.settings import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy, accuracy in 0..1, and for each image, in the split's order, the predicted class and
+    the probability of its true class (both on the CPU)."""
+
+    loss: float
+    accuracy: float
+    predictions: Tensor
+    true_class_probability: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates a model on whole splits in eval mode, in the order in which the images are stored.
+
+    A model that mixes its batch (`mixes_batch`) has scores that depend on the order and the batch size: it is
+    evaluated at its training batch size in one fixed shuffled order.
+    """
+
+    data: ImageData
+    batch_size: int
+    train_batch_size: int
+    max_images: int | None
+    autocast: Callable[[], torch.autocast]
+    memory_format: torch.memory_format
+
+    @classmethod
+    def from_settings(cls, data: ImageData, settings: TrainerSettings, device: torch.device) -> Evaluator:
+        """The evaluator of a run's own settings."""
+        return cls(
+            data,
+            settings.eval_batch_size,
+            settings.batch_size,
+            settings.max_eval_images,
+            lambda: settings.autocast(device),
+            settings.memory_format,
+        )
+
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module, split: Split) -> Evaluation:
+        """Raises FloatingPointError when the mean loss is not finite."""
+        was_training = model.training
+        model.eval()
+        if self.max_images is not None:
+            split = split.subset(_spread(len(split), self.max_images).to(split.labels.device))
+        device = split.labels.device
+        losses = torch.empty(len(split), device=device)
+        predictions = torch.empty(len(split), dtype=torch.int64, device=device)
+        order, batch_size = self._order_and_batch_size(model, len(split))
+        for indices, images, labels in evaluation_batches(
+            split, self.data.mean, self.data.std, batch_size, order
+        ):
+            with self.autocast():
+                scores = model(images.contiguous(memory_format=self.memory_format))
+            losses[indices] = F.cross_entropy(scores.float(), labels, reduction="none")
+            predictions[indices] = scores.argmax(1)
+        model.train(was_training)
+        loss = losses.double().mean().item()
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise FloatingPointError(f"the evaluation loss is {loss}")
+        accuracy = (predictions == split.labels).double().mean().item()
+        return Evaluation(loss, accuracy, predictions.cpu(), torch.exp(-losses).cpu())
+
+    def _order_and_batch_size(self, model: nn.Module, count: int) -> tuple[Tensor | None, int]:
+        if not getattr(model, "mixes_batch", False):
+            return None, self.batch_size
+        order = torch.randperm(count, generator=seeded_generator("cpu", "evaluation order"))
+        return order, self.train_batch_size
+
+
+def _spread(count: int, wanted: int) -> Tensor:
+    """At most `wanted` indices, evenly spread: images may be stored by class."""
+    return torch.linspace(0, count - 1, min(count, wanted)).round().long()

@@ -1,0 +1,72 @@
+"""What a user may set about training, checked when it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The keys of the group `trainer`; conf/trainer/default.yaml explains each.
+
+    Raises ValueError, naming the key, for a value out of range.
+    """
+
+    epochs: float
+    batch_size: int
+    eval_batch_size: int
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
+    compile: bool
+    clip_gradient_norm: float | None
+    evaluate_every_epochs: float
+    patience: int | None
+    max_steps: int | None
+    max_eval_images: int | None
+    checkpoint_every_seconds: float
+    progress_bar: Literal["auto", "on", "off"]
+
+    def __post_init__(self) -> None:
+        for key in (
+            "epochs",
+            "batch_size",
+            "eval_batch_size",
+            "evaluate_every_epochs",
+            "checkpoint_every_seconds",
+        ):
+            self._require_positive(key)
+        for key in ("clip_gradient_norm", "patience", "max_steps", "max_eval_images"):
+            if getattr(self, key) is not None:
+                self._require_positive(key, ", or null for none")
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """bfloat16 where `precision` asks for it; attention and norms leave it themselves."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _require_positive(self, key: str, otherwise: str = "") -> None:
+        value = getattr(self, key)
+        if not 0 < value < float("inf"):
+            raise ValueError(f"trainer.{key}={value}: must be a number > 0{otherwise}")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of `trainer.device`: `auto` is CUDA where there is one, else the CPU.
+
+    Raises ValueError, listing what is allowed, for an unknown name or a CUDA device that is not there.
+    """
+    count = torch.cuda.device_count() if name != "cpu" else 0
+    if name == "auto":
+        return torch.device("cuda", torch.cuda.current_device()) if count else torch.device("cpu")
+    present = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if name not in present:
+        problem = "no such CUDA device here" if name.startswith("cuda") else "unknown device"
+        raise ValueError(f"trainer.device={name}: {problem}; allowed on this machine: {', '.join(present)}")
+    return torch.device("cuda", 0) if name == "cuda" else torch.device(name)

@@ -1,0 +1,215 @@
+"""The training loop: a pure function of settings, data, seed and step, so that it can stop and go on anywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynfilt.data.batches import TrainingBatches
+from dynfilt.data.bundle import ImageData
+from dynfilt.layers.attention import get_temperature, set_temperature
+from dynfilt.schedules import Progress
+from dynfilt.seeding import seeded_generator
+from dynfilt.train.evaluation import Evaluator
+from dynfilt.train.settings import TrainerSettings
+
+Schedule = Callable[[Progress], float]
+STEPS_BETWEEN_LOSS_CHECKS = 50
+NEVER = 2**62
+
+
+class Trainer:
+    """Trains one model, evaluates it on the validation split, and says when to keep a checkpoint.
+
+    `on_evaluation(row, improved)` is called after each evaluation, `on_checkpoint()` when one is due in between.
+    All state that training needs to go on is in `state_dict()`; order, augmentation and dropout of a step depend
+    on (seed, step) only. Raises ValueError for settings that the data cannot satisfy.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        temperature: Schedule,
+        settings: TrainerSettings,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.temperature = temperature
+        self.settings = settings
+        self.device = device
+        self.seed = seed
+        self.data = data
+        self.batches = TrainingBatches(data, settings.batch_size, seed)
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self.forward = torch.compile(model) if settings.compile else model
+        self.evaluator = Evaluator.from_settings(data, settings, device)
+        self.applied_temperature: float | None = None
+        self.step = 0
+        self.best_accuracy = -1.0
+        self.best_epoch = 0.0
+        self.evaluations_without_improvement = 0
+        self.train_seconds = 0.0
+        self._reset_sums()
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of the whole run; a fraction of an epoch counts its started steps."""
+        total = max(1, round(self.settings.epochs * self.batches.steps_per_epoch))
+        return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
+
+    @property
+    def epoch(self) -> float:
+        """Images seen, divided by the number of training images."""
+        whole, partial = divmod(self.step, self.batches.steps_per_epoch)
+        return whole + partial * self.settings.batch_size / len(self.data.train)
+
+    @property
+    def finished(self) -> bool:
+        patience = self.settings.patience
+        out_of_patience = patience is not None and self.evaluations_without_improvement >= patience
+        return self.step >= self.total_steps or out_of_patience
+
+    def fit(
+        self,
+        on_evaluation: Callable[[dict[str, float | int | None], bool], None],
+        on_checkpoint: Callable[[], None],
+        on_step: Callable[[int], None],
+    ) -> None:
+        """Train until the last step or until patience runs out. Raises FloatingPointError, naming the step, when
+        a training or evaluation loss is not finite."""
+        every = max(1, round(self.settings.evaluate_every_epochs * self.batches.steps_per_epoch))
+        self.model.train()
+        started = checkpointed = time.perf_counter()
+        while not self.finished:
+            self.train_step()
+            on_step(self.step)
+            evaluates = self.step % every == 0 or self.step == self.total_steps
+            if not evaluates and self.step % STEPS_BETWEEN_LOSS_CHECKS:
+                continue
+            self._require_finite_loss()
+            now = time.perf_counter()
+            if evaluates:
+                self.train_seconds += now - started
+                on_evaluation(*self._evaluate())
+            elif now - checkpointed >= self.settings.checkpoint_every_seconds:
+                self.train_seconds += now - started
+                on_checkpoint()
+            else:
+                continue
+            started = checkpointed = time.perf_counter()
+
+    def train_step(self) -> None:
+        """One optimizer step on the batch of the current global step."""
+        images, labels = self.batches.batch(self.step)
+        self._apply_schedules()
+        torch.manual_seed(seeded_generator("cpu", self.seed, "step", self.step).initial_seed())
+        with self.settings.autocast(self.device):
+            scores = self.forward(images.contiguous(memory_format=self.settings.memory_format))
+            loss = F.cross_entropy(scores.float(), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.settings.clip_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient_norm)
+        self.optimizer.step()
+        self._add(loss.detach(), scores.detach(), labels)
+        self.step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training needs to go on from here, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "best": {"accuracy": self.best_accuracy, "epoch": self.best_epoch},
+            "evaluations_without_improvement": self.evaluations_without_improvement,
+            "sums": {"loss": self.loss_sum, "correct": self.correct_sum, "images": self.images_seen},
+            "train_seconds": self.train_seconds,
+            "seconds_at_evaluation": self.seconds_at_evaluation,
+            "seed": self.seed,
+            "rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict()`."""
+        self.model.load_state_dict(state["model"])
+        options = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(own)  # the config decides, also when it changed since the checkpoint
+        self.applied_temperature = None
+        self.step = state["step"]
+        self.best_accuracy = state["best"]["accuracy"]
+        self.best_epoch = state["best"]["epoch"]
+        self.evaluations_without_improvement = state["evaluations_without_improvement"]
+        self.loss_sum = state["sums"]["loss"].to(self.device)
+        self.correct_sum = state["sums"]["correct"].to(self.device)
+        self.images_seen = state["sums"]["images"]
+        self.train_seconds = state["train_seconds"]
+        self.seconds_at_evaluation = state["seconds_at_evaluation"]
+        torch.set_rng_state(state["rng"])
+
+    def _apply_schedules(self) -> None:
+        progress = Progress(self.step, self.total_steps, self.batches.steps_per_epoch)
+        factor = self.schedule(progress)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+        temperature = self.temperature(progress)
+        if temperature != self.applied_temperature:
+            set_temperature(self.model, temperature)
+            self.applied_temperature = temperature
+
+    def _reset_sums(self) -> None:
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.correct_sum = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.images_seen = 0
+        self.seconds_at_evaluation = self.train_seconds
+        self.first_bad_step = torch.full((), NEVER, device=self.device)
+
+    def _add(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+        # Nothing here waits for the device: sums and the first step with a bad loss are read at evaluations.
+        self.loss_sum += loss.double() * len(labels)
+        self.correct_sum += (scores.argmax(1) == labels).sum()
+        self.images_seen += len(labels)
+        bad_step = torch.where(loss.isfinite(), NEVER, self.step)
+        self.first_bad_step = torch.minimum(self.first_bad_step, bad_step)
+
+    def _require_finite_loss(self) -> None:
+        first = int(self.first_bad_step)
+        if first != NEVER:
+            raise FloatingPointError(f"the training loss is not finite at step {first} (counted from 0)")
+
+    def _evaluate(self) -> tuple[dict[str, float | int | None], bool]:
+        try:
+            val = self.evaluator.evaluate(self.model, self.data.val)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} after step {self.step}") from error
+        improved = val.accuracy > self.best_accuracy
+        if improved:
+            self.best_accuracy, self.best_epoch = val.accuracy, self.epoch
+        self.evaluations_without_improvement = 0 if improved else self.evaluations_without_improvement + 1
+        row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "temperature": get_temperature(self.model),
+            "train_loss": self.loss_sum.item() / self.images_seen,
+            "train_accuracy": self.correct_sum.item() / self.images_seen,
+            "val_loss": val.loss,
+            "val_accuracy": val.accuracy,
+            "seconds": self.train_seconds,
+            "images_per_second": self.images_seen / (self.train_seconds - self.seconds_at_evaluation),
+        }
+        self._reset_sums()
+        return row, improved

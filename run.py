@@ -1,0 +1,69 @@
+"""The command line: compose the config with Hydra, hand each job to dynfilt.experiment, report what failed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from dynfilt.config import read_job, register_schema
+from dynfilt.config_errors import explain
+
+from dynfilt.plan import PlannedRun, format_plan
+
+failures: list[str] = []
+planned: list[PlannedRun] = []
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def run_job(cfg: DictConfig) -> None:
+    """One job. A failure is noted, so that the other jobs of a sweep still run."""
+    from dynfilt import experiment
+
+    try:
+        outcome = experiment.run(read_job(cfg))
+    except Exception as error:
+        failures.append(explain(error))
+        print(f"failed: {failures[-1]}", file=sys.stderr, flush=True)
+        return
+    if outcome is not None:
+        planned.append(outcome)
+
+
+def main() -> int:
+    """Run the command line; 0 when every job succeeded, 1 when one failed, 2 for a wrong command, 130 when interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
+    register_schema()
+    try:
+        run_job()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    if planned:
+        print(format_plan(planned))
+    if len(failures) > 1:
+        print(f"{len(failures)} jobs failed:", *failures[:12], sep="\n  ", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _scratch_folder() -> str:
+    # Hydra writes multirun.yaml somewhere; nobody needs it beside the runs.
+    folder = tempfile.mkdtemp(prefix="dynfilt-sweep-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(Path(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

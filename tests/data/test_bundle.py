@@ -1,0 +1,75 @@
+from typing import Any
+
+import pytest
+import torch
+
+from dynfilt.data.bundle import ImageData, Split, hold_out_validation
+
+
+def split(count: int) -> Split:
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4).contiguous()
+    return Split(images, torch.arange(count) % 2)
+
+
+def data(**changes: Any) -> ImageData:
+    settings = {"num_classes": 2, "validation_size": 4, "split_seed": 0, "flip": True, "pad": 1}
+    settings |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], **changes}
+    return hold_out_validation("tiny", split(20), split(6), ("cat", "dog"), **settings)  # type: ignore[arg-type]
+
+
+def test_images_keep_their_labels_through_the_split() -> None:
+    bundle = data()
+    assert (len(bundle.train), len(bundle.val), len(bundle.test)) == (16, 4, 6)
+    for part in (bundle.train, bundle.val):
+        assert torch.equal(part.images[:, 0, 0, 0].long() % 2, part.labels)
+    seen = torch.cat([bundle.train.images, bundle.val.images])[:, 0, 0, 0]
+    assert seen.sort().values.tolist() == list(range(20))
+
+
+def test_settings_are_kept() -> None:
+    bundle = data()
+    assert (bundle.mean, bundle.std, bundle.flip, bundle.pad) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), True, 1)
+    assert (bundle.name, bundle.num_classes) == ("tiny", 2)
+
+
+def test_moving_moves_all_three_splits() -> None:
+    moved = data().to("meta")
+    parts = (moved.train, moved.val, moved.test)
+    assert {tensor.device.type for part in parts for tensor in (part.images, part.labels)} == {"meta"}
+    assert moved.class_names == ("cat", "dog")
+
+
+def test_subset_keeps_the_order_asked_for() -> None:
+    assert split(6).subset(torch.tensor([4, 1, 1])).images[:, 0, 0, 0].tolist() == [4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 3}, r"data\.num_classes must be 2 for tiny, got 3"),
+        ({"mean": [0.5]}, r"data\.mean must be 3 numbers, one a channel, got \[0\.5\]"),
+        ({"std": [0.5] * 4}, r"data\.std must be 3 numbers"),
+        ({"std": [0.5, 0.0, 0.5]}, r"data\.std must be greater than 0"),
+        ({"pad": -1}, r"data\.pad must be 0 .* got -1"),
+        ({"validation_size": 20}, r"data\.validation_size must be between 1 and 19"),
+    ],
+)
+def test_a_bad_setting_names_its_key(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data(**changes)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64)),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int32)),
+        (torch.zeros(2, 4, 4, 3, dtype=torch.uint8).permute(0, 3, 1, 2), torch.zeros(2, dtype=torch.int64)),
+    ],
+)
+def test_a_split_is_uint8_contiguous_with_a_label_an_image(
+    images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    with pytest.raises(AssertionError):
+        Split(images, labels)

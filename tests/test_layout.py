@@ -1,0 +1,221 @@
+"""The shape of the house: who may import whom, how large a file may grow, and which names say too little."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("dynfilt", "analysis", "benchmarks")
+MAX_FILE_LINES = 250
+MAX_FUNCTION_LINES = 60
+EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "base"}
+
+# Room -> the rooms of dynfilt and the installed packages it may import.
+CLOSED_ROOMS = {
+    "dynfilt.layers": (set(), {"torch"}),
+    "dynfilt.models": ({"dynfilt.layers"}, {"torch", "torchvision"}),
+    "dynfilt.schedules": (set(), {"torch"}),
+    "dynfilt.seeding": (set(), {"torch"}),
+    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL"}),
+}
+# Package -> the files and folders that may import it.
+FENCED_PACKAGES = {
+    "hydra": {"run.py", "dynfilt/config.py", "dynfilt/experiment.py"},
+    "omegaconf": {"run.py", "dynfilt/config.py", "dynfilt/experiment.py"},
+    "wandb": {"dynfilt/wandb_mirror.py", "analysis/wandb"},
+}
+HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def source_files() -> list[Path]:
+    return [*python_files(*PACKAGES), ROOT / "run.py"]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """`dynfilt.layers.dyconv` lives in `dynfilt.layers`, `dynfilt.record` is a room of its own."""
+    return ".".join(module.split(".")[:2]) if module.startswith("dynfilt.") else module.split(".")[0]
+
+
+def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
+    """Dotted names of all imports, also those inside functions; `package` resolves the relative ones."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+                source = ".".join([*above, *([module] if module else [])])
+                yield from (f"{source}.{name.name}" for name in names)
+            case ast.Call(
+                func=ast.Name(id=call) | ast.Attribute(attr=call), args=[ast.Constant(value=str(name)), *_]
+            ):
+                if call in {"import_module", "__import__"}:
+                    yield name
+
+
+def imports_of(path: Path) -> set[str]:
+    module = module_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return set(imports_in(ast.parse(path.read_text(encoding="utf-8")), package))
+
+
+def packages_of(path: Path) -> set[str]:
+    """First names of the installed packages that a file imports, ours and the standard library left out."""
+    tops = {name.split(".")[0] for name in imports_of(path)}
+    return tops - set(PACKAGES) - {"run", "tests"} - sys.stdlib_module_names
+
+
+def rooms_of(path: Path) -> set[str]:
+    """Rooms of ours that a file imports, its own left out."""
+    rooms = {room_of(name) for name in imports_of(path) if name.split(".")[0] in {*PACKAGES, "run", "tests"}}
+    return rooms - {room_of(module_of(path))}
+
+
+def is_inside(path: Path, places: set[str]) -> bool:
+    return any(name_of(path) == place or name_of(path).startswith(f"{place}/") for place in places)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import hydra.utils", {"hydra.utils"}),
+        ("def late():\n    from omegaconf import OmegaConf", {"omegaconf.OmegaConf"}),
+        ("from . import dyconv", {"dynfilt.layers.dyconv"}),
+        ("from ..models.lab import Lab", {"dynfilt.models.lab.Lab"}),
+        ("importlib.import_module('wandb')", {"wandb"}),
+    ],
+)
+def test_the_fences_see_every_kind_of_import(source: str, found: set[str]) -> None:
+    assert set(imports_in(ast.parse(source), "dynfilt.layers")) == found
+
+
+@pytest.mark.parametrize("room", CLOSED_ROOMS)
+def test_a_closed_room_imports_only_what_it_may(room: str) -> None:
+    allowed_rooms, allowed_packages = CLOSED_ROOMS[room]
+    files = [path for path in python_files("dynfilt") if room_of(module_of(path)) == room]
+    assert files, f"{room} has no file"
+    for path in files:
+        assert rooms_of(path) <= allowed_rooms, name_of(path)
+        assert packages_of(path) <= allowed_packages, name_of(path)
+
+
+def test_training_knows_neither_configs_nor_models_nor_trackers() -> None:
+    strangers = {"dynfilt.config", "dynfilt.experiment", "dynfilt.wandb_mirror", "dynfilt.models"}
+    for path in python_files("dynfilt/train"):
+        assert not rooms_of(path) & strangers, name_of(path)
+
+
+def test_dynfilt_never_imports_what_is_built_on_it() -> None:
+    for path in python_files("dynfilt"):
+        assert not rooms_of(path) & {"analysis", "benchmarks", "run", "tests"}, name_of(path)
+
+
+def test_no_two_rooms_of_dynfilt_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in python_files("dynfilt"):
+        rooms = {room for room in rooms_of(path) if room.startswith("dynfilt.")}
+        graph.setdefault(room_of(module_of(path)), set()).update(rooms)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("package", FENCED_PACKAGES)
+def test_a_fenced_package_is_imported_in_its_files_only(package: str) -> None:
+    importers = [path for path in source_files() if package in packages_of(path)]
+    outside = [name_of(path) for path in importers if not is_inside(path, FENCED_PACKAGES[package])]
+    assert importers and not outside
+
+
+def test_every_imported_package_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    distributions = packages_distributions()
+    for files, requirements in (
+        (source_files(), project["dependencies"]),
+        (python_files("tests"), [*project["dependencies"], *project["optional-dependencies"]["dev"]]),
+    ):
+        declared = {re.split(r"[<>=!~ \[;]", line)[0].lower() for line in requirements}
+        for path in files:
+            for package in packages_of(path):
+                names = {name.lower() for name in distributions.get(package, [package])}
+                assert names & declared, f"{name_of(path)} imports {package}, which is not declared"
+
+
+def modules_after_importing(*modules: str) -> set[str]:
+    code = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_layers_load_with_torch_alone() -> None:
+    loaded = modules_after_importing(*(module_of(path) for path in python_files("dynfilt/layers")))
+    assert "torch" in loaded
+    assert sorted(loaded & {"torchvision", "hydra", "omegaconf", "yaml", "PIL", *HEAVY}) == []
+
+
+def test_the_training_path_loads_nothing_heavy() -> None:
+    assert sorted(modules_after_importing("dynfilt.experiment") & HEAVY) == []
+
+
+def test_no_file_grows_past_its_limit() -> None:
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in source_files()}
+    assert not {name: count for name, count in lines.items() if count > MAX_FILE_LINES}
+
+
+def test_no_function_grows_past_its_limit() -> None:
+    long = {}
+    for path in source_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                count = (node.end_lineno or node.lineno) - node.lineno + 1
+                if count > MAX_FUNCTION_LINES:
+                    long[f"{name_of(path)}:{node.name}"] = count
+    assert not long
+
+
+def test_names_say_what_a_thing_is() -> None:
+    empty = []
+    for path in [*source_files(), *python_files("tests")]:
+        words = set(re.split(r"[_/.]", name_of(path).lower()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                words |= {word.lower() for word in re.findall(r"[A-Z]+[a-z0-9]*", node.name)}
+        empty += [f"{name_of(path)}: {word}" for word in sorted(words & EMPTY_NAMES)]
+    assert not empty
+
+
+def test_an_init_file_holds_one_sentence_and_nothing_else() -> None:
+    inits = [path for path in python_files(*PACKAGES) if path.name == "__init__.py"]
+    assert inits
+    for path in inits:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstring = ast.get_docstring(tree)
+        assert docstring and len(tree.body) == 1 and "\n" not in docstring, name_of(path)
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    for path in python_files(*PACKAGES):
+        assert (path.parent / "__init__.py").is_file(), f"{name_of(path.parent)} has no __init__.py"
