@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import hydra
@@ -15,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynfilt.config import read_job, register_schema
 from dynfilt.config_errors import explain
-
 from dynfilt.plan import PlannedRun, format_plan
 
 failures: list[str] = []
@@ -38,9 +38,10 @@ def run_job(cfg: DictConfig) -> None:
 
 
 def main() -> int:
-    """Run the command line; 0 when every job succeeded, 1 when one failed, 2 for a wrong command, 130 when interrupted."""
+    """Run the command line; 0 for success, 1 when a job failed, 2 for a wrong command, 130 when interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]
     OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
     register_schema()
     try:
@@ -56,6 +57,10 @@ def main() -> int:
     if len(failures) > 1:
         print(f"{len(failures)} jobs failed:", *failures[:12], sep="\n  ", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _warn_in_one_line(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _scratch_folder() -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import NoReturn
 
+from analysis.table import FORMATS, table
+
 USAGE_ERROR = 2
 
 
@@ -20,24 +22,20 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their arguments."""
-    top = OneLineParser(
-        prog="python -m analysis", description="Runs become tables with honest statistics over seeds."
-    )
+    top = OneLineParser(prog="python -m analysis", description="Runs become tables with honest statistics over seeds.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    table = commands.add_parser(
+    command = commands.add_parser(
         "table",
         help="compare the variants of one or more studies",
         description="One row a variant: test accuracy over seeds, paired difference to the baseline, cost.",
     )
-    table.add_argument(
+    command.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
     )
-    table.add_argument(
+    command.add_argument(
         "--baseline", metavar="V", help="variant to compare with; default: the first one named static*"
     )
-    table.add_argument(
-        "--format", choices=("md", "tex", "csv"), default="md", help="what is printed (default: md)"
-    )
+    command.add_argument("--format", choices=FORMATS, default="md", help="what is printed (default: md)")
     return top
 
 
@@ -53,15 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough; without this, Python's exit would try to flush once more and complain.
+        # The reader (`| head`) has seen enough; at its exit Python would flush once more, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def print_table(sources: Sequence[str], baseline: str | None, form: str) -> None:
     """Print the table to standard output and what goes beside it to standard error."""
-    from analysis.table import table
-
     printed = table(sources, baseline, form)
     print(printed.text, end="", flush=True)
     for line in printed.beside:

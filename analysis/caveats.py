@@ -1,69 +1,58 @@
-"""What a table leaves out or mixes: every reason for which its rows may not be comparable, said and not averaged over."""
+"""What a table leaves out or mixes: whatever keeps rows from being comparable is said, not averaged over."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 
 from analysis.comparison import Comparison, Row
 from analysis.footer import short_commit
 from analysis.runs import Run, seed_list
 
+# Config keys in which the variants of one study should agree, unless the study is about them.
 SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_seed")
-"""Config keys in which the variants of one study should agree, unless the study is about them."""
+# Numbers that all runs of one config have in common.
 CONSTANTS = ("parameters", "flops")
-"""Numbers that all runs of one config have in common."""
-
 LISTED = 6
 
 
 def caveats(comparison: Comparison) -> list[str]:
-    """One line for each reason, the gravest first; empty when there is nothing to say."""
+    """One line a reason, the gravest first; empty when there is nothing to say."""
     several = len(comparison.studies) > 1
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for study, rows in comparison.studies.items():
-        found = (
-            _several_digests(rows)
-            + _missing_seeds(rows)
-            + _settings(rows)
-            + _constants(rows)
-            + _commits(rows)
-        )
+        found = [line for check in CHECKS for line in check(rows)]
         lines += [f"{study}: {line}" if several else line for line in found]
     return lines
 
 
-def _grouped(runs: Iterable[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
-    groups: dict[Any, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(key(run), []).append(run)
-    return groups
-
-
 def _not_counted(runs: Iterable[Run]) -> list[str]:
-    left_out = [run for run in runs if not run.counts]
-    groups = _grouped(left_out, lambda run: (run.variant, run.state, run.error, run.study))
+    groups: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        if not run.counts:
+            groups.setdefault((run.study, run.variant, run.state, run.error), []).append(run)
     lines = []
-    for (variant, state, error, _), members in groups.items():
-        known = {"running": "running or killed", "set aside": "set aside"}.get(state, state)
-        where = members[0].place + (f" and {len(members) - 1} more" if len(members) > 1 else "")
-        reason = f": {error}" if error else ""
-        lines.append(
-            f"not counted: {variant} {seed_list(r.seed for r in members)}, {known} ({where}){reason}"
-        )
+    for members in groups.values():
+        first = members[0]
+        state = "running or killed" if first.state == "running" else first.state
+        place = first.place + (f" and {len(members) - 1} more" if len(members) > 1 else "")
+        who = f"{first.variant} {seed_list(run.seed for run in members)}"
+        lines.append(f"not counted: {who}, {state}{f': {first.error}' if first.error else ''} ({place})")
     return lines
 
 
 def _doubtful(runs: Iterable[Run]) -> list[str]:
-    doubtful = [run for run in runs if run.counts and run.state != "completed"]
     return [
-        f"{run.variant} seed {run.seed} counts, since it has a result, but {run.error or f'its state is {run.state}'} ({run.place})"
-        for run in doubtful
+        f"{run.variant} seed {run.seed} has a result and counts, but "
+        f"{run.error or f'its state is {run.state}'} ({run.place})"
+        for run in runs
+        if run.counts and run.state != "completed"
     ]
 
 
 def _repeats(comparison: Comparison) -> list[str]:
     return [
-        f"{repeat.used.variant} seed {repeat.used.seed} is there twice, with {'the same' if repeat.agrees else 'another'} test "
-        f"accuracy: {repeat.used.place} is used, {repeat.unused.place} is not"
+        f"{repeat.used.variant} seed {repeat.used.seed} is there twice, with "
+        f"{'the same' if repeat.agrees else 'another'} test accuracy: {repeat.used.place} is used, "
+        f"{repeat.unused.place} is not"
         for repeat in comparison.repeats
     ]
 
@@ -85,17 +74,18 @@ def _missing_seeds(rows: list[Row]) -> list[str]:
     for row in rows:
         if row.runs and (lack := seeds - set(row.seeds)):
             labels_by_lack.setdefault(seed_list(lack), []).append(row.label)
-    return [
-        f"without {lack}, which others have: {_listed(labels)}" for lack, labels in labels_by_lack.items()
-    ]
+    return [f"without {lack}, which others have: {_listed(labels)}" for lack, labels in labels_by_lack.items()]
+
+
+def _no_spread(rows: list[Row]) -> list[str]:
+    same = [row.label for row in rows if row.paired and row.paired.difference.sd == 0]
+    return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
 
 
 def _settings(rows: list[Row]) -> list[str]:
     lines = []
     for key in SETTINGS:
-        values = _labels_by_value(
-            rows, lambda run, key=key: "unset" if run.setting(key) is None else str(run.setting(key))
-        )
+        values = _rows_by(rows, partial(_setting, key))
         if len(values) > 1:
             lines.append(f"{key} differs: {_in_words(values)}")
     return lines
@@ -111,24 +101,48 @@ def _constants(rows: list[Row]) -> list[str]:
 
 
 def _commits(rows: list[Row]) -> list[str]:
-    lines = []
-    commits = _labels_by_value(rows, short_commit)
-    if len(commits) > 1:
-        lines.append(f"runs of several commits: {_in_words(commits)}")
-    dirty = _labels_by_value(rows, lambda run: "dirty" if run.dirty else "")
-    if "dirty" in dirty:
-        lines.append(f"run from a tree with uncommitted changes: {dirty['dirty']}")
-    return lines
+    commits = _rows_by(rows, short_commit)
+    return [f"runs of several commits: {_in_words(commits)}"] if len(commits) > 1 else []
 
 
-def _labels_by_value(rows: list[Row], value_of: Callable[[Run], str]) -> dict[str, str]:
+def _dirty(rows: list[Row]) -> list[str]:
+    dirty = _rows_by(rows, lambda run: "dirty" if run.dirty else "clean").get("dirty")
+    return [f"run with uncommitted changes: {dirty}"] if dirty else []
+
+
+def _devices(rows: list[Row]) -> list[str]:
+    devices = _rows_by(rows, lambda run: " + ".join(run.devices) or "unknown")
+    return [f"training times of several devices: {_in_words(devices)}"] if len(devices) > 1 else []
+
+
+CHECKS: tuple[Callable[[list[Row]], list[str]], ...] = (
+    _several_digests,
+    _missing_seeds,
+    _no_spread,
+    _settings,
+    _constants,
+    _commits,
+    _dirty,
+    _devices,
+)
+
+
+def _rows_by(rows: list[Row], value_of: Callable[[Run], str]) -> dict[str, str]:
     """For each value, the rows that have it, with their seeds where only some of them do."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        for value, runs in _grouped(row.runs, value_of).items():
-            partly = f" {seed_list(run.seed for run in runs)}" if len(runs) < len(row.runs) else ""
+        runs_by_value: dict[str, list[Run]] = {}
+        for run in row.runs:
+            runs_by_value.setdefault(value_of(run), []).append(run)
+        for value, runs in runs_by_value.items():
+            partly = f" ({seed_list(run.seed for run in runs)})" if len(runs) < len(row.runs) else ""
             found.setdefault(value, []).append(row.label + partly)
     return {value: _listed(labels) for value, labels in found.items()}
+
+
+def _setting(key: str, run: Run) -> str:
+    value = run.setting(key)
+    return "unset" if value is None else str(value)
 
 
 def _listed(labels: list[str]) -> str:
@@ -136,5 +150,5 @@ def _listed(labels: list[str]) -> str:
     return ", ".join(labels) if more <= 1 else ", ".join(labels[:LISTED]) + f" and {more} more"
 
 
-def _in_words(labels_by_value: dict[str, str]) -> str:
-    return "; ".join(f"{value} ({labels})" for value, labels in labels_by_value.items())
+def _in_words(rows_by_value: dict[str, str]) -> str:
+    return "; ".join(f"{value} for {rows}" for value, rows in rows_by_value.items())

@@ -15,7 +15,7 @@ BASELINE_PREFIX = "static"
 class Row:
     """A variant's runs of one config digest, and how they compare; None for the baseline and without runs.
 
-    `label` is the variant's name, followed by the digest's first digits where the variant has several digests.
+    `label` is the variant's name, followed by the digest's first digits where the variant has several.
     """
 
     study: str
@@ -133,14 +133,10 @@ def _check_baseline(rows: list[Row], baseline: str) -> None:
         named = [row for row in group if baseline in (row.label, row.variant)]
         if len(named) > 1:
             labels = ", ".join(repr(row.label) for row in named)
-            raise ValueError(
-                f"baseline {baseline} has several configurations in study {study}; choose one of {labels}"
-            )
+            raise ValueError(f"baseline {baseline} has several configurations in study {study}; choose one of {labels}")
     if not any(row.runs and baseline in (row.label, row.variant) for row in rows):
         known = ", ".join(sorted({row.label for row in rows if row.runs}))
-        raise ValueError(
-            f"no variant {baseline} with results to serve as baseline; the variants are: {known}"
-        )
+        raise ValueError(f"no variant {baseline} with results to serve as baseline; the variants are: {known}")
 
 
 def _nothing_counts(runs: Sequence[Run]) -> str:

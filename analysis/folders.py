@@ -41,14 +41,12 @@ class RunFolders:
         Raises ValueError when it is no folder, cannot be listed, or holds no run at all.
         """
         if not os.path.isdir(source):
-            raise ValueError(
-                f"{source} is not a folder; a SOURCE is a folder with runs, such as outputs/lab_3x3"
-            )
+            raise ValueError(f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3")
         places = {os.path.realpath(place): place for place in run_folders(source)}
         if not places:
             raise ValueError(
-                f"no runs found in {source}: looked at any depth for folders with result.json or status.json, "
-                "or named seed<number> with config.yaml"
+                f"no runs found in {source}: looked at any depth for folders with result.json or "
+                "status.json, or named seed<number> with config.yaml"
             )
         runs = [self._run(source, place) for real, place in places.items() if real not in self._read]
         self._read.update(places)

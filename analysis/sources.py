@@ -18,6 +18,6 @@ def read_runs(sources: Sequence[str]) -> list[Run]:
 def _runs_of(source: str, folders: RunFolders) -> list[Run]:
     if source.startswith("wandb:"):
         raise ValueError(
-            f"{source}: W&B sources cannot be read yet; a SOURCE is a folder with runs, such as outputs/lab_3x3"
+            f"{source}: W&B sources cannot be read yet; a SOURCE is a folder with runs, e.g. outputs/lab_3x3"
         )
     return folders.read(source)

@@ -114,12 +114,12 @@ def detectable_difference(sd: float, n: int) -> float:
     """
     if n < 2 or not sd > 0:
         return math.nan
-    critical = float(stdtrit(n - 1, 1 - ALPHA / 2))
+    critical = float(stdtrit(n - 1, 1 - ALPHA))
     return sd * float(nctdtrinc(n - 1, 1 - POWER, critical)) / math.sqrt(n)
 
 
 def correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Pearson correlation of the arms over seeds; NaN below 3 pairs (2 always give 1 or -1) or without spread."""
+    """Pearson correlation over seeds; NaN below 3 pairs (2 always give 1 or -1) or without spread."""
     if len(ours) < 3 or 0 in [spread(arm, float(np.max(np.abs(arm)))) for arm in (ours, theirs)]:
         return math.nan
     return float(np.corrcoef(ours, theirs)[0, 1])

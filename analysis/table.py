@@ -22,12 +22,11 @@ class Table:
 
 
 def table(sources: Sequence[str], baseline: str | None, form: str) -> Table:
-    """The comparison of all runs in the sources; CSV leaves its footer beside the table, caveats always go there too.
+    """The comparison of all runs in the sources; caveats go beside the table, and so does the footer of CSV.
 
-    Raises ValueError for an unusable source, an unknown baseline or format, and when no run has a result.
+    Raises ValueError for an unusable source, an unknown baseline, and when no run has a result.
     """
-    if form not in FORMATS:
-        raise ValueError(f"no format {form}; the formats are {', '.join(FORMATS)}")
+    assert form in FORMATS
     comparison = compare(read_runs(sources), baseline)
     below, doubts = footer(comparison), caveats(comparison)
     warnings = [f"warning: {line}" for line in doubts]

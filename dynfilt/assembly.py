@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dynfilt.config import make
+from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
 from dynfilt.record import read_config
 from dynfilt.seeding import seeded_generator
@@ -26,6 +27,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     data = build_data(config, device)
     torch.manual_seed(seeded_generator("cpu", config["seed"], "initial weights").initial_seed())
     model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)
+    _require_scores(model, data)
     return Trainer(
         model=model,
         data=data,
@@ -36,6 +38,16 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
         device=device,
         seed=config["seed"],
     )
+
+
+def _require_scores(model: nn.Module, data: ImageData) -> None:
+    few = data.val.subset(torch.arange(2, device=data.val.labels.device))
+    model.eval()
+    with torch.inference_mode():
+        shape = tuple(model(normalise(few.images, data.mean, data.std)).shape)
+    model.train()
+    if shape != (2, data.num_classes):
+        raise ValueError(f"model: gives {shape[-1]} scores an image, but {data.name} has {data.num_classes} classes")
 
 
 def build_data(config: dict[str, Any], device: torch.device) -> ImageData:

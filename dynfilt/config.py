@@ -7,7 +7,6 @@ import inspect
 import json
 import typing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -19,6 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 MODES = ("train", "test", "plan")
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
+CHEAP_GROUPS = (
+    "schedule",
+    "temperature",
+    "trainer",
+    "tracking",
+)  # built once more just to hear their objections
 RESERVED = {"_target_", "_partial_"}
 
 
@@ -92,6 +97,8 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
         if not isinstance(node, dict) or "_target_" not in node:
             raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
         _check_target(node, group, file)
+    for group in CHEAP_GROUPS:
+        make(config[group], group)
 
 
 def make(node: dict[str, Any], key: str, **arguments: Any) -> Any:
@@ -102,9 +109,11 @@ def make(node: dict[str, Any], key: str, **arguments: Any) -> Any:
     try:
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
     except InstantiationException as error:
-        cause = _root_cause(error)
-        if isinstance(cause, (ValueError, OSError)):
-            raise ValueError(str(cause)) from error
+        cause = error.__cause__
+        while isinstance(cause, InstantiationException):
+            cause = cause.__cause__
+        if isinstance(cause, ValueError):
+            raise ValueError(str(cause) if key in str(cause) else f"{key}: {cause}") from error
         raise RuntimeError(f"{key}: {type(cause).__name__}: {cause}") from error
 
 
@@ -163,16 +172,9 @@ def _check_type(value: Any, hint: Any, key: str, file: str) -> None:
         # As JSON, since a list in YAML stands for any sequence while numbers and booleans stay what they are.
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        wanted = " or ".join(
-            dict.fromkeys(_wanted(e["msg"]) for e in error.errors() if "instance" not in e["msg"])
-        )
-        raise ValueError(
-            f"{key}={value!r}: {wanted or 'has the wrong type'}; set in {file} or by override"
-        ) from error
-
-
-def _wanted(message: str) -> str:
-    return message.replace("Input should be", "must be").replace("unable to parse string as an integer", "")
+        messages = {e["msg"] for e in error.errors() if e["msg"].startswith("Input should be")}
+        wanted = " or ".join(sorted(message.replace("Input should be ", "") for message in messages)) or str(hint)
+        raise ValueError(f"{key}={value!r}: must be {wanted}; set in {file} or by override") from error
 
 
 def _locate(path: str, key: str, file: str) -> Any:
@@ -188,14 +190,3 @@ def _type_hints(target: Any) -> dict[str, Any]:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError):  # a library's annotations may name what it does not import
         return {}
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def config_folder() -> Path:
-    """The folder `conf` of this project."""
-    return Path(__file__).resolve().parents[1] / "conf"

@@ -18,12 +18,18 @@ def explain(error: BaseException) -> str:
 
     Errors of Hydra and OmegaConf are recognised by their text, which says what the user wrote.
     """
-    text = str(error).strip()
+    text = _full_text(error)
     for pattern, explanation in _EXPLANATIONS:
         if match := re.search(pattern, text, re.DOTALL):
             return explanation(match)
-    line = " ".join(text.split())[:LONGEST_LINE] or type(error).__name__
+    line = " ".join(str(error).split())[:LONGEST_LINE] or type(error).__name__
     return line if isinstance(error, (ValueError, FloatingPointError)) else f"{type(error).__name__}: {line}"
+
+
+def _full_text(error: BaseException) -> str:
+    """The message with those of its causes: Hydra wraps what OmegaConf says about a key."""
+    cause = f"\n{_full_text(error.__cause__)}" if error.__cause__ is not None else ""
+    return f"{str(error).strip()}{cause}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
@@ -43,9 +49,7 @@ def _unknown_key(match: re.Match[str]) -> str:
 
 def _unknown_top_level(key: str) -> str:
     names = [name for name in _keys(PROJECT / "conf" / "config.yaml") if name != "hydra"] + _groups()
-    return (
-        f"{key}: no such key or group{_did_you_mean(key, names)}; conf/config.yaml allows: {', '.join(names)}"
-    )
+    return f"{key}: no such key or group{_did_you_mean(key, names)}; conf/config.yaml allows: {', '.join(names)}"
 
 
 def _unknown_choice(match: re.Match[str]) -> str:
@@ -63,14 +67,21 @@ def _unknown_primary(match: re.Match[str]) -> str:
 
 
 def _wrong_type(match: re.Match[str]) -> str:
-    return f"{match['key']}={match['value']}: must be {_ARTICLES.get(match['type'], match['type'])}; set in conf/config.yaml"
+    wanted = _ARTICLES.get(match["type"], match["type"])
+    return f"{match['key']}={match['value']}: must be {wanted}; set in conf/config.yaml"
 
 
 def _bad_override(match: re.Match[str]) -> str:
-    return f"cannot read the override {match['override']!r}; write KEY=VALUE or GROUP=CHOICE, quote values with special characters"
+    return f"cannot read the override {match['override']}; write KEY=VALUE or GROUP=CHOICE, quote special characters"
 
 
-_ARTICLES = {"Integer": "a whole number", "Boolean": "true or false", "Float": "a number", "String": "a text"}
+_ARTICLES = {
+    "Integer": "a whole number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+    "Float": "a number",
+    "String": "a text",
+}
 _EXPLANATIONS = (
     (
         r"Could not find '(?P<group>[^'/]+)/(?P<choice>[^']*)'.*Available options in '[^']*':(?P<options>(\n\t\S+)*)",
@@ -85,10 +96,7 @@ _EXPLANATIONS = (
         r"(?P<type>\w+).*full_key: (?P<key>\S+)",
         _wrong_type,
     ),
-    (
-        r"(?:no viable alternative|mismatched input|extraneous input|token recognition).*?\n.*?(?P<override>\S+)\s*$",
-        _bad_override,
-    ),
+    (r"Error parsing override '(?P<override>[^\n]*)'", _bad_override),
 )
 
 

@@ -27,21 +27,15 @@ def continue_from(job: Job) -> Job:
         raise ValueError(f"run={parent}: has no checkpoint/last.pt to go on from")
     for key in job.overridden:
         if key in KEPT or key == "model._target_":
-            raise ValueError(
-                f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one"
-            )
+            raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
     step = load_checkpoint(_last(parent))["step"]
     merged = _merge(config, job)
     merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{step}"
     changed = {
-        key: _at(merged, key)
-        for key in job.overridden
-        if in_digest(key) and _at(merged, key) != _at(config, key)
+        key: _at(merged, key) for key in job.overridden if in_digest(key) and _at(merged, key) != _at(config, key)
     }
     if not changed and merged["study"] == config["study"] and merged["seed"] == config["seed"]:
-        raise ValueError(
-            f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}"
-        )
+        raise ValueError(f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}")
     choices = {**job.choices, "model": origin.get("model", parent.parent.name)}
     return dataclasses.replace(
         job, config=merged, choices=choices, differences={**origin.get("differences", {}), **changed}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,7 +36,7 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> float:
     model.eval()
     state, fake = model.state_dict(), FakeTensorMode()
     with fake, torch.no_grad():
-        tensors = {name: fake.from_tensor(tensor) for name, tensor in state.items()}
+        tensors: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in state.items()}
         images = torch.empty(FLOP_BATCH, *image_shape, device=next(model.parameters()).device)
         with force_formulation("grouped"), FlopCounterMode(display=False) as counter:
             functional_call(model, tensors, (images,))

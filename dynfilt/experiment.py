@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynfilt import cost
@@ -17,7 +19,7 @@ from dynfilt.progress import ProgressDisplay
 from dynfilt.provenance import collect_provenance, git_state
 from dynfilt.record import RunRecord, read_json, require_same_config, set_aside
 from dynfilt.retest import retest
-from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
+from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically, save_checkpoint
 from dynfilt.train.evaluation import Evaluation
 from dynfilt.train.settings import resolve_device
 from dynfilt.train.trainer import Trainer
@@ -33,7 +35,8 @@ def run(job: Job) -> PlannedRun | None:
     """
     check(job.config, job.choices)
     if job.config["mode"] == "test":
-        return retest(job)
+        retest(job)
+        return None
     if job.config["run"] is not None:
         job = continue_from(job)
         check(job.config, job.choices)
@@ -41,7 +44,8 @@ def run(job: Job) -> PlannedRun | None:
     identity = Identity(job.config["study"], name, job.config["seed"], digest(job.config))
     if job.config["mode"] == "plan":
         return plan_run(identity, job.config)
-    return train(job, identity)
+    train(job, identity)
+    return None
 
 
 def train(job: Job, identity: Identity) -> None:
@@ -55,14 +59,8 @@ def train(job: Job, identity: Identity) -> None:
         return
     device = resolve_device(job.config["trainer"]["device"])
     with RunRecord(folder, job.config) as record:
-        record.start(
-            {
-                **collect_provenance(device),
-                "model": job.choices["model"],
-                "differences": job.differences,
-                "parent": job.config["parent"],
-            }
-        )
+        origin = {"model": job.choices["model"], "differences": job.differences, "parent": job.config["parent"]}
+        record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
         resume(trainer, record)
@@ -71,9 +69,7 @@ def train(job: Job, identity: Identity) -> None:
             result = conclude(trainer, record, identity)
             mirror.finish(result)
         record.finish(result)
-    print(
-        f"{folder}: test accuracy {result['test_accuracy']:.2%} (best on validation, epoch {result['best_epoch']:g})"
-    )
+    print(f"{folder}: test accuracy {result['test_accuracy']:.2%} (best on validation, epoch {result['best_epoch']:g})")
 
 
 def resume(trainer: Trainer, record: RunRecord) -> None:
@@ -86,9 +82,7 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
         return
     state = load_checkpoint(record.last_checkpoint)
     if state["best"]["epoch"] == state["epoch"]:
-        copy_checkpoint(
-            record.last_checkpoint, record.best_checkpoint
-        )  # a crash may have come between the two
+        copy_checkpoint(record.last_checkpoint, record.best_checkpoint)  # a crash may have come between the two
     trainer.load_state_dict(state)
     record.drop_metrics_after(trainer.step)
     print(f"{record.folder}: going on from step {trainer.step} of {trainer.total_steps}")
@@ -133,7 +127,8 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
     model.load_state_dict(load_best(record.folder)["model"])
     train_split, val, test = (evaluate(model, split) for split in (data.train, data.val, data.test))
     save_predictions(record.folder / "test_predictions.npz", test, last_test)
-    image_shape = tuple(data.train.images.shape[1:])
+    channels, height, width = data.train.images.shape[1:]
+    image_shape = (channels, height, width)
     images = trainer.epoch * len(data.train)
     return {
         "study": identity.study,
@@ -159,12 +154,6 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
 
 def save_predictions(path: Path, best: Evaluation, last: Evaluation) -> None:
     """Predicted class and true-class probability of every test image, for the best and the last weights."""
-    import io
-
-    import numpy as np
-
-    from dynfilt.train.checkpoint import replace_atomically
-
     buffer = io.BytesIO()
     arrays = {
         "best_class": best.predictions.to(torch.int16),
@@ -172,7 +161,7 @@ def save_predictions(path: Path, best: Evaluation, last: Evaluation) -> None:
         "last_class": last.predictions.to(torch.int16),
         "last_true_class_probability": last.true_class_probability,
     }
-    np.savez_compressed(buffer, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    np.savez_compressed(buffer, allow_pickle=False, **{name: t.numpy() for name, t in arrays.items()})
     replace_atomically(path, buffer.getvalue())
 
 

@@ -87,9 +87,7 @@ def variant_name(model: str, differences: dict[str, Any]) -> str:
 
 def escape(text: str) -> str:
     """Percent-encode everything but letters, digits and `._=+-`; a leading dot too, so that nothing is hidden."""
-    safe = re.sub(
-        r"[^A-Za-z0-9._=+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text
-    )
+    safe = re.sub(r"[^A-Za-z0-9._=+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe
 
 

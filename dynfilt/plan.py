@@ -40,9 +40,7 @@ def format_plan(runs: list[PlannedRun]) -> str:
     lines = [f"{'run':<{width}}  {'state':<11}  {'epochs':>9}  time left"]
     for run in runs:
         progress = f"{run.epochs_done:g}/{run.epochs:g}"
-        lines.append(
-            f"{run.name:<{width}}  {run.state:<11}  {progress:>9}  {_duration(run.remaining_seconds)}"
-        )
+        lines.append(f"{run.name:<{width}}  {run.state:<11}  {progress:>9}  {_duration(run.remaining_seconds)}")
     known = [run.remaining_seconds for run in runs if run.remaining_seconds is not None]
     unknown = len(runs) - len(known)
     note = f", and {unknown} runs of variants that were never timed" if unknown else ""

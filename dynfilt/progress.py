@@ -14,9 +14,7 @@ class ProgressDisplay:
     mode: `auto` draws a bar when standard error is a terminal; evaluations are printed as lines either way.
     """
 
-    def __init__(
-        self, label: str, total_steps: int, epochs: float, mode: Literal["auto", "on", "off"]
-    ) -> None:
+    def __init__(self, label: str, total_steps: int, epochs: float, mode: Literal["auto", "on", "off"]) -> None:
         self.label = label
         self.epochs = epochs
         hidden = not sys.stderr.isatty() if mode == "auto" else mode == "off"

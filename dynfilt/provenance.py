@@ -25,9 +25,7 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "host": platform.node(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.machine() + " CPU",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
         "threads": torch.get_num_threads(),
         "command": sys.argv,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,9 +41,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True
-        )
+        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

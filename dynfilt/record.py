@@ -31,13 +31,11 @@ class RunRecord:
     def __enter__(self) -> RunRecord:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / "lock", "a+")  # noqa: SIM115
+            self._lock = open(self.folder / "lock", "a+")
         except OSError as error:
-            raise ValueError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose output_root=..."
-            ) from error
+            raise ValueError(f"{self.folder}: cannot be written ({error.strerror}); choose output_root=...") from error
         try:
-            self._take_lock(self._lock)
+            take_lock(self._lock, self.folder)
             self._claim_config()
         except BaseException:
             self._lock.close()
@@ -87,19 +85,6 @@ class RunRecord:
         write_json(self.folder / "result.json", result)
         self._write_status("completed", finished=_now())
 
-    def _take_lock(self, lock: IO[str]) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise ValueError(
-                f"{self.folder}: in use by another process (pid {holder}); wait for it or stop it"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-
     def _claim_config(self) -> None:
         path = self.folder / "config.yaml"
         if path.exists():
@@ -126,6 +111,22 @@ class RunRecord:
         write_json(path, {"state": state, "started": started, **fields})
 
 
+def take_lock(lock: IO[str], folder: Path) -> None:
+    """Hold a folder's open lock file until it is closed or its holder dies.
+
+    Raises ValueError, naming the holder's process, when another process has it.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        raise ValueError(f"{folder}: in use by another process (pid {holder}); wait for it or stop it") from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
 def require_same_config(folder: Path, config: dict[str, Any]) -> None:
     """Raise ValueError, naming the keys, when a run folder belongs to a config with another digest."""
     different = differing_keys(read_config(folder), config)
@@ -138,7 +139,12 @@ def require_same_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a run folder to a hidden sibling that no reader counts, and return the new path."""
+    """Rename a run folder to a hidden sibling that no reader counts, and return the new path.
+
+    Raises ValueError when a process is working on it.
+    """
+    with open(folder / "lock", "a+") as lock:
+        take_lock(lock, folder)
     number = 1
     while (target := folder.with_name(f".{folder.name}.{number}")).exists():
         number += 1

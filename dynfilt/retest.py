@@ -46,6 +46,4 @@ def retest(job: Job) -> None:
         "provenance": collect_provenance(torch.device(device)),
     }
     write_json(folder / "test.json", result)
-    print(
-        f"{folder}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to test.json"
-    )
+    print(f"{folder}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to test.json")

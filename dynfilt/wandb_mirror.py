@@ -82,9 +82,7 @@ class Mirror:
         except Exception as error:
             self._run = None
             command = f"wandb sync {shlex.quote(str(self._saved))}"
-            _say(
-                f"W&B stopped ({_one_line(error)}), the run goes on without; upload the rest with: {command}"
-            )
+            _say(f"W&B stopped ({_one_line(error)}), the run goes on; upload the rest with: {command}")
             _tear_down()
 
 
@@ -126,9 +124,7 @@ def open_mirror(
             _say(f"online at {run.url}")
             return Mirror(run, folder)
     if mode == "online":
-        raise ValueError(
-            f"tracking=online fails{reason}; run `wandb login`, or choose tracking=auto or offline"
-        )
+        raise ValueError(f"tracking=online fails{reason}; run `wandb login`, or choose auto or offline")
     return _open_offline(identity, folder, reason)
 
 
@@ -225,7 +221,7 @@ def _answers(url: str) -> bool:
     opened = threading.Event()
 
     def connect() -> None:
-        with suppress(OSError), socket.create_connection(address, timeout=PROBE_SECONDS):
+        with suppress(OSError, ValueError), socket.create_connection(address, timeout=PROBE_SECONDS):
             opened.set()
 
     probe = threading.Thread(target=connect, daemon=True)
@@ -240,6 +236,7 @@ def _tear_down() -> None:
 
     with suppress(Exception, SystemExit):
         wandb.teardown(exit_code=1)
+    wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
 
 
 def _one_line(error: Exception) -> str:

@@ -21,9 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 NOT_OURS = {"outputs", "data", "wandb", "build", "dist", "multirun"}
 FENCE = re.compile(r"^( *)(```+|~~~+) *([\w-]*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(
-    r"\]\(\s*(<[^>]*>|[^\s)]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.MULTILINE
-)
+LINK = re.compile(r"\]\(\s*(<[^>]*>|[^\s)]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.MULTILINE)
 CONF = f"hydra.searchpath=[file://{ROOT / 'conf'}]"
 FLAGS_WITH_VALUE = {"-cd": "folder", "--config-dir": "folder", "-cn": "name", "--config-name": "name"}
 
@@ -113,9 +111,7 @@ def check_analysis(words: list[str]) -> None:
     command, *rest = words or ["--help"]
     for word in rest:
         if word.startswith("-"):
-            assert re.search(rf"(?<![\w-]){re.escape(word.partition('=')[0])}\b", analysis_help(command)), (
-                word
-            )
+            assert re.search(rf"(?<![\w-]){re.escape(word.partition('=')[0])}\b", analysis_help(command)), word
     analysis_help(command)
 
 
@@ -137,9 +133,7 @@ def check(words: list[str]) -> None:
             "benchmarks",
         }:
             place = ROOT / module.replace(".", "/")
-            assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), (
-                f"no module {module}"
-            )
+            assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), f"no module {module}"
         case ["make", *rest]:
             check_make(rest)
         case ["python" | "bash" | "sh", script, *_] if not script.startswith("-"):

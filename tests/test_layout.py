@@ -67,9 +67,7 @@ def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
                 above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
                 source = ".".join([*above, *([module] if module else [])])
                 yield from (f"{source}.{name.name}" for name in names)
-            case ast.Call(
-                func=ast.Name(id=call) | ast.Attribute(attr=call), args=[ast.Constant(value=str(name)), *_]
-            ):
+            case ast.Call(func=ast.Name(id=call) | ast.Attribute(attr=call), args=[ast.Constant(value=str(name)), *_]):
                 if call in {"import_module", "__import__"}:
                     yield name
 

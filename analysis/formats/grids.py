@@ -17,18 +17,25 @@ NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Column:
-    """A heading of a name with its direction (↑ more is better) and a unit, and how a row fills it."""
+    """How a row fills one column, below a name, a unit and a direction (↑ where more is better, ↓ less)."""
 
     name: str
     unit: str
+    direction: str
     cell: Callable[[Row], str]
     compares: bool = False
     marks_best: bool = False
 
     @property
     def heading(self) -> str:
-        """Name and unit in one line."""
-        return f"{self.name}, {self.unit}" if self.unit else self.name
+        """Name, unit and direction in one line: `test accuracy, % ↑`."""
+        name = f"{self.name}, {self.unit}" if self.unit else self.name
+        return f"{name} {self.direction}".rstrip()
+
+    @property
+    def measure(self) -> str:
+        """Unit and direction, for a line below the name."""
+        return f"{self.unit} {self.direction}".strip()
 
 
 @dataclass(frozen=True)
@@ -71,32 +78,33 @@ def _welch_interval(row: Row) -> str:
 
 
 RESULTS = (
-    Column("variant", "", lambda row: row.label),
-    Column("n", "", lambda row: str(row.accuracy.n)),
+    Column("variant", "", "", lambda row: row.label),
+    Column("n", "", "", lambda row: str(row.accuracy.n)),
     Column(
-        "test accuracy ↑",
+        "test accuracy",
         "%",
+        "↑",
         lambda row: numbers.mean_and_sd(row.accuracy.mean, row.accuracy.sd),
         marks_best=True,
     ),
-    Column("95 % interval", "%", lambda row: numbers.percent_interval(row.accuracy.low, row.accuracy.high)),
-    Column("Δ ↑", "points", _difference, compares=True),
-    Column("p (Holm)", "", lambda row: numbers.p_value(row.p_holm), compares=True),
-    Column("detectable Δ", "points", lambda row: numbers.percent(_pairs(row).detectable), compares=True),
-    Column("params ↓", "", lambda row: numbers.count(row.mean("parameters"))),
-    Column("FLOPs ↓", "", lambda row: numbers.count(row.mean("flops"))),
-    Column("train ↓", "s", lambda row: numbers.seconds(row.mean("train_seconds"))),
+    Column("95 % interval", "%", "", lambda row: numbers.percent_interval(row.accuracy.low, row.accuracy.high)),
+    Column("Δ", "points", "↑", _difference, compares=True),
+    Column("p (Holm)", "", "", lambda row: numbers.p_value(row.p_holm), compares=True),
+    Column("detectable Δ", "points", "", lambda row: numbers.percent(_pairs(row).detectable), compares=True),
+    Column("params", "", "↓", lambda row: numbers.count(row.mean("parameters"))),
+    Column("FLOPs", "", "↓", lambda row: numbers.count(row.mean("flops"))),
+    Column("train", "s", "↓", lambda row: numbers.seconds(row.mean("train_seconds"))),
 )
 PAIRING = (
-    Column("variant", "", lambda row: row.label),
-    Column("pairs", "", lambda row: str(_pairs(row).difference.n)),
-    Column("Δ ↑", "points", lambda row: numbers.points(_pairs(row).difference.mean)),
-    Column("SD of Δ", "points", lambda row: numbers.percent(_pairs(row).difference.sd)),
-    Column("paired 95 % interval", "points", _paired_interval),
-    Column("Welch 95 % interval", "points", _welch_interval),
-    Column("correlation", "", lambda row: numbers.signed(_pairs(row).correlation)),
-    Column("effect size", "d_z", lambda row: numbers.signed(_pairs(row).effect_size)),
-    Column("p", "unadjusted", lambda row: numbers.p_value(_pairs(row).p)),
+    Column("variant", "", "", lambda row: row.label),
+    Column("pairs", "", "", lambda row: str(_pairs(row).difference.n)),
+    Column("Δ", "points", "↑", lambda row: numbers.points(_pairs(row).difference.mean)),
+    Column("SD of Δ", "points", "", lambda row: numbers.percent(_pairs(row).difference.sd)),
+    Column("paired 95 % interval", "points", "", _paired_interval),
+    Column("Welch 95 % interval", "points", "", _welch_interval),
+    Column("correlation", "", "", lambda row: numbers.signed(_pairs(row).correlation)),
+    Column("effect size", "d_z", "", lambda row: numbers.signed(_pairs(row).effect_size)),
+    Column("p", "unadjusted", "", lambda row: numbers.p_value(_pairs(row).p)),
 )
 
 

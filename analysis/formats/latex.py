@@ -35,7 +35,13 @@ SPECIAL = re.compile(r"\bd_z\b|(?<![\w.)-])-(?=\d)|(?<= )-(?= )|[^\w\s.,:;()\[\]
 
 def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
     """The tables, the footer and the caveats as notes below the first one."""
-    notes = [escaped(line) for line in footer] + [rf"\emph{{Caveat:}} {escaped(line)}" for line in caveats]
+    notes = [escaped(line) for line in footer]
+    if caveats:
+        notes += [
+            r"\par\emph{Caveats:}",
+            *(f"{escaped(line)};" for line in caveats[:-1]),
+            f"{escaped(caveats[-1])}.",
+        ]
     tables = [_table(grid, notes if grid is grids[0] else []) for grid in grids]
     return "\n\n".join(["\n".join([NEEDS, *tables[0]]), *("\n".join(table) for table in tables[1:])]) + "\n"
 
@@ -62,7 +68,7 @@ def _table(grid: Grid, notes: list[str]) -> list[str]:
 
 def _tabular(grid: Grid) -> list[str]:
     width = len(grid.columns)
-    lines = []
+    lines: list[str] = []
     for study, rows in grid.studies.items():
         if len(grid.studies) > 1:
             lines += [r"\addlinespace"] if lines else []
@@ -72,7 +78,7 @@ def _tabular(grid: Grid) -> list[str]:
         rf"  \begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}",
         r"    \toprule",
         "    " + _joined([escaped(column.name) for column in grid.columns]),
-        "    " + _joined([escaped(column.unit) for column in grid.columns]),
+        "    " + _joined([escaped(column.measure) for column in grid.columns]),
         r"    \midrule",
         *("    " + line for line in lines),
         r"    \bottomrule",
@@ -82,9 +88,7 @@ def _tabular(grid: Grid) -> list[str]:
 
 def _row(line: Line) -> str:
     texts = (escaped(cell) for cell in line.cells)
-    return _joined(
-        [rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, line.bold, strict=True)]
-    )
+    return _joined([rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, line.bold, strict=True)])
 
 
 def _joined(cells: list[str]) -> str:
@@ -94,7 +98,7 @@ def _joined(cells: list[str]) -> str:
 def _below(notes: list[str]) -> list[str]:
     if not notes:
         return []
-    body = [f"    {note}\\par" for note in notes]
+    body = [f"    {note}" for note in notes]
     return [
         r"  \par\smallskip",
         r"  \begin{minipage}{\linewidth}\scriptsize\raggedright",

@@ -23,7 +23,7 @@ def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text without Markdown's own signs; underscores inside words and brackets without a link need no escape."""
+    """Text without Markdown's own signs; underscores inside words and plain brackets need no escape."""
     return SPECIAL.sub(lambda match: "\\" + match[0], text)
 
 

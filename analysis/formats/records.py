@@ -1,4 +1,4 @@
-"""CSV for programs: a header and one record a row in full precision, accuracies as fractions, undefined values empty."""
+"""CSV for programs: one record a row, full precision, accuracies as fractions, undefined values empty."""
 
 import csv
 import io

@@ -91,14 +91,10 @@ CIFAR100 = PublishedData(
         Layout(
             folder="cifar-100-binary",
             train=(
-                OfficialFile(
-                    "train.bin", 50_000, "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29"
-                ),
+                OfficialFile("train.bin", 50_000, "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29"),
             ),
             test=(
-                OfficialFile(
-                    "test.bin", 10_000, "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"
-                ),
+                OfficialFile("test.bin", 10_000, "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"),
             ),
             checksum_kind="sha256",
             decode=partial(decode_records, label_bytes=2),

@@ -79,7 +79,5 @@ def _read_asset(path: Path) -> Tensor:
         raise ValueError(f"{path}: the bundled sample is missing or damaged ({error}); {remedy}") from error
     images = torch.from_numpy(tiles).permute(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE).contiguous()
     if pixels_sha256(images) != PIXELS_SHA256:
-        raise ValueError(
-            f"{path}: the bundled sample's pixels do not have the SHA-256 {PIXELS_SHA256}; {remedy}"
-        )
+        raise ValueError(f"{path}: the bundled sample's pixels do not have the SHA-256 {PIXELS_SHA256}; {remedy}")
     return images

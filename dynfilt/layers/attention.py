@@ -24,16 +24,12 @@ class KernelAttention(nn.Module):
     Raises ValueError for num_kernels below 1, a reduction that is not positive and an unknown attention.
     """
 
-    def __init__(
-        self, in_channels: int, num_kernels: int, reduction: float, attention: AttentionKind
-    ) -> None:
+    def __init__(self, in_channels: int, num_kernels: int, reduction: float, attention: AttentionKind) -> None:
         super().__init__()
         if num_kernels < 1:
             raise ValueError(f"num_kernels={num_kernels}: at least 1 kernel is needed")
         if not (0 < reduction < math.inf):
-            raise ValueError(
-                f"reduction={reduction}: must be a positive ratio of hidden units to channels, e.g. 0.25"
-            )
+            raise ValueError(f"reduction={reduction}: must be a positive ratio of hidden units to channels, e.g. 0.25")
         if attention not in get_args(AttentionKind):
             raise ValueError(f"attention={attention!r}: choose one of {', '.join(get_args(AttentionKind))}")
         self.in_channels = in_channels

@@ -1,4 +1,4 @@
-"""1x1 filters that belong to a class: generated from a label embedding, trainable, shared, or replaced by concatenation."""
+"""1x1 filters that belong to a class: generated from a label embedding, trainable, or replaced by concatenation."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ class ClassResponses(nn.Module):
     ) -> None:
         super().__init__()
         if response_scale not in RESPONSE_SCALES:
-            raise ValueError(
-                f"response_scale={response_scale!r} is unknown; allowed: {', '.join(RESPONSE_SCALES)}"
-            )
+            raise ValueError(f"response_scale={response_scale!r} is unknown; allowed: {', '.join(RESPONSE_SCALES)}")
         self.filters = filters
         self.scale = in_channels ** RESPONSE_SCALES[response_scale]
 
@@ -42,9 +40,7 @@ class GeneratedClassFilters(nn.Module):
     () -> (num_classes, in_channels), rows of unit length. Depends on the class only, never on the image.
     """
 
-    def __init__(
-        self, num_classes: int, in_channels: int, embedding_features: int, hidden_features: int
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, embedding_features: int, hidden_features: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes, embedding_features)
         self.hidden = nn.Linear(embedding_features, hidden_features)
@@ -79,9 +75,7 @@ class ClassConcatenation(nn.Module):
     features once.
     """
 
-    def __init__(
-        self, num_classes: int, in_channels: int, embedding_features: int, hidden_features: int
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, embedding_features: int, hidden_features: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes, embedding_features)
         self.concatenated = nn.Conv2d(in_channels + embedding_features, hidden_features, 1)

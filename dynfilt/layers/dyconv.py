@@ -49,9 +49,7 @@ class DYConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"groups={groups}: must divide in_channels={in_channels} and out_channels={out_channels}"
-            )
+            raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and out_channels={out_channels}")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.num_kernels = num_kernels
@@ -61,9 +59,7 @@ class DYConv2d(nn.Module):
         self.dilation = _pair("dilation", dilation, at_least=1)
         self.groups = groups
         self.attention = KernelAttention(in_channels, num_kernels, reduction, attention)
-        self.weight = nn.Parameter(
-            torch.empty(num_kernels, out_channels, in_channels // groups, *self.kernel_size)
-        )
+        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels // groups, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(num_kernels, out_channels)) if bias else None
         self.register_buffer("temperature", torch.tensor(check_temperature(temperature), dtype=torch.float32))
         self.reset_parameters()
@@ -94,9 +90,7 @@ class DYConv2d(nn.Module):
         """Return (B, O, H', W') for x (B, C, H, W)."""
         if self.attention.constant:
             bias = None if self.bias is None else self.bias.squeeze(0)
-            return F.conv2d(
-                x, self.weight.squeeze(0), bias, self.stride, self.padding, self.dilation, self.groups
-            )
+            return F.conv2d(x, self.weight.squeeze(0), bias, self.stride, self.padding, self.dilation, self.groups)
         weight, bias = self.mix(self.attention_weights(x))
         return conv2d_per_sample(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 

@@ -52,9 +52,7 @@ class GeneratedConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if normalisation not in NORMALISATIONS:
-            raise ValueError(
-                f"normalisation={normalisation!r} is unknown; allowed: {', '.join(NORMALISATIONS)}"
-            )
+            raise ValueError(f"normalisation={normalisation!r} is unknown; allowed: {', '.join(NORMALISATIONS)}")
         if gradient not in GRADIENTS:
             raise ValueError(f"gradient={gradient!r} is unknown; allowed: {', '.join(GRADIENTS)}")
         self.filter_shape = (out_channels, in_channels, kernel_size, kernel_size)

@@ -113,14 +113,11 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
     if x.dim() != 4 or weight.dim() != 5:
-        raise ValueError(
-            f"x must be (B, C, H, W) and weight (B, O, C/groups, kh, kw), got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
+        shapes = f"{tuple(x.shape)} and {tuple(weight.shape)}"
+        raise ValueError(f"x must be (B, C, H, W) and weight (B, O, C/groups, kh, kw), got {shapes}")
     batch, in_channels = x.shape[:2]
     if weight.shape[0] != batch:
-        raise ValueError(
-            f"x has {batch} images but weight has {weight.shape[0]} filters; one filter an image"
-        )
+        raise ValueError(f"x has {batch} images but weight has {weight.shape[0]} filters; one filter an image")
     if in_channels % groups or weight.shape[1] % groups or weight.shape[2] != in_channels // groups:
         raise ValueError(
             f"weight {tuple(weight.shape)} does not fit {in_channels} input channels in {groups} groups; "

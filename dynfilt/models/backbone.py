@@ -34,7 +34,5 @@ class Backbone(nn.Module):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1)
         v = self.layer1(x)
         if v.shape[1:] != (FEATURE_CHANNELS, FEATURE_SIZE, FEATURE_SIZE):
-            raise ValueError(
-                f"features are {tuple(v.shape[1:])}, expected (64, 8, 8): the images must be 3x32x32"
-            )
+            raise ValueError(f"features are {tuple(v.shape[1:])}, expected (64, 8, 8): the images must be 3x32x32")
         return v

@@ -19,20 +19,15 @@ class Cnn5x5(nn.Module):
         if not channels:
             raise ValueError("channels=[]: at least one convolution is needed, e.g. [32, 64, 128]")
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size={kernel_size}: must be odd, so that the convolution keeps the size"
-            )
+            raise ValueError(f"kernel_size={kernel_size}: must be odd, so that the convolution keeps the size")
         side = image_size // 2 ** len(channels)
         if side < 1:
             smallest = 2 ** len(channels)
-            raise ValueError(
-                f"image_size={image_size} is halved {len(channels)} times: use at least {smallest}"
-            )
+            raise ValueError(f"image_size={image_size} is halved {len(channels)} times: use at least {smallest}")
         self.image_size = image_size
         inputs = [3, *channels[:-1]]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(i, o, kernel_size, padding=kernel_size // 2)
-            for i, o in zip(inputs, channels, strict=True)
+            nn.Conv2d(i, o, kernel_size, padding=kernel_size // 2) for i, o in zip(inputs, channels, strict=True)
         )
         self.hidden = nn.Linear(channels[-1] * side**2, hidden_features)
         self.fc = nn.Linear(hidden_features, num_classes)

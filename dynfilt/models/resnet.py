@@ -176,9 +176,7 @@ def _covered(convolution: str, layers: list[str]) -> bool:
 
 def _check_names(dynamic_layers: list[str]) -> None:
     stages = [f"layer{stage}" for stage in (1, 2, 3, 4)]
-    convolutions = [
-        f"{stage}.{block}.{conv}" for stage in stages for block in (0, 1) for conv in ("conv1", "conv2")
-    ]
+    convolutions = [f"{stage}.{block}.{conv}" for stage in stages for block in (0, 1) for conv in ("conv1", "conv2")]
     convolutions += [f"{stage}.0.downsample.0" for stage in stages[1:]]
     for layer in dynamic_layers:
         if not any(_covered(convolution, [layer]) for convolution in convolutions):

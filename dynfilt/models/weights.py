@@ -26,9 +26,7 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     wanted = {name for name in module.state_dict() if not name.startswith("fc.")}
     missing = sorted(name for name in wanted - state.keys() if not name.endswith("num_batches_tracked"))
     if missing:
-        raise ValueError(
-            _explain(weights, f"lack {len(missing)} tensors of this network, first {missing[0]!r}")
-        )
+        raise ValueError(_explain(weights, f"lack {len(missing)} tensors of this network, first {missing[0]!r}"))
     try:
         module.load_state_dict({name: state[name] for name in wanted & state.keys()}, strict=False)
     except RuntimeError as error:

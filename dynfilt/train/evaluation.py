@@ -64,9 +64,7 @@ class Evaluator:
         losses = torch.empty(len(split), device=device)
         predictions = torch.empty(len(split), dtype=torch.int64, device=device)
         order, batch_size = self._order_and_batch_size(model, len(split))
-        for indices, images, labels in evaluation_batches(
-            split, self.data.mean, self.data.std, batch_size, order
-        ):
+        for indices, images, labels in evaluation_batches(split, self.data.mean, self.data.std, batch_size, order):
             with self.autocast():
                 scores = model(images.contiguous(memory_format=self.memory_format))
             losses[indices] = F.cross_entropy(scores.float(), labels, reduction="none")

@@ -48,13 +48,7 @@ def python2_pickle(pixels: np.ndarray, labels: np.ndarray, label_key: str) -> by
         return b"J" + struct.pack("<i", value)
 
     shape = integer(pixels.shape[0]) + integer(pixels.shape[1]) + b"\x86"
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
-        + integer(0)
-        + b"\x85"
-        + text(b"b")
-        + b"\x87R"
-    )
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + integer(0) + b"\x85" + text(b"b") + b"\x87R"
     dtype = b"cnumpy\ndtype\n" + text(b"u1") + integer(0) + integer(1) + b"\x87R"
     dtype_state = b"(" + integer(3) + text(b"|") + b"NNN" + integer(-1) + integer(-1) + integer(0) + b"tb"
     state = b"(" + integer(1) + shape + dtype + dtype_state + b"\x89" + text(pixels.tobytes()) + b"tb"
@@ -85,9 +79,7 @@ def fake(tmp_path: Path) -> Callable[[PublishedData, int, Callable[..., bytes]],
                 raw = encode(pixels[-1], labels[-1], *layout.decode.keywords.values())  # type: ignore[attr-defined]
                 (folder / name).write_bytes(raw)
                 checksum = hashlib.new(layout.checksum_kind, raw).hexdigest()
-                files.append(
-                    dataclasses.replace(layout.train[0], name=name, records=RECORDS, checksum=checksum)
-                )
+                files.append(dataclasses.replace(layout.train[0], name=name, records=RECORDS, checksum=checksum))
             return tuple(files), (np.concatenate(pixels).reshape(-1, 3, 32, 32), np.concatenate(labels))
 
         train_files, train = write([file.name for file in layout.train])

@@ -85,16 +85,12 @@ def test_augmentation_is_the_one_of_seed_and_step(augmented: ImageData) -> None:
 @pytest.mark.parametrize(("flip", "pad"), [(True, 0), (False, 1)])
 def test_either_augmentation_works_alone(data: ImageData, flip: bool, pad: int) -> None:
     plain = TrainingBatches(data, 50, 0).batch(0)[0]
-    assert not torch.equal(
-        TrainingBatches(dataclasses.replace(data, flip=flip, pad=pad), 50, 0).batch(0)[0], plain
-    )
+    assert not torch.equal(TrainingBatches(dataclasses.replace(data, flip=flip, pad=pad), 50, 0).batch(0)[0], plain)
 
 
 @pytest.mark.parametrize("size", [0, -3, 51])
 def test_a_batch_size_that_does_not_fit_names_its_key_and_the_images(data: ImageData, size: int) -> None:
-    message = (
-        rf"trainer.batch_size must be between 1 and 50, the number of training images of tiny, got {size}"
-    )
+    message = rf"trainer.batch_size must be between 1 and 50, the number of training images of tiny, got {size}"
     with pytest.raises(ValueError, match=message):
         TrainingBatches(data, size, 0)
 

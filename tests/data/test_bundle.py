@@ -68,8 +68,6 @@ def test_a_bad_setting_names_its_key(changes: dict[str, Any], message: str) -> N
         (torch.zeros(2, 4, 4, 3, dtype=torch.uint8).permute(0, 3, 1, 2), torch.zeros(2, dtype=torch.int64)),
     ],
 )
-def test_a_split_is_uint8_contiguous_with_a_label_an_image(
-    images: torch.Tensor, labels: torch.Tensor
-) -> None:
+def test_a_split_is_uint8_contiguous_with_a_label_an_image(images: torch.Tensor, labels: torch.Tensor) -> None:
     with pytest.raises(AssertionError):
         Split(images, labels)

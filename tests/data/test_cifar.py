@@ -17,9 +17,7 @@ from .conftest import binary_records, python3_pickle
 
 GROUP = Path(__file__).parents[2] / "conf" / "data"
 DATA_ROOT = os.environ.get("DYNFILT_DATA_ROOT")
-needs_data = pytest.mark.skipif(
-    DATA_ROOT is None, reason="set DYNFILT_DATA_ROOT to a folder with the real data"
-)
+needs_data = pytest.mark.skipif(DATA_ROOT is None, reason="set DYNFILT_DATA_ROOT to a folder with the real data")
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -76,9 +74,7 @@ def test_a_root_that_does_not_exist_is_an_error_and_is_not_created(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_root_without_the_data_says_what_was_looked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_root_without_the_data_says_what_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda *_, **__: pytest.fail("downloads"))
     looked_for = r"no cifar-10-batches-py/data_batch_1 and no cifar-10-batches-bin/data_batch_1.bin"
     with pytest.raises(ValueError, match=rf"data.root: .*{looked_for}; .*unset.*data=cifar10_sample"):
@@ -117,9 +113,7 @@ def test_without_root_and_data_it_downloads_through_torchvision(
     assert [path.name for path in (work / "data").iterdir()] == ["cifar-10-batches-py"]
 
 
-@pytest.mark.parametrize(
-    "failure", [OSError("no route to host"), RuntimeError("File not found or corrupted.")]
-)
+@pytest.mark.parametrize("failure", [OSError("no route to host"), RuntimeError("File not found or corrupted.")])
 def test_a_failed_download_is_one_line_with_the_choices(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,9 +123,7 @@ def test_a_failed_download_is_one_line_with_the_choices(
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", fail)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"could not download CIFAR-10 .*data.root.*data=cifar10_sample"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"could not download CIFAR-10 .*data.root.*data=cifar10_sample") as caught:
         cifar.cifar10(root=None, **settings())
     assert str(failure) in str(caught.value)
     assert "\n" not in str(caught.value)

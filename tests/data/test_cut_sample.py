@@ -22,9 +22,7 @@ def test_the_smallest_hashes_of_each_class_are_taken_class_after_class() -> None
     full = split(7)
     chosen = first_by_hash(full, 3).view(10, 3, 3072)
     for label in range(10):
-        hashes = sorted(
-            hashlib.sha256(image.numpy().tobytes()).digest() for image in full.images[full.labels == label]
-        )
+        hashes = sorted(hashlib.sha256(image.numpy().tobytes()).digest() for image in full.images[full.labels == label])
         assert [hashlib.sha256(image.numpy().tobytes()).digest() for image in chosen[label]] == hashes[:3]
 
 
@@ -34,7 +32,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_files() -> None:
 
 
 def test_inexact_test_images_are_never_taken() -> None:
-    """Class 8 has the 20 inexact images, which are darker than 20 here, and just the 50 others that it needs."""
+    """Class 8 has the 20 inexact images, which are darker than 20 here, and just the 50 others it needs."""
     inexact = list(INEXACT_TEST_IMAGES)
     images = torch.randint(20, 256, (10_000, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     images[inexact] = torch.arange(20).view(20, 1, 1, 1)

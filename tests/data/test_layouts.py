@@ -45,9 +45,7 @@ def test_every_layout_gives_the_images_and_labels_that_were_written(
 
 
 @pytest.mark.parametrize(("published", "number", "encode"), LAYOUTS)
-def test_a_truncated_file_is_named(
-    fake: Callable, published: PublishedData, number: int, encode: Callable
-) -> None:
+def test_a_truncated_file_is_named(fake: Callable, published: PublishedData, number: int, encode: Callable) -> None:
     files = fake(published, number, encode)
     broken = files.file(-1)
     broken.write_bytes(broken.read_bytes()[:-1000])

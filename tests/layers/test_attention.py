@@ -21,9 +21,7 @@ def temperature(value: float) -> Tensor:
 
 def oracle(attention: KernelAttention, x: Tensor, value: float) -> list[list[float]]:
     """pi of each image, by loops over plain numbers."""
-    reduce, score, bias = (
-        t.tolist() for t in (attention.reduce.weight, attention.score.weight, attention.score.bias)
-    )
+    reduce, score, bias = (t.tolist() for t in (attention.reduce.weight, attention.score.weight, attention.score.bias))
     rows = []
     for image in x.tolist():
         pooled = [sum(sum(row) for row in plane) / (len(plane) * len(plane[0])) for plane in image]
@@ -83,9 +81,7 @@ def test_float32_under_autocast():
 def test_temperature_flattens_and_sharpens():
     attention = KernelAttention(8, 4, 0.25, "softmax").double()
     x = 5 * torch.randn(6, 8, 3, 3, dtype=torch.float64)
-    torch.testing.assert_close(
-        attention(x, temperature(1e6)), torch.full((6, 4), 0.25).double(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(attention(x, temperature(1e6)), torch.full((6, 4), 0.25).double(), atol=1e-5, rtol=0)
     cold = attention(x, temperature(1e-4))
     assert torch.equal(cold.argmax(1), attention(x, temperature(1)).argmax(1))
     torch.testing.assert_close(cold.amax(1), torch.ones(6).double(), atol=1e-6, rtol=0)

@@ -33,9 +33,7 @@ def seeded() -> None:
 
 def layer_of(case: dict) -> DYConv2d:
     torch.manual_seed(0)
-    return DYConv2d(
-        **{"in_channels": 4, "out_channels": 8, "kernel_size": 3, "temperature": 2.0, **case}
-    ).double()
+    return DYConv2d(**{"in_channels": 4, "out_channels": 8, "kernel_size": 3, "temperature": 2.0, **case}).double()
 
 
 def images(batch: int = 3, height: int = 9, width: int = 7, channels: int = 4) -> Tensor:
@@ -87,9 +85,7 @@ def test_gradients_of_a_colour_image():
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize(
-    "name", ["plain", "stride", "one_by_one", "groups", "no_bias", "dilation", "not_square"]
-)
+@pytest.mark.parametrize("name", ["plain", "stride", "one_by_one", "groups", "no_bias", "dilation", "not_square"])
 def test_one_kernel_is_conv2d_bit_for_bit(name):
     arguments = {"in_channels": 4, "out_channels": 8, "kernel_size": 3, **CASES[name]}
     torch.manual_seed(5)
@@ -99,9 +95,7 @@ def test_one_kernel_is_conv2d_bit_for_bit(name):
     for a, b in zip(dynamic.parameters(), static.parameters(), strict=True):
         assert torch.equal(a[0], b)
     x = images(batch=6).float()
-    for a, b in zip(
-        output_and_gradients(dynamic, dynamic, x), output_and_gradients(static, static, x), strict=True
-    ):
+    for a, b in zip(output_and_gradients(dynamic, dynamic, x), output_and_gradients(static, static, x), strict=True):
         assert torch.equal(a.reshape(b.shape), b)
 
 

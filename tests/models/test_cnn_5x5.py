@@ -41,13 +41,7 @@ def test_the_layers_are_those_of_the_specification():
     hidden, fc = model.hidden, model.fc
     y = x
     for c, side in zip(model.convolutions, (16, 8, 4), strict=True):
-        y = (
-            torch.conv2d(y, c.weight, c.bias, padding=2)
-            .clamp(min=0)
-            .unfold(2, 2, 2)
-            .unfold(3, 2, 2)
-            .amax((4, 5))
-        )
+        y = torch.conv2d(y, c.weight, c.bias, padding=2).clamp(min=0).unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5))
         assert y.shape == (3, c.out_channels, side, side)
     expected = (y.flatten(1) @ hidden.weight.T + hidden.bias).clamp(min=0) @ fc.weight.T + fc.bias
     torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)

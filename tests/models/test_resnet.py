@@ -20,9 +20,7 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def dynamic(
-    num_kernels: int = 2, layers: list[str] = ALL, stem: str = "cifar", weights: str = "none"
-) -> ResNet18:
+def dynamic(num_kernels: int = 2, layers: list[str] = ALL, stem: str = "cifar", weights: str = "none") -> ResNet18:
     return dyconv_resnet18(10, stem, num_kernels, 0.25, "softmax", layers, 0.1, weights)
 
 
@@ -63,9 +61,7 @@ def test_equals_torchvision():
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("classes", "stem", "count"), [(1000, "imagenet", 11_689_512), (10, "cifar", 11_173_962)]
-)
+@pytest.mark.parametrize(("classes", "stem", "count"), [(1000, "imagenet", 11_689_512), (10, "cifar", 11_173_962)])
 def test_parameters_of_the_static_network(classes, stem, count):
     assert parameters(resnet18(classes, stem, 0.1, "none")) == count
 

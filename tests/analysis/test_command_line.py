@@ -1,0 +1,93 @@
+"""`python -m analysis`: exit codes, one-line errors, what goes to which stream, and what is loaded for it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def study(write_run: WriteRun) -> WriteRun:
+    for seed in range(2):
+        write_run("static_3x3", seed, 0.66 + seed / 100)
+        write_run("dynamic_3x3", seed, 0.68 + seed / 90)
+    return write_run
+
+
+def test_a_table_goes_to_standard_output_and_nothing_else_does(
+    study: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "outputs"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("| variant ") and printed.out.endswith("commit 1a2b3c4.\n")
+    assert printed.err == ""
+
+
+def test_csv_prints_records_only(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+    study("dynamic_3x3", 2, None, state="failed")
+    assert main(["table", "outputs", "--format", "csv", "--baseline", "dynamic_3x3"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split(",")[:2] for line in printed.out.splitlines()] == [
+        ["study", "variant"],
+        ["lab_3x3", "dynamic_3x3"],
+        ["lab_3x3", "static_3x3"],
+    ]
+    assert "warning: not counted: dynamic_3x3 seed 2, failed" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table", "nowhere"], "nowhere is not a folder"),
+        (["table", "empty"], "no runs found in empty"),
+        (["table", "wandb:me/dynfilt"], "W&B sources cannot be read yet"),
+        (["table", "outputs", "--baseline", "statik"], "the variants are: dynamic_3x3, static_3x3"),
+        (["table", "outputs", "--format", "html"], "md, tex, csv"),
+        (["table"], "SOURCE"),
+        (["report", "outputs"], "table"),
+        ([], "COMMAND"),
+    ],
+)
+def test_an_error_is_one_line_with_exit_code_2(
+    study: WriteRun, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert message in printed.err.replace("'", "")
+
+
+def run_python(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_the_command_prints_utf_8_whatever_the_locale_and_survives_a_closed_pipe(study: WriteRun) -> None:
+    done = run_python("-X", "utf8=0", "-m", "analysis", "table", "outputs")
+    assert done.returncode == 0 and "Δ, points ↑" in done.stdout.decode()
+    piped = subprocess.run(
+        f"{sys.executable} -m analysis table outputs | head -c 1",
+        shell=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    assert piped.stdout == b"|" and piped.stderr == b""
+
+
+def test_a_table_loads_nothing_it_does_not_need(study: WriteRun) -> None:
+    code = (
+        "import sys; from analysis.__main__ import main; main(['table', 'outputs']); "
+        "print(sorted({'torch', 'pandas', 'matplotlib', 'wandb', 'scipy.stats'} & set(sys.modules)))"
+    )
+    assert run_python("-c", code).stdout.decode().splitlines()[-1] == "[]"

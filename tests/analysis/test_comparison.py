@@ -1,0 +1,166 @@
+"""Runs into rows: who is compared with whom, over which seeds, and what is never averaged."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from scipy import stats
+
+from analysis.comparison import Comparison, Row, compare
+from analysis.runs import Run
+from analysis.statistics import holm
+
+STATIC = [0.671, 0.668, 0.676, 0.665]
+DYNAMIC = [0.690, 0.691, 0.694, 0.680]
+
+
+def run(variant: str, seed: int, accuracy: float | None, **changes: object) -> Run:
+    numbers = {} if accuracy is None else {"test_accuracy": accuracy, "train_seconds": 100.0 + seed}
+    told = {"study": "lab", "digest": f"of-{variant}", "state": "completed", "source": "outputs", **changes}
+    place = f"outputs/{told['study']}/{variant}/seed{seed}"
+    return Run(place=place, variant=variant, seed=seed, numbers=numbers, **told)  # type: ignore[arg-type]
+
+
+def runs(variant: str, accuracies: Sequence[float], **changes: object) -> list[Run]:
+    return [run(variant, seed, accuracy, **changes) for seed, accuracy in enumerate(accuracies)]
+
+
+def row(comparison: Comparison, label: str) -> Row:
+    return next(row for row in comparison.rows if row.label == label)
+
+
+def test_one_row_a_variant_with_the_baseline_first() -> None:
+    comparison = compare(runs("static_3x3", STATIC) + runs("dynamic_3x3", DYNAMIC) + runs("b", STATIC), None)
+    assert [row.label for row in comparison.rows] == ["static_3x3", "b", "dynamic_3x3"]
+    assert [row.is_baseline for row in comparison.rows] == [True, False, False]
+    assert [row.accuracy.n for row in comparison.rows] == [4, 4, 4]
+    assert comparison.rows[0].paired is None and comparison.rows[0].welch is None
+    assert comparison.rows[0].mean("train_seconds") == 101.5
+
+
+def test_differences_are_paired_by_seed_and_not_by_order() -> None:
+    shuffled = runs("dynamic_3x3", DYNAMIC)[::-1]
+    comparison = compare(shuffled + runs("static_3x3", STATIC), None)
+    expected = stats.ttest_rel(DYNAMIC, STATIC)
+    compared = row(comparison, "dynamic_3x3").paired
+    assert compared is not None and compared.p == pytest.approx(expected.pvalue)
+    assert compared.difference.low == pytest.approx(expected.confidence_interval().low)
+
+
+def test_only_shared_seeds_are_paired_while_welch_uses_all() -> None:
+    comparison = compare(runs("static_3x3", STATIC) + runs("d", DYNAMIC)[1:] + [run("d", 9, 0.72)], None)
+    compared = row(comparison, "d")
+    assert compared.paired is not None and compared.welch is not None
+    assert compared.paired.difference.n == 3 and compared.accuracy.n == 4
+    assert compared.paired.p == pytest.approx(stats.ttest_rel(DYNAMIC[1:], STATIC[1:]).pvalue)
+    unpaired = stats.ttest_ind([*DYNAMIC[1:], 0.72], STATIC, equal_var=False).confidence_interval()
+    assert compared.welch.low == pytest.approx(unpaired.low)
+
+
+def test_without_shared_seeds_there_is_no_paired_difference() -> None:
+    comparison = compare([run("static", 0, 0.5), run("static", 1, 0.6), *(run("d", s, s / 9) for s in (2, 3))], None)
+    compared = row(comparison, "d")
+    assert compared.paired is None and compared.welch is not None and not math.isnan(compared.welch.low)
+
+
+@pytest.mark.parametrize(
+    ("variants", "baseline", "expected"),
+    [
+        (["dynamic", "static_3x3", "static_1x1"], None, "static_1x1"),
+        (["resnet18", "dyconv_resnet18"], None, "dyconv_resnet18"),
+        (["resnet18", "dyconv_resnet18"], "resnet18", "resnet18"),
+    ],
+)
+def test_the_baseline(variants: list[str], baseline: str | None, expected: str) -> None:
+    comparison = compare([run(variant, 0, 0.5) for variant in variants], baseline)
+    assert [row.label for row in comparison.rows if row.is_baseline] == [expected]
+
+
+def test_a_static_variant_without_results_is_no_default_baseline() -> None:
+    failed = run("static_3x3", 0, None, state="failed")
+    comparison = compare([failed, run("b", 0, 0.5), run("static_z", 0, 0.5)], None)
+    assert [(row.label, row.accuracy.n) for row in comparison.rows] == [
+        ("static_z", 1),
+        ("b", 1),
+        ("static_3x3", 0),
+    ]
+
+
+@pytest.mark.parametrize("baseline", ["statik", "failing"])
+def test_an_unusable_baseline_is_an_error_that_lists_the_variants(baseline: str) -> None:
+    with pytest.raises(ValueError, match=f"no variant {baseline} .*the variants are: a, b$"):
+        compare([run("b", 0, 0.5), run("a", 0, 0.5), run("failing", 0, None)], baseline)
+
+
+def test_studies_are_compared_within_themselves_and_share_holms_family() -> None:
+    members = runs("static", STATIC) + runs("d", DYNAMIC)
+    others = runs("s", DYNAMIC, study="other") + runs("d", [0.6, 0.7, 0.65, 0.69], study="other")
+    comparison = compare(others + members, "static")
+    assert {study: [row.label for row in rows] for study, rows in comparison.studies.items()} == {
+        "lab": ["static", "d"],
+        "other": ["d", "s"],
+    }
+    p = [row.paired.p for row in comparison.rows if row.paired]
+    assert comparison.family == 2
+    assert [row.p_holm for row in comparison.rows if row.paired] == holm(p)
+    alone = compare(members, None)
+    assert row(alone, "d").p_holm < comparison.rows[1].p_holm
+
+
+def test_the_best_mean_of_each_study_is_marked() -> None:
+    comparison = compare(
+        [run("static", 0, 0.5), run("b", 0, 0.6), run("c", 0, 0.6), run("alone", 0, 0.9, study="other")], None
+    )
+    assert {row.label for row in comparison.rows if row.is_best} == {"b", "c"}
+
+
+def test_runs_of_different_digests_are_not_averaged() -> None:
+    old, new = runs("d", DYNAMIC[:2], digest="1111111111aa"), runs("d", DYNAMIC[2:], digest="2222222222bb")
+    comparison = compare(runs("static", STATIC) + old + new, None)
+    assert [row.label for row in comparison.rows] == ["static", "d @11111111", "d @22222222"]
+    assert row(comparison, "d @22222222").accuracy.mean == pytest.approx(sum(DYNAMIC[2:]) / 2)
+
+
+def test_a_baseline_of_several_digests_must_be_chosen() -> None:
+    split = [
+        run("static", 0, 0.5, digest="11111111aa"),
+        run("static", 0, 0.6, digest="22222222bb"),
+        run("d", 0, 0.7),
+    ]
+    with pytest.raises(ValueError, match="choose one of 'static @11111111', 'static @22222222'"):
+        compare(split, "static")
+    chosen = compare(split, "static @22222222")
+    assert row(chosen, "d").paired is not None
+    assert row(chosen, "d").paired.difference.mean == pytest.approx(0.1)  # type: ignore[union-attr]
+
+
+def test_a_result_that_is_there_twice_counts_once() -> None:
+    first, again = run("static", 0, 0.5), run("static", 0, 0.6)
+    comparison = compare([first, again, run("static", 1, 0.7)], None)
+    assert comparison.rows[0].accuracy.mean == pytest.approx(0.6)
+    assert [(repeat.used, repeat.unused, repeat.agrees) for repeat in comparison.repeats] == [(first, again, False)]
+
+
+def test_one_seed_identical_seeds_and_a_single_variant_do_not_crash() -> None:
+    single = compare([run("static", 0, 0.5), run("d", 0, 0.6)], None)
+    assert math.isnan(row(single, "d").p_holm) and single.family == 0
+    identical = compare(runs("static", STATIC) + runs("copy", STATIC), None)
+    assert math.isnan(row(identical, "copy").p_holm)
+    assert len(compare([run("only", 0, 0.5)], None).rows) == 1
+
+
+def test_a_study_without_any_result_stays_in_the_table() -> None:
+    comparison = compare([run("static", 0, 0.5), run("static", 0, None, study="other", state="failed")], None)
+    assert [(row.study, row.accuracy.n, row.is_baseline) for row in comparison.rows] == [
+        ("lab", 1, True),
+        ("other", 0, False),
+    ]
+
+
+def test_no_result_at_all_is_an_error_that_says_what_became_of_the_runs() -> None:
+    failed = run("static", 0, None, state="failed", error="ValueError: loss is NaN")
+    with pytest.raises(
+        ValueError, match=r"none of the 2 runs in outputs has a result yet \(1 failed, 1 running\)"
+    ) as caught:
+        compare([failed, run("static", 1, None, state="running")], None)
+    assert str(caught.value).endswith("outputs/lab/static/seed0: ValueError: loss is NaN")
