@@ -114,7 +114,7 @@ def detectable_difference(sd: float, n: int) -> float:
     """
     if n < 2 or not sd > 0:
         return math.nan
-    critical = float(stdtrit(n - 1, 1 - ALPHA))
+    critical = float(stdtrit(n - 1, 1 - ALPHA / 2))
     return sd * float(nctdtrinc(n - 1, 1 - POWER, critical)) / math.sqrt(n)
 
 

@@ -114,6 +114,12 @@ class Trainer:
         images, labels = self.batches.batch(self.step)
         self._apply_schedules()
         torch.manual_seed(seeded_generator("cpu", self.seed, "step", self.step).initial_seed())
+        loss, scores = self.optimise(images, labels)
+        self._add(loss, scores, labels)
+        self.step += 1
+
+    def optimise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Forward, backward and update on one batch -> (mean loss, scores (B, classes)), both detached."""
         with self.settings.autocast(self.device):
             scores = self.forward(images.contiguous(memory_format=self.settings.memory_format))
             loss = F.cross_entropy(scores.float(), labels)
@@ -122,8 +128,7 @@ class Trainer:
         if self.settings.clip_gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient_norm)
         self.optimizer.step()
-        self._add(loss.detach(), scores.detach(), labels)
-        self.step += 1
+        return loss.detach(), scores.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training needs to go on from here, as tensors and plain values."""

@@ -1,0 +1,53 @@
+"""A network and images of a few numbers, for tests that need many whole runs, and a way to stop one anywhere."""
+
+import os
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynfilt.data.bundle import ImageData, Split
+from dynfilt.layers.dyconv import DYConv2d
+
+# "9@17" in this environment variable: the process sends itself signal 9 within its 17th training step.
+SIGNAL_AT_STEP = "TINY_SIGNAL_AT_STEP"
+
+
+class TinyNet(nn.Module):
+    """All that a resumed run can get wrong: a temperature, batch statistics, dropout. (B, 3, 32, 32) -> scores."""
+
+    def __init__(self, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dynamic = DYConv2d(3, 4, 3, padding=1, num_kernels=2)
+        self.norm = nn.BatchNorm2d(4)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(16, num_classes)
+        self.steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+            self._obey_signal()
+        x = F.relu(self.norm(self.dynamic(F.avg_pool2d(x, 4))))
+        return self.fc(self.dropout(F.avg_pool2d(x, 4).flatten(1)))
+
+    def _obey_signal(self) -> None:
+        number, _, step = os.environ.get(SIGNAL_AT_STEP, "0@0").partition("@")
+        if self.steps == int(step):
+            os.kill(os.getpid(), int(number))
+
+
+def tiny_data(num_classes: int, split_seed: int, flip: bool, pad: int) -> ImageData:
+    """Noise, a little brighter in a place of its own for each class."""
+    generator = torch.Generator().manual_seed(split_seed)
+
+    def split(count: int) -> Split:
+        labels = torch.arange(count) % num_classes
+        images = torch.randint(0, 206, (count, 3, 32, 32), generator=generator)
+        for index, label in enumerate(labels.tolist()):
+            images[index, label % 3, 8 * (label % 4) : 8 * (label % 4) + 8] += 50
+        return Split(images.to(torch.uint8), labels)
+
+    names = tuple(f"class {number}" for number in range(num_classes))
+    half = (0.5, 0.5, 0.5)
+    return ImageData("tiny", split(60), split(20), split(20), names, half, half, flip, pad)
