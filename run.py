@@ -10,13 +10,16 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from dynfilt.config import read_job, register_schema
 from dynfilt.config_errors import explain
-from dynfilt.plan import PlannedRun, format_plan
+
+if TYPE_CHECKING:
+    from dynfilt.plan import PlannedRun
 
 failures: list[str] = []
 planned: list[PlannedRun] = []
@@ -53,6 +56,8 @@ def main() -> int:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     if planned:
+        from dynfilt.plan import format_plan
+
         print(format_plan(planned))
     if len(failures) > 1:
         print(f"{len(failures)} jobs failed:", *failures[:12], sep="\n  ", file=sys.stderr)

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_table(chosen.sources, chosen.baseline, chosen.format)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return USAGE_ERROR
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; at its exit Python would flush once more, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,6 +27,9 @@ OUTSIDE_DIGEST = (
     "trainer.checkpoint_every_seconds",
     "trainer.progress_bar",
 )
+# Keys that came after the first results; with these values they mean what was done before, so that old runs stay the
+# same runs.
+ADDED_LATER = {"trainer.evaluate_every_steps": None}
 LONGEST_NAME = 120
 
 
@@ -57,14 +60,14 @@ def in_digest(key: str) -> bool:
 
 def digest(config: dict[str, Any]) -> str:
     """16 hexadecimal digits that are equal exactly when two resolved configs describe the same numbers."""
-    content = {key: value for key, value in flatten(config).items() if in_digest(key)}
+    content = _content(config)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Dotted keys inside the digest whose values differ, each as `key: value here -> value there`."""
-    here, there = flatten(config), flatten(other)
-    keys = sorted(key for key in here.keys() | there.keys() if in_digest(key))
+    here, there = _content(config), _content(other)
+    keys = sorted(here.keys() | there.keys())
     missing = "absent"
     return [
         f"{key}: {here.get(key, missing)} -> {there.get(key, missing)}"
@@ -101,6 +104,13 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[path] = value
     return flat
+
+
+def _content(config: dict[str, Any]) -> dict[str, Any]:
+    """What the digest covers, by dotted key."""
+    flat = flatten(config)
+    later = {key for key, neutral in ADDED_LATER.items() if flat.get(key) == neutral}
+    return {key: value for key, value in flat.items() if in_digest(key) and key not in later}
 
 
 def _text(value: Any) -> str:

@@ -185,9 +185,9 @@ def test_kill_9_loses_no_row_older_than_two_seconds(tmp_path: Path) -> None:
 
 
 def test_two_jobs_of_one_process_are_two_runs(tmp_path: Path) -> None:
-    first = mirror_in(tmp_path / "1", run_id="one", seed=1)
+    first = mirror_in(tmp_path / "1", "offline", run_id="one", seed=1)
     first.log(ROWS[0])
-    with mirror_in(tmp_path / "2", run_id="two", seed=2) as second:  # the first was never closed
+    with mirror_in(tmp_path / "2", "offline", run_id="two", seed=2) as second:  # the first is open
         second.log(ROWS[1])
     for folder, name, seed, row in (("1", "one", 1, ROWS[0]), ("2", "two", 2, ROWS[1])):
         run = read_offline(tmp_path / folder)

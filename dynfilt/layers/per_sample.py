@@ -118,7 +118,7 @@ def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -
     batch, in_channels = x.shape[:2]
     if weight.shape[0] != batch:
         raise ValueError(f"x has {batch} images but weight has {weight.shape[0]} filters; one filter an image")
-    if in_channels % groups or weight.shape[1] % groups or weight.shape[2] != in_channels // groups:
+    if groups < 1 or in_channels % groups or weight.shape[1] % groups or weight.shape[2] != in_channels // groups:
         raise ValueError(
             f"weight {tuple(weight.shape)} does not fit {in_channels} input channels in {groups} groups; "
             f"weight is (B, O, C/groups, kh, kw) with C and O multiples of groups"

@@ -24,6 +24,7 @@ class TrainerSettings:
     compile: bool
     clip_gradient_norm: float | None
     evaluate_every_epochs: float
+    evaluate_every_steps: int | None
     patience: int | None
     max_steps: int | None
     max_eval_images: int | None
@@ -39,7 +40,7 @@ class TrainerSettings:
             "checkpoint_every_seconds",
         ):
             self._require_positive(key)
-        for key in ("clip_gradient_norm", "patience", "max_steps", "max_eval_images"):
+        for key in ("evaluate_every_steps", "clip_gradient_norm", "patience", "max_steps", "max_eval_images"):
             if getattr(self, key) is not None:
                 self._require_positive(key, ", or null for none")
 

@@ -69,6 +69,12 @@ class Trainer:
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
     @property
+    def steps_between_evaluations(self) -> int:
+        """Also evaluated after the last step."""
+        epochs = self.settings.evaluate_every_epochs
+        return self.settings.evaluate_every_steps or max(1, round(epochs * self.batches.steps_per_epoch))
+
+    @property
     def epoch(self) -> float:
         """Images seen, divided by the number of training images."""
         whole, partial = divmod(self.step, self.batches.steps_per_epoch)
@@ -88,7 +94,7 @@ class Trainer:
     ) -> None:
         """Train until the last step or until patience runs out. Raises FloatingPointError, naming the step, when
         a training or evaluation loss is not finite."""
-        every = max(1, round(self.settings.evaluate_every_epochs * self.batches.steps_per_epoch))
+        every = self.steps_between_evaluations
         self.model.train()
         started = checkpointed = time.perf_counter()
         while not self.finished:
