@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dynfilt.config import read_job, register_schema
@@ -33,7 +35,7 @@ def run_job(cfg: DictConfig) -> None:
     try:
         outcome = experiment.run(read_job(cfg))
     except Exception as error:
-        failures.append(explain(error))
+        failures.append(f"{_job_of_a_sweep()}{explain(error)}")
         print(f"failed: {failures[-1]}", file=sys.stderr, flush=True)
         return
     if outcome is not None:
@@ -62,6 +64,12 @@ def main() -> int:
     if len(failures) > 1:
         print(f"{len(failures)} jobs failed:", *failures[:12], sep="\n  ", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _job_of_a_sweep() -> str:
+    """The job's own overrides, which tell it from the others of its sweep; nothing for a single run."""
+    settings = HydraConfig.get()
+    return f"{' '.join(settings.overrides.task)}: " if settings.mode == RunMode.MULTIRUN else ""
 
 
 def _warn_in_one_line(message: Warning | str, *_: object) -> None:

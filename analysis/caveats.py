@@ -44,7 +44,7 @@ def _doubtful(runs: Iterable[Run]) -> list[str]:
         f"{run.variant} seed {run.seed} has a result and counts, but "
         f"{run.error or f'its state is {run.state}'} ({run.place})"
         for run in runs
-        if False
+        if run.counts and run.state != "completed"
     ]
 
 
@@ -60,7 +60,7 @@ def _repeats(comparison: Comparison) -> list[str]:
 def _several_digests(rows: list[Row]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row in rows:
-        groups.setdefault(row.variant, []).append(row.label)
+        groups.setdefault(row.variant, []).append(_quoted(row.label))
     return [
         f"{variant} has runs of {len(labels)} different configs, which are not averaged: {_listed(labels)}"
         for variant, labels in groups.items()
@@ -73,12 +73,12 @@ def _missing_seeds(rows: list[Row]) -> list[str]:
     labels_by_lack: dict[str, list[str]] = {}
     for row in rows:
         if row.runs and (lack := seeds - set(row.seeds)):
-            labels_by_lack.setdefault(seed_list(lack), []).append(row.label)
+            labels_by_lack.setdefault(seed_list(lack), []).append(_quoted(row.label))
     return [f"without {lack}, which others have: {_listed(labels)}" for lack, labels in labels_by_lack.items()]
 
 
 def _no_spread(rows: list[Row]) -> list[str]:
-    same = [row.label for row in rows if row.paired and row.paired.difference.sd == 0]
+    same = [_quoted(row.label) for row in rows if row.paired and row.paired.difference.sd == 0]
     return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
 
 
@@ -106,8 +106,10 @@ def _commits(rows: list[Row]) -> list[str]:
 
 
 def _dirty(rows: list[Row]) -> list[str]:
-    dirty = _rows_by(rows, lambda run: "dirty" if run.dirty else "clean").get("dirty")
-    return [f"run with uncommitted changes: {dirty}"] if dirty else []
+    trees = _rows_by(rows, lambda run: "dirty" if run.dirty else "clean")
+    if "dirty" not in trees:
+        return []
+    return [f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}"]
 
 
 def _devices(rows: list[Row]) -> list[str]:
@@ -136,13 +138,18 @@ def _rows_by(rows: list[Row], value_of: Callable[[Run], str]) -> dict[str, str]:
             runs_by_value.setdefault(value_of(run), []).append(run)
         for value, runs in runs_by_value.items():
             partly = f" ({seed_list(run.seed for run in runs)})" if len(runs) < len(row.runs) else ""
-            found.setdefault(value, []).append(row.label + partly)
+            found.setdefault(value, []).append(_quoted(row.label) + partly)
     return {value: _listed(labels) for value, labels in found.items()}
 
 
 def _setting(key: str, run: Run) -> str:
     value = run.setting(key)
     return "unset" if value is None else str(value)
+
+
+def _quoted(label: str) -> str:
+    """A label fit for a list with commas."""
+    return f"'{label}'" if "," in label else label
 
 
 def _listed(labels: list[str]) -> str:

@@ -31,13 +31,20 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     return Trainer(
         model=model,
         data=data,
-        optimizer=make(config["optimizer"], "optimizer")(model.parameters()),
+        optimizer=_build_optimizer(config["optimizer"], model),
         schedule=make(config["schedule"], "schedule"),
         temperature=make(config["temperature"], "temperature"),
         settings=settings,
         device=device,
         seed=config["seed"],
     )
+
+
+def _build_optimizer(node: dict[str, Any], model: nn.Module) -> torch.optim.Optimizer:
+    try:
+        return make(node, "optimizer")(model.parameters())
+    except ValueError as error:
+        raise ValueError(f"optimizer: {error}") from error
 
 
 def _require_scores(model: nn.Module, data: ImageData) -> None:

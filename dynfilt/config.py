@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -87,6 +88,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
 
     Raises ValueError naming the key, the file it comes from and what is allowed.
     """
+    _check_top_level(config)
     if config["seed"] < 0:
         raise ValueError(f"seed={config['seed']}: must be a whole number >= 0")
     if config["mode"] not in MODES:
@@ -115,6 +117,13 @@ def make(node: dict[str, Any], key: str, **arguments: Any) -> Any:
         if isinstance(cause, ValueError):
             raise ValueError(str(cause) if key in str(cause) else f"{key}: {cause}") from error
         raise RuntimeError(f"{key}: {type(cause).__name__}: {cause}") from error
+
+
+def _check_top_level(config: dict[str, Any]) -> None:
+    names = [field.name for field in dataclasses.fields(Run)]
+    for key in sorted(config.keys() ^ set(names)):
+        problem = "no such key or group" if key in config else "missing"
+        raise ValueError(f"{key}: {problem}; conf/config.yaml has: {', '.join(names)}")
 
 
 def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:

@@ -29,7 +29,9 @@ def explain(error: BaseException) -> str:
 def _full_text(error: BaseException) -> str:
     """The message with those of its causes: Hydra wraps what OmegaConf says about a key."""
     cause = f"\n{_full_text(error.__cause__)}" if error.__cause__ is not None else ""
-    return f"{str(error).strip()}{cause}"
+    override = getattr(error, "override", None)  # what Hydra's parser stumbled over; its text may not say it
+    unread = f"Error parsing override '{override}'\n" if override is not None else ""
+    return f"{unread}{str(error).strip()}{cause}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
@@ -60,6 +62,8 @@ def _unknown_choice(match: re.Match[str]) -> str:
 
 def _unknown_primary(match: re.Match[str]) -> str:
     names = sorted(path.stem for path in (PROJECT / "sweeps").glob("*.yaml"))
+    if match["name"] in names:
+        return f"-cn {match['name']}: is found with `-cd sweeps -cn {match['name']}`"
     return (
         f"-cn {match['name']}: no such sweep{_did_you_mean(match['name'], names)}; "
         f"with `-cd sweeps`, sweeps/ has: {', '.join(names)}"
@@ -69,6 +73,26 @@ def _unknown_primary(match: re.Match[str]) -> str:
 def _wrong_type(match: re.Match[str]) -> str:
     wanted = _ARTICLES.get(match["type"], match["type"])
     return f"{match['key']}={match['value']}: must be {wanted}; set in conf/config.yaml"
+
+
+def _null(match: re.Match[str]) -> str:
+    return f"{match['key']}=null: must have a value; set in conf/config.yaml"
+
+
+def _not_a_text(match: re.Match[str]) -> str:
+    return f"{match['key']}={match['value']}: must be a text, not a {match['type']}; set in conf/config.yaml"
+
+
+def _already_there(match: re.Match[str]) -> str:
+    return f"+{match['key']}: this key is there already; leave out the +"
+
+
+def _several_values(match: re.Match[str]) -> str:
+    return f"{match['override']}: several values; add -m to run each of them, or write KEY=[...] for a list"
+
+
+def _no_folder(match: re.Match[str]) -> str:
+    return f"-cd: there is no folder {match['folder']}; the declared ablations are in sweeps/"
 
 
 def _bad_override(match: re.Match[str]) -> str:
@@ -87,15 +111,20 @@ _EXPLANATIONS = (
         r"Could not find '(?P<group>[^'/]+)/(?P<choice>[^']*)'.*Available options in '[^']*':(?P<options>(\n\t\S+)*)",
         _unknown_choice,
     ),
+    (r"Key '[^']*' (?:is )?not in .*full_key: (?P<key>\S+)", _unknown_key),
     (r"Could not override '(?P<key>[^']*)'", _unknown_key),
-    (r"Could not (?:append|delete|find).*?'?(?P<key>[\w.]+)'?", _unknown_key),
-    (r"Key '(?P<last>[^']*)' (?:is )?not in .*full_key: (?P<key>\S+)", _unknown_key),
+    (r"Could not delete from config\. '(?P<key>[^']*)' does not exist", _unknown_key),
+    (r"An item is already at '(?P<key>[^']*)'", _already_there),
+    (r"Ambiguous value for argument '(?P<override>[^']*)'", _several_values),
+    (r"Additional config directory '(?P<folder>[^']*)' not found", _no_folder),
     (r"Cannot find primary config '(?P<name>[^']*)'", _unknown_primary),
     (
         r"Value '(?P<value>[^']*)'(?: of type '[^']*')? (?:could not be converted to|is not a valid) "
         r"(?P<type>\w+).*full_key: (?P<key>\S+)",
         _wrong_type,
     ),
+    (r"field '[^']*' is not Optional\s+full_key: (?P<key>\S+)", _null),
+    (r"Cannot convert '(?P<type>\w+)' to string: '(?P<value>[^\n]*)'\s+full_key: (?P<key>\S+)", _not_a_text),
     (r"Error parsing override '(?P<override>[^\n]*)'", _bad_override),
 )
 

@@ -28,18 +28,33 @@ def continue_from(job: Job) -> Job:
     for key in job.overridden:
         if key in KEPT or key == "model._target_":
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
-    step = load_checkpoint(_last(parent))["step"]
+    state = load_checkpoint(_last(parent))
     merged = _merge(config, job)
-    merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{step}"
+    merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
     changed = {
-        key: _at(merged, key) for key in job.overridden if in_digest(key) and _at(merged, key) != _at(config, key)
+        key: job.choices.get(key, _at(merged, key))
+        for key in job.overridden
+        if in_digest(key) and _at(merged, key) != _at(config, key)
     }
     if not changed and merged["study"] == config["study"] and merged["seed"] == config["seed"]:
         raise ValueError(f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}")
+    _require_steps_to_go(parent, state, merged["trainer"])
     choices = {**job.choices, "model": origin.get("model", parent.parent.name)}
     return dataclasses.replace(
         job, config=merged, choices=choices, differences={**origin.get("differences", {}), **changed}
     )
+
+
+def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str, Any]) -> None:
+    if state["epoch"] >= trainer["epochs"]:
+        raise ValueError(
+            f"trainer.epochs={trainer['epochs']:g}: run={parent} is at epoch {state['epoch']:g} already; choose more"
+        )
+    waited, patience = state["evaluations_without_improvement"], trainer["patience"]
+    if patience is not None and waited >= patience:
+        raise ValueError(
+            f"trainer.patience={patience}: run={parent} waited {waited} evaluations already; choose more, or null"
+        )
 
 
 def adopt_checkpoints(parent: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynfilt.identity import Identity
-from dynfilt.record import read_json, read_metrics
+from dynfilt.record import is_in_use, read_json, read_metrics
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class PlannedRun:
 def plan_run(identity: Identity, config: dict[str, Any]) -> PlannedRun:
     """State of a run from its folder, and the time that is left, judged by runs of its variant in this study."""
     folder = identity.folder(config["output_root"])
-    status = read_json(folder / "status.json") or {}
-    state = "completed" if (folder / "result.json").exists() else status.get("state", "to do")
+    state = _state(folder)
     rows = read_metrics(folder)
     epochs = config["trainer"]["epochs"]
     done = epochs if state == "completed" else (rows[-1]["epoch"] if rows else 0.0)
@@ -46,6 +45,14 @@ def format_plan(runs: list[PlannedRun]) -> str:
     note = f", and {unknown} runs of variants that were never timed" if unknown else ""
     done = sum(run.state == "completed" for run in runs)
     return "\n".join([*lines, f"{done} of {len(runs)} done; time left {_duration(sum(known))}{note}"])
+
+
+def _state(folder: Path) -> str:
+    """As in status.json, but a run whose process died without a word is `interrupted`."""
+    if (folder / "result.json").exists():
+        return "completed"
+    state = (read_json(folder / "status.json") or {}).get("state", "to do")
+    return "interrupted" if state in ("running", "completed") and not is_in_use(folder) else state
 
 
 def _seconds_per_epoch(variant_folder: Path) -> float | None:

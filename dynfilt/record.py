@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 
-from dynfilt.identity import differing_keys
+from dynfilt.identity import ADDED_LATER, differing_keys
 from dynfilt.train.checkpoint import replace_atomically
 
 
@@ -81,9 +81,9 @@ class RunRecord:
         replace_atomically(self.folder / "metrics.jsonl", text.encode())
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, once and last, and the state `completed`."""
-        write_json(self.folder / "result.json", result)
+        """The state `completed`, then result.json, once and last: a run without it is not done."""
         self._write_status("completed", finished=_now())
+        write_json(self.folder / "result.json", result)
 
     def _claim_config(self) -> None:
         path = self.folder / "config.yaml"
@@ -145,11 +145,23 @@ def set_aside(folder: Path) -> Path:
     """
     with open(folder / "lock", "a+") as lock:
         take_lock(lock, folder)
-    number = 1
-    while (target := folder.with_name(f".{folder.name}.{number}")).exists():
-        number += 1
-    folder.rename(target)
+        number = 1
+        while (target := folder.with_name(f".{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(target)
     return target
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a living process works on a run folder."""
+    try:
+        with open(folder / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -161,6 +173,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not the config of a run ({type(error).__name__})") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: not the config of a run (no keys)")
+    for key, neutral in ADDED_LATER.items():
+        group, name = key.split(".")
+        config.get(group, {}).setdefault(name, neutral)
     return config
 
 

@@ -4,10 +4,10 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from analysis.formats.numbers import MISSING
@@ -136,14 +136,11 @@ def draw(
     """Images beside their kernels (N, k, k): one class on the left, different classes on the right."""
     figure = canvas.new_figure(7.9, title)
     limit = panels.largest_magnitude(*kernels.values())
-    halves = figure.subfigures(1, len(chosen), wspace=0.04)
-    drawn: Any = None
-    axes = []
-    for half, (side, indices) in zip(halves, chosen.items(), strict=True):
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 0.06])
+    for half, (side, indices) in zip(upper.subfigures(1, len(chosen)), chosen.items(), strict=True):
         half.suptitle(f"Three images of {side}", fontsize=8)
-        drawn, used = _draw_half(half, run, found, indices, kernels, limit)
-        axes += used
-    bar = figure.colorbar(drawn, ax=axes, location="bottom", fraction=0.02, aspect=60, pad=0.01)
+        drawn = _draw_half(half, run, found, indices, kernels, limit)
+    bar = figure.colorbar(drawn, cax=lower.subplots(), orientation="horizontal")
     bar.set_label("weight, one scale for all images")
     bar.outline.set_linewidth(0.4)
     return figure
@@ -151,7 +148,7 @@ def draw(
 
 def _draw_half(
     half: SubFigure, run: TrainedRun, found: Filters, indices: list[int], kernels: dict[int, Tensor], limit: float
-) -> tuple[Any, list[Any]]:
+) -> AxesImage:
     names = run.data.class_names
     grid = half.subplots(len(indices), 2, width_ratios=[1, 2.4], squeeze=False)
     for index, (left, right) in zip(indices, grid, strict=True):
@@ -160,7 +157,7 @@ def _draw_half(
         left.set_title(truth)
         left.set_xlabel("classified\ncorrectly" if truth == guess else f"taken for\n{guess}", fontsize=7)
         drawn = panels.show_mosaic(right, kernels[index], limit)
-    return drawn, [right for _, right in grid]
+    return drawn
 
 
 def sheet(rows: list[tuple[TrainedRun, Diversity]]) -> Sheet:

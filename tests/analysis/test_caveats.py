@@ -118,6 +118,18 @@ def test_several_commits_devices_and_uncommitted_changes(study: WriteRun) -> Non
     ]
 
 
+def test_when_every_run_had_uncommitted_changes_they_need_no_list(write_run: WriteRun) -> None:
+    write_run("static_3x3", 0, 0.5, dirty=True)
+    write_run("dynamic_3x3", 0, 0.6, dirty=True)
+    assert told() == ["run with uncommitted changes: all"]
+
+
+def test_names_with_commas_are_quoted_in_lists(study: WriteRun) -> None:
+    study("dynamic_3x3,optimizer.lr=0.01", 0, 0.6)
+    study("other", 0, 0.6)
+    assert told() == ["without seed 1, which others have: 'dynamic_3x3,optimizer.lr=0.01', other"]
+
+
 def test_a_difference_without_spread(study: WriteRun) -> None:
     study("copy_3x3", 0, 0.66)
     study("copy_3x3", 1, 0.67)

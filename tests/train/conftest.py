@@ -1,0 +1,65 @@
+"""Trainers of a tiny network, built without configs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from dynfilt.schedules import Constant
+from dynfilt.train.settings import TrainerSettings
+from dynfilt.train.trainer import Trainer
+from tests.tiny_run import TinyNet, tiny_data
+
+SETTINGS: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 16,
+    "eval_batch_size": 7,
+    "device": "cpu",
+    "precision": "float32",
+    "channels_last": False,
+    "compile": False,
+    "clip_gradient_norm": None,
+    "evaluate_every_epochs": 1.0,
+    "evaluate_every_steps": None,
+    "patience": None,
+    "max_steps": None,
+    "max_eval_images": None,
+    "checkpoint_every_seconds": 1000.0,
+    "progress_bar": "off",
+}
+
+
+@pytest.fixture
+def settings() -> Callable[..., TrainerSettings]:
+    """settings(epochs=3) are the settings of a tiny run but for what is named."""
+    return lambda **changes: TrainerSettings(**{**SETTINGS, **changes})
+
+
+@pytest.fixture
+def make_trainer(settings: Callable[..., TrainerSettings]) -> Callable[..., Trainer]:
+    """make_trainer(epochs=3, seed=1): 60 augmented images in batches of 16, 16, 16 and 12."""
+
+    def make(
+        *,
+        seed: int = 0,
+        schedule: Callable = Constant(1.0),  # noqa: B008
+        temperature: Callable = Constant(2.0),  # noqa: B008
+        optimizer: Callable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+        model: torch.nn.Module | None = None,
+        **changes: Any,
+    ) -> Trainer:
+        torch.manual_seed(seed)
+        model = TinyNet(num_classes=4, dropout=0.2) if model is None else model
+        return Trainer(
+            model=model,
+            data=tiny_data(num_classes=4, split_seed=0, flip=True, pad=2),
+            optimizer=optimizer(model.parameters()),
+            schedule=schedule,
+            temperature=temperature,
+            settings=settings(**changes),
+            device=torch.device("cpu"),
+            seed=seed,
+        )
+
+    return make

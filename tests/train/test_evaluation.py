@@ -1,0 +1,117 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dynfilt.data.augment import normalise
+from dynfilt.data.bundle import ImageData, Split
+from dynfilt.train.evaluation import Evaluation, Evaluator
+from tests.tiny_run import TinyNet, tiny_data
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data() -> ImageData:
+    return tiny_data(num_classes=4, split_seed=0, flip=True, pad=2)
+
+
+@pytest.fixture
+def net() -> TinyNet:
+    torch.manual_seed(0)
+    net = TinyNet(num_classes=4, dropout=0.5)
+    net(torch.randn(8, 3, 32, 32))  # batch statistics of its own
+    return net
+
+
+def loop(net: nn.Module, data: ImageData, split: Split) -> Evaluation:
+    """One image after the other, in float64 from the scores on."""
+    net.eval()
+    losses, predictions, probabilities = [], [], []
+    for image, label in zip(split.images, split.labels, strict=True):
+        scores = net(normalise(image[None], data.mean, data.std))[0].detach().double()
+        shares = torch.exp(scores) / torch.exp(scores).sum()
+        losses.append(-torch.log(shares[label]))
+        predictions.append(int(max(range(len(scores)), key=lambda c: scores[c])))
+        probabilities.append(shares[label])
+    right = [int(p == label) for p, label in zip(predictions, split.labels.tolist(), strict=True)]
+    loss = float(sum(losses)) / len(losses)
+    return Evaluation(loss, sum(right) / len(right), torch.tensor(predictions), torch.stack(probabilities))
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 7, 1000])
+def test_it_equals_a_loop_over_the_images(
+    eval_batch_size: int, data: ImageData, net: TinyNet, settings: Callable
+) -> None:
+    evaluator = Evaluator.from_settings(data, settings(eval_batch_size=eval_batch_size), CPU)
+    wanted = loop(net, data, data.val)
+    found = evaluator.evaluate(net, data.val)
+    assert found.loss == pytest.approx(wanted.loss, rel=1e-5)
+    assert found.accuracy == wanted.accuracy
+    assert 0 < found.accuracy < 1
+    assert found.predictions.tolist() == wanted.predictions.tolist()
+    torch.testing.assert_close(found.true_class_probability.double(), wanted.true_class_probability)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(training: bool, data: ImageData, net: TinyNet, settings: Callable) -> None:
+    net.train(training)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    Evaluator.from_settings(data, settings(), CPU).evaluate(net, data.val)
+    assert net.training == training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_cap_takes_images_evenly_from_the_split(data: ImageData, net: TinyNet, settings: Callable) -> None:
+    found = Evaluator.from_settings(data, settings(max_eval_images=5), CPU).evaluate(net, data.val)
+    # 0, 4.75, 9.5, 14.25, 19 to the nearest even
+    wanted = loop(net, data, data.val.subset(torch.tensor([0, 5, 10, 14, 19])))
+    assert found.predictions.tolist() == wanted.predictions.tolist()
+    assert found.accuracy == wanted.accuracy
+    all_of_it = Evaluator.from_settings(data, settings(max_eval_images=1000), CPU).evaluate(net, data.val)
+    assert len(all_of_it.predictions) == len(data.val)
+
+
+class BatchMixer(nn.Module):
+    """Scores that count the images of the batch, and tell which images it has seen."""
+
+    mixes_batch = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.seen: list[float] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        self.seen += x.mean(dim=(1, 2, 3)).tolist()
+        return torch.eye(4)[torch.zeros(len(x), dtype=torch.int64)] * 3
+
+
+def test_a_model_that_mixes_its_batch_sees_training_batches_in_one_shuffled_order(
+    data: ImageData, settings: Callable
+) -> None:
+    mixer = BatchMixer()
+    evaluator = Evaluator.from_settings(data, settings(batch_size=6, eval_batch_size=1000), CPU)
+    found = evaluator.evaluate(mixer, data.val)
+    assert mixer.sizes == [6, 6, 6, 2]
+    stored = normalise(data.val.images, data.mean, data.std).mean(dim=(1, 2, 3)).tolist()
+    assert sorted(mixer.seen) == pytest.approx(sorted(stored))
+    assert mixer.seen != pytest.approx(stored)
+    # Results stand in the split's order although the images did not come in it.
+    expected = torch.where(data.val.labels == 0, 1.0, 0.0) * 3
+    probability = torch.exp(expected) / (torch.exp(torch.tensor(3.0)) + 3)
+    torch.testing.assert_close(found.true_class_probability, probability)
+    again = BatchMixer()
+    torch.manual_seed(99)
+    evaluator.evaluate(again, data.val)
+    assert again.seen == mixer.seen
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_an_error(bad: float, data: ImageData, net: TinyNet, settings: Callable) -> None:
+    with torch.no_grad():
+        net.fc.weight.fill_(bad)
+    with pytest.raises(FloatingPointError, match="the evaluation loss is (nan|inf)"):
+        Evaluator.from_settings(data, settings(), CPU).evaluate(net, data.val)

@@ -1,0 +1,287 @@
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynfilt.layers.attention import get_temperature
+from dynfilt.schedules import Cosine, Linear
+from dynfilt.train import trainer as trainer_module
+from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
+from dynfilt.train.evaluation import Evaluation
+from dynfilt.train.trainer import Trainer
+
+TIMES = {"seconds", "images_per_second"}
+CLOCKS = {"train_seconds", "seconds_at_evaluation"}
+Rows = list[dict[str, Any]]
+
+
+def fit(trainer: Trainer, on_step: Callable[[int], None] = lambda step: None) -> tuple[Rows, list[bool]]:
+    rows: Rows = []
+    improvements: list[bool] = []
+
+    def on_evaluation(row: dict[str, Any], improved: bool) -> None:
+        rows.append(row)
+        improvements.append(improved)
+
+    trainer.fit(on_evaluation, lambda: None, on_step)
+    return rows, improvements
+
+
+def without_times(rows: Rows) -> Rows:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def assert_same_state(left: dict[str, Any], right: dict[str, Any]) -> None:
+    for key in left.keys() - CLOCKS:
+        torch.testing.assert_close(left[key], right[key], rtol=0, atol=0, msg=lambda text, key=key: f"{key}: {text}")
+
+
+OPTIMIZERS: dict[str, Callable] = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, fused=True),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-3),
+}
+
+
+class Stop(BaseException):
+    """The process dies."""
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_from_any_step_on_a_resumed_run_is_bit_identical(
+    name: str, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    def make() -> Trainer:
+        return make_trainer(
+            epochs=5,
+            evaluate_every_steps=3,
+            patience=4,
+            clip_gradient_norm=1.0,
+            optimizer=OPTIMIZERS[name],
+            schedule=Cosine(0.1),
+            temperature=Linear(30.0, 1.0, epochs=3),
+        )
+
+    whole = make()
+    rows, improvements = fit(whole)
+    assert sum(improvements) > 1
+    assert 0 < whole.best_epoch < whole.epoch
+    steps = random.Random(0).sample(range(1, whole.step + 1), 8)
+    for step in [*steps, whole.step]:
+        stopped = make()
+        for _ in range(step):
+            stopped.train_step()
+            if stopped.step % 3 == 0:
+                stopped._evaluate()
+        save_checkpoint(stopped.state_dict(), tmp_path / "last.pt")
+        torch.manual_seed(random.randrange(2**31))  # whatever else the new process draws
+        resumed = make()
+        resumed.train_step()  # nothing of before may survive in the object either
+        resumed.load_state_dict(load_checkpoint(tmp_path / "last.pt"))
+        later, _ = fit(resumed)
+        assert without_times(later) == without_times(rows)[step // 3 :]
+        assert_same_state(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_run_depends_on_its_seed_and_on_nothing_drawn_before(make_trainer: Callable[..., Trainer]) -> None:
+    def train(seed: int, drawn: int) -> dict[str, Any]:
+        trainer = make_trainer(seed=seed)
+        torch.manual_seed(drawn)
+        fit(trainer)
+        return trainer.state_dict()
+
+    first = train(0, 1)
+    assert_same_state(first, train(0, 2))
+    assert not torch.equal(first["model"]["fc.weight"], train(3, 1)["model"]["fc.weight"])
+
+
+def test_one_step_of_sgd_is_minus_lr_times_the_gradient(make_trainer: Callable[..., Trainer]) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)).double()
+    trainer = make_trainer(model=net.float(), optimizer=lambda p: torch.optim.SGD(p, lr=0.5), schedule=lambda _: 0.2)
+    images, labels = trainer.batches.batch(0)
+    weight = net[1].weight.detach().double()
+    x = images.double().flatten(1)
+    shares = (x @ weight.T + net[1].bias.detach().double()).softmax(1)
+    gradient = (shares - F.one_hot(labels, 4)).T @ x / len(labels)
+    trainer.train_step()
+    torch.testing.assert_close(net[1].weight.detach().double(), weight - 0.5 * 0.2 * gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_are_clipped_to_a_norm(make_trainer: Callable[..., Trainer]) -> None:
+    def moved(clip: float | None) -> float:
+        trainer = make_trainer(clip_gradient_norm=clip, optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
+        before = [p.detach().clone() for p in trainer.model.parameters()]
+        trainer.train_step()
+        after = trainer.model.parameters()
+        return float(torch.sqrt(sum(((a - b).detach() ** 2).sum() for a, b in zip(after, before, strict=True))))
+
+    free = moved(None)
+    assert moved(free / 3) == pytest.approx(free / 3, rel=1e-4)
+    assert moved(free * 3) == pytest.approx(free, rel=1e-6)
+
+
+def test_learning_rate_and_temperature_follow_their_schedules(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(epochs=3, schedule=Cosine(0.0), temperature=Linear(30.0, 1.0, epochs=2))
+    seen = []
+
+    def watch(step: int) -> None:
+        seen.append((trainer.optimizer.param_groups[0]["lr"], get_temperature(trainer.model)))
+
+    rows, _ = fit(trainer, watch)
+    lrs = [
+        0.01 * (1 + torch.cos(torch.tensor(torch.pi * step / 12, dtype=torch.float64)).item()) / 2 for step in range(12)
+    ]
+    temperatures = [30 - 29 * min(1, step / 8) for step in range(12)]
+    assert [lr for lr, _ in seen] == pytest.approx(lrs)
+    assert [temperature for _, temperature in seen] == pytest.approx(temperatures)
+    assert [(row["lr"], row["temperature"]) for row in rows] == [seen[3], seen[7], seen[11]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"epochs": 3}, [4, 8, 12]),
+        ({"epochs": 2, "evaluate_every_epochs": 0.5}, [2, 4, 6, 8]),
+        ({"epochs": 2, "evaluate_every_epochs": 5}, [8]),
+        ({"epochs": 2, "evaluate_every_steps": 3}, [3, 6, 8]),
+        ({"epochs": 1.5}, [4, 6]),
+        ({"epochs": 0.01}, [1]),
+        ({"epochs": 5, "max_steps": 6}, [4, 6]),
+        ({"epochs": 1, "max_steps": 6}, [4]),
+    ],
+)
+def test_it_evaluates_when_it_should_and_after_the_last_step(
+    settings: dict[str, Any], steps: list[int], make_trainer: Callable[..., Trainer]
+) -> None:
+    rows, _ = fit(make_trainer(**settings))
+    assert [row["step"] for row in rows] == steps
+    # Four batches an epoch, the last one of 12 images instead of 16.
+    assert [row["epoch"] for row in rows] == [step // 4 + step % 4 * 16 / 60 for step in steps]
+
+
+def test_a_row_covers_the_images_since_the_row_before(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(epochs=2, evaluate_every_steps=3, max_steps=7)
+    seen: list[tuple[Tensor, Tensor]] = []
+    optimise = trainer.optimise
+
+    def watch(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        loss, scores = optimise(images, labels)
+        seen.append((scores, labels))
+        return loss, scores
+
+    trainer.optimise = watch  # type: ignore[method-assign]
+    rows, _ = fit(trainer)
+    for row, batches in zip(rows, (seen[0:3], seen[3:6], seen[6:7]), strict=True):
+        scores = torch.cat([scores for scores, _ in batches]).double()
+        labels = torch.cat([labels for _, labels in batches])
+        assert row["train_loss"] == pytest.approx(F.cross_entropy(scores, labels).item(), rel=1e-6)
+        assert row["train_accuracy"] == (scores.argmax(1) == labels).double().mean().item()
+    assert [len(labels) for _, labels in seen] == [16, 16, 16, 12, 16, 16, 16]
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    assert rows[1]["images_per_second"] == pytest.approx((12 + 16 + 16) / (seconds[1] - seconds[0]))
+
+
+@dataclass
+class Scripted:
+    """An evaluator whose accuracies are known beforehand."""
+
+    accuracies: Any
+
+    def evaluate(self, model: nn.Module, split: object) -> Evaluation:
+        return Evaluation(1.0, next(self.accuracies), torch.empty(0), torch.empty(0))
+
+
+@pytest.mark.parametrize(
+    ("patience", "accuracies", "improvements", "best_epoch"),
+    [
+        (2, [0.3, 0.4, 0.4, 0.35], [True, True, False, False], 2),
+        (1, [0.0, 0.0], [True, False], 1),
+        (2, [0.3, 0.2, 0.4, 0.1, 0.1], [True, False, True, False, False], 3),
+        (None, [0.5, 0.4, 0.3, 0.2, 0.1, 0.6], [True, False, False, False, False, True], 6),
+    ],
+)
+def test_it_stops_when_patience_runs_out(
+    patience: int | None,
+    accuracies: list[float],
+    improvements: list[bool],
+    best_epoch: float,
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    trainer = make_trainer(epochs=6, patience=patience)
+    trainer.evaluator = Scripted(itertools.chain(accuracies, itertools.repeat(9.0)))  # type: ignore[assignment]
+    rows, found = fit(trainer)
+    assert [row["val_accuracy"] for row in rows] == accuracies
+    assert found == improvements
+    assert trainer.best_epoch == best_epoch
+    assert trainer.finished
+
+
+def test_checkpoints_come_between_evaluations_when_their_time_has_come(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "STEPS_BETWEEN_LOSS_CHECKS", 1)
+    for seconds, wanted in ((1e-9, [1, 2, 3, 5, 6, 7]), (1e9, [])):
+        trainer = make_trainer(epochs=2, checkpoint_every_seconds=seconds)
+        kept: list[int] = []
+        trainer.fit(
+            lambda row, improved: None, lambda trainer=trainer, kept=kept: kept.append(trainer.step), lambda _: None
+        )
+        assert kept == wanted
+
+
+class Exploding(nn.Module):
+    """Gives NaN from its n-th training batch on."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+        self.left = batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= self.training
+        return self.fc(x.mean(dim=(2, 3))) * (float("nan") if self.training and self.left < 0 else 1.0)
+
+
+def test_a_bad_training_loss_stops_the_run_naming_the_step(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(model=Exploding(batch=6), epochs=5, checkpoint_every_seconds=1e-9)
+    events: list[int] = []
+    with pytest.raises(FloatingPointError, match=r"the training loss is not finite at step 6 \(counted from 0\)"):
+        trainer.fit(lambda *_: events.append(trainer.step), lambda: events.append(trainer.step), lambda _: None)
+    assert events == [4]  # nothing is evaluated or kept after the bad step
+
+
+def test_a_bad_evaluation_loss_stops_the_run_naming_the_step(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(epochs=5)
+    with torch.no_grad():
+        trainer.model.norm.running_mean.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="the evaluation loss is nan after step 4"):
+        fit(trainer)
+
+
+def test_a_bad_loss_is_noticed_soon_where_evaluations_are_rare(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(model=Exploding(batch=6), epochs=100, evaluate_every_epochs=100)
+    with pytest.raises(FloatingPointError, match="at step 6"):
+        fit(trainer)
+    assert trainer.step <= 50
+
+
+def test_a_batch_larger_than_the_data_is_refused(make_trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.batch_size must be between 1 and 60.*got 61"):
+        make_trainer(batch_size=61)
+
+
+def test_the_config_decides_on_the_optimizer_also_after_a_resume(make_trainer: Callable[..., Trainer]) -> None:
+    old = make_trainer(optimizer=lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.0))
+    fit(old)
+    new = make_trainer(optimizer=lambda p: torch.optim.SGD(p, lr=0.02, weight_decay=0.3), epochs=3)
+    new.load_state_dict(old.state_dict())
+    new.train_step()
+    assert new.optimizer.param_groups[0]["lr"] == 0.02
+    assert new.optimizer.param_groups[0]["weight_decay"] == 0.3
