@@ -1,7 +1,7 @@
 """One run as analysis sees it, whatever source it was read from."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ class Run:
     `numbers` holds result.json's numbers; it is empty when the run does not count, and `error` may say why.
     `config` may be shared between runs that differ in seed and study only, which it therefore lacks.
     `commits` and `devices` have several entries when a run was resumed elsewhere.
+    `rows` fetches the evaluations during training; None where `place` is a run folder. Ask `analysis.curves`.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Run:
     devices: tuple[str, ...] = ()
     dirty: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
+    rows: Callable[[], Iterable[Mapping[str, Any]]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def counts(self) -> bool:

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynfilt.layers.per_sample import force_formulation
+from dynfilt.layers.formulation import force_formulation
 
 FLOP_BATCH = 64
 LATENCY_RUNS = 30

@@ -14,6 +14,7 @@ from dynfilt.assembly import build_trainer, load, load_best
 from dynfilt.config import Job, check
 from dynfilt.continuation import adopt_checkpoints, continue_from
 from dynfilt.identity import Identity, digest, variant_name
+from dynfilt.layers.formulation import force_formulation
 from dynfilt.plan import PlannedRun, plan_run
 from dynfilt.progress import ProgressDisplay
 from dynfilt.provenance import collect_provenance, git_state
@@ -58,7 +59,7 @@ def train(job: Job, identity: Identity) -> None:
         print(f"{folder}: already done{_commit_note(folder)}; skipped, rerun=true runs it anew")
         return
     device = resolve_device(job.config["trainer"]["device"])
-    with RunRecord(folder, job.config) as record:
+    with RunRecord(folder, job.config) as record, force_formulation(job.config["trainer"]["formulation"]):
         origin = {"model": job.choices["model"], "differences": job.differences, "parent": job.config["parent"]}
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)

@@ -24,6 +24,7 @@ OUTSIDE_DIGEST = (
     "trainer.eval_batch_size",
     "trainer.channels_last",
     "trainer.compile",
+    "trainer.formulation",
     "trainer.checkpoint_every_seconds",
     "trainer.progress_bar",
 )

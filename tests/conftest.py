@@ -2,27 +2,26 @@
 
 import contextlib
 import io
-import json
+import os
+import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import run
-from dynfilt import config, experiment
+from dynfilt import experiment
 from dynfilt.config import Job
 
 ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "tests" / "conf"
-# A run of a fraction of a second: `python run.py -cd tests/conf model=tiny ...`.
-TINY = ("-cd", str(CONF), "model=tiny", "data=tiny", "tracking=off", "trainer.device=cpu", "trainer.batch_size=16")
+# A run of a fraction of a second, see tests/conf/tiny.yaml.
+TINY = ("-cd", str(ROOT / "tests" / "conf"), "-cn", "tiny")
 
 
 @dataclass(frozen=True)
@@ -41,37 +40,44 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """command("model=tiny", ...) is `python run.py model=tiny ...` in tmp_path, without a new process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # so that Hydra finds conf/ beside run.py
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    handler = signal.getsignal(signal.SIGTERM)
+@contextlib.contextmanager
+def command_line(folder: Path) -> Iterator[Command]:
+    """call("seed=1", ...) is `python run.py seed=1 ...` in a folder, without a new process."""
 
     def call(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
-        _forget_the_last_command()
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                code = run.main()
-            except SystemExit as exit_:
-                code = int(exit_.code or 0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("HYDRA_FULL_ERROR", "1")
+            patch.setenv("HYDRA_MAIN_MODULE", "__main__")  # so that Hydra finds conf/ beside run.py
+            patch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
+            patch.setattr(warnings, "showwarning", warnings.showwarning)
+            handler = signal.getsignal(signal.SIGTERM)
+            _forget_the_last_command()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    code = run.main()
+                except SystemExit as exit_:
+                    code = int(exit_.code or 0)
+            signal.signal(signal.SIGTERM, handler)
         return Outcome(code, out.getvalue(), err.getvalue())
 
     yield call
     _forget_the_last_command()
-    signal.signal(signal.SIGTERM, handler)
 
 
 def _forget_the_last_command() -> None:
     run.failures.clear()
     run.planned.clear()
-    config._compose_base.cache_clear()
     GlobalHydra.instance().clear()
     OmegaConf.clear_resolver("scratch")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """command("seed=1", ...) is `python run.py seed=1 ...` in tmp_path, without a new process."""
+    with command_line(tmp_path) as call:
+        yield call
 
 
 @pytest.fixture
@@ -87,3 +93,35 @@ def compose(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         return jobs
 
     return call
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny run that nothing has interrupted; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished")
+    with command_line(folder) as call:
+        outcome = call(*TINY)
+    assert outcome.code == 0, outcome.err
+    return folder / "outputs" / "tests" / "tiny" / "seed0"
+
+
+@pytest.fixture
+def finished_copy(finished_run: Path, tmp_path: Path) -> Path:
+    """That folder where `command` would have put it."""
+    target = tmp_path / "outputs" / "tests" / "tiny" / "seed0"
+    shutil.copytree(finished_run, target)
+    return target
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Path:
+    """A place where no folder can be made, not even by root."""
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "inside"
+
+
+def quiet_environment(**extra: str) -> dict[str, str]:
+    """The environment of a real `python run.py` that computes with as many threads as this process."""
+    import torch
+
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **extra}

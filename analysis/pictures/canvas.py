@@ -16,6 +16,7 @@ FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision, and in grey.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 PAGE_WIDTH = 7.2  # inches, the text width of A4
+KERNELS = "gray"  # dark below 0, light above: print keeps the sign, and the red frames stand out
 SIGNED = "PuOr_r"
 UNSIGNED = "cividis"
 STYLE = {
@@ -59,11 +60,27 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(STYLE)
 
 
-def new_figure(height: float, title: str, width: float = PAGE_WIDTH) -> Figure:
-    """An empty figure, sizes in inches, with its title, wrapped where it is too long."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle("\n".join(textwrap.wrap(title, int(width * 15), break_long_words=True)))
+def new_figure(height: float, title: str) -> Figure:
+    """An empty figure of the page's width that arranges itself, height in inches; a long title is wrapped."""
+    figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+    figure.suptitle(_wrapped(title))
     return figure
+
+
+def new_board(height: float, title: str) -> Figure:
+    """An empty figure of the page's width for axes put down by `place`, the first 0.45 inches below its top."""
+    figure = Figure(figsize=(PAGE_WIDTH, height))
+    figure.suptitle(_wrapped(title), y=1 - 0.08 / height, va="top")
+    return figure
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a distance from the figure's left and upper edge, all in inches."""
+    page_width, page_height = figure.get_size_inches()
+    bottom = page_height - top - height
+    return figure.add_axes(
+        (left / page_width, bottom / page_height, width / page_width, height / page_height), frameon=True
+    )
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> None:
@@ -89,6 +106,10 @@ def bare(axes: Axes) -> Axes:
     for spine in axes.spines.values():
         spine.set_visible(False)
     return axes
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(textwrap.wrap(title, 100, break_on_hyphens=False))
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -26,12 +26,10 @@ def show_image(axes: Axes, image: Tensor) -> None:
     canvas.bare(axes).imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
 
 
-def show_map(axes: Axes, values: Tensor, limit: float) -> AxesImage:
-    """Draw a map (H, W) on the signed colour scale -limit..limit."""
+def show_map(axes: Axes, values: Tensor, limit: float, colours: str = canvas.SIGNED) -> AxesImage:
+    """Draw a map (H, W) on the colour scale -limit..limit."""
     canvas.bare(axes)
-    return axes.imshow(
-        values.cpu().numpy(), cmap=canvas.SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", aspect="equal"
-    )
+    return axes.imshow(values.cpu().numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
 
 
 def show_overlay(axes: Axes, image: Tensor, values: Tensor, limit: float) -> AxesImage:
@@ -64,9 +62,9 @@ def mosaic(kernels: Tensor, gap: int) -> tuple[Tensor, list[tuple[int, int]]]:
 
 
 def show_mosaic(axes: Axes, kernels: Tensor, limit: float) -> AxesImage:
-    """Draw kernels (N, k, k) as a mosaic, each in a red frame, on the signed colour scale -limit..limit."""
+    """Draw kernels (N, k, k) as a mosaic, each in a red frame, on the grey scale -limit..limit."""
     picture, corners = mosaic(kernels.float().cpu(), gap=1)
-    drawn = show_map(axes, picture, limit)
+    drawn = show_map(axes, picture, limit, canvas.KERNELS)
     height, width = kernels.shape[1:]
     frames = [Rectangle((column - 0.5, row - 0.5), width, height) for row, column in corners]
     axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=FRAME, linewidth=0.7))

@@ -108,13 +108,15 @@ class TrainedRun:
                 scores[indices.cpu()] = self.model(images).float().cpu()
         return scores
 
-    def sample(self, split: Split, count: int | None) -> Split:
-        """`count` images evenly spread over the split, all for None. Raises ValueError for less than 2."""
-        if count is None or count >= len(split):
-            return split
-        if count < 2:
+    def sample(self, split: Split, count: int | None) -> Tensor:
+        """Indices of `count` images evenly spread over the split, of all for None.
+
+        Raises ValueError for a count below 2.
+        """
+        if count is not None and count < 2:
             raise ValueError(f"--images {count}: at least 2 images are needed")
-        return split.subset(torch.linspace(0, len(split) - 1, count).round().long().to(split.labels.device))
+        wanted = len(split) if count is None else min(count, len(split))
+        return torch.linspace(0, len(split) - 1, wanted, dtype=torch.float64).round().long().to(split.labels.device)
 
     @cached_property
     def _state(self) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FORMULATIONS = ("auto", "grouped", "taps")
-_forced = "auto"
+from dynfilt.layers.formulation import forced_among
 
 
 def conv2d_per_sample(
@@ -30,32 +28,16 @@ def conv2d_per_sample(
     """
     _check_shapes(x, weight, bias, groups)
     geometry = (_pair(stride), _pair(padding), _pair(dilation))
-    formulation = _forced if _forced != "auto" else _choose(weight, *geometry, groups)
-    if formulation == "taps" and _taps_apply(weight, *geometry, groups):
+    applicable = ("grouped", "taps") if _taps_apply(weight, *geometry, groups) else ("grouped",)
+    formulation = forced_among(applicable) or _choose(weight, applicable)
+    if formulation == "taps":
         return _taps(x, weight, bias, padding=geometry[1], dilation=geometry[2])
     return _grouped(x, weight, bias, *geometry, groups)
 
 
-@contextmanager
-def force_formulation(name: str) -> Iterator[None]:
-    """Use one formulation wherever its geometry allows, `auto` restores the choice by shape.
-
-    Raises ValueError when `name` is not in FORMULATIONS.
-    """
-    global _forced
-    if name not in FORMULATIONS:
-        raise ValueError(f"formulation {name!r} is unknown; allowed: {', '.join(FORMULATIONS)}")
-    previous, _forced = _forced, name
-    try:
-        yield
-    finally:
-        _forced = previous
-
-
-def _choose(weight: Tensor, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> str:
+def _choose(weight: Tensor, applicable: Collection[str]) -> str:
     # One GEMM with O * kh * kw rows reads x once; it pays while those rows are few (measured at O = 1).
-    few_outputs = weight.shape[1] <= 4
-    return "taps" if few_outputs and _taps_apply(weight, stride, padding, dilation, groups) else "grouped"
+    return "taps" if "taps" in applicable and weight.shape[1] <= 4 else "grouped"
 
 
 def _taps_apply(weight: Tensor, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> bool:

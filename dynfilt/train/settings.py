@@ -22,6 +22,7 @@ class TrainerSettings:
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
+    formulation: Literal["auto", "grouped", "chunked", "taps", "outputs", "inputs"]
     clip_gradient_norm: float | None
     evaluate_every_epochs: float
     evaluate_every_steps: int | None

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynfilt.layers.formulation import FORMULATIONS, force_formulation
 from dynfilt.layers.generated import FilterGenerator, GeneratedConv2d, GeneratorHead, SharedConv2d
-from dynfilt.layers.per_sample import FORMULATIONS, force_formulation
 
 CHANNELS, SIZE = 4, 5
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from dynfilt.layers import per_sample
-from dynfilt.layers.per_sample import FORMULATIONS, conv2d_per_sample, force_formulation
+from dynfilt.layers.formulation import FORMULATIONS, force_formulation
+from dynfilt.layers.per_sample import conv2d_per_sample
 
 Pair = tuple[int, int]
 
@@ -192,21 +193,6 @@ def test_forced_taps_run_wherever_their_geometry_allows(name: str, taps: bool, m
     monkeypatch.setattr(per_sample, "_taps", forbidden)
     with force_formulation("grouped"):
         apply(conv2d_per_sample, tensors, geometry)
-
-
-def test_a_forced_formulation_ends_with_its_block() -> None:
-    with pytest.raises(KeyError), force_formulation("grouped"):
-        with force_formulation("taps"):
-            assert per_sample._forced == "taps"
-        assert per_sample._forced == "grouped"
-        raise KeyError
-    assert per_sample._forced == "auto"
-
-
-def test_an_unknown_formulation_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'fft'.*auto, grouped, taps"), force_formulation("fft"):
-        pass
-    assert per_sample._forced == "auto"
 
 
 @pytest.mark.parametrize(

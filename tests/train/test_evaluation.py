@@ -113,5 +113,5 @@ def test_a_model_that_mixes_its_batch_sees_training_batches_in_one_shuffled_orde
 def test_a_loss_that_is_not_finite_is_an_error(bad: float, data: ImageData, net: TinyNet, settings: Callable) -> None:
     with torch.no_grad():
         net.fc.weight.fill_(bad)
-    with pytest.raises(FloatingPointError, match="the evaluation loss is (nan|inf)"):
+    with pytest.raises(FloatingPointError, match=r"the evaluation loss is (nan|inf)"):
         Evaluator.from_settings(data, settings(), CPU).evaluate(net, data.val)

@@ -1,0 +1,143 @@
+"""How K kernels are applied when every image mixes them in its own way: W(x) = sum_k pi_k(x) W_k."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dynfilt.layers.formulation import forced_among
+from dynfilt.layers.per_sample import conv2d_per_sample
+
+Pair = tuple[int, int]
+# Mixed kernels of one chunk should stay in the cache while their convolution runs; below a few images a chunk the
+# K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
+CHUNK_BYTES = 16 * 2**20
+SMALLEST_CHUNK = 6
+
+
+def conv2d_mixture(
+    x: Tensor,
+    kernels: Tensor,
+    pi: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """Convolve image i with its own mixture of K kernels.
+
+    x: (B, C, H, W), kernels: (K, O, C/groups, kh, kw), pi: (B, K) in float32 or wider, bias: (K, O) or None ->
+    (B, O, H', W'). The fastest exact formulation for the shape is taken; all agree to rounding in outputs and
+    gradients. Sums over k have the precision of pi: bfloat16 rounds away 6 % of the attention at temperature 30.
+    """
+    geometry = (stride, padding, dilation, groups)
+    applicable = ("grouped", "chunked", "outputs") + (("inputs",) if groups == 1 else ())
+    formulation = forced_among(applicable) or _choose(x, kernels)
+    if formulation == "grouped":
+        y = conv2d_per_sample(x, mix(pi, kernels), None, *geometry)
+    elif formulation == "chunked":
+        y = _chunked(x, kernels, pi, geometry)
+    elif formulation == "outputs":
+        y = _outputs(x, kernels, pi, geometry)
+    else:
+        y = _inputs(x, kernels, pi, geometry)
+    return y if bias is None else y + mix(pi, bias).to(y.dtype)[:, :, None, None]
+
+
+def mix(pi: Tensor, parameters: Tensor) -> Tensor:
+    """sum_k pi_k p_k for each image: pi (B, K), parameters (K, ...) -> (B, ...), summed in the precision of pi."""
+    with torch.autocast(device_type=pi.device.type, enabled=False):
+        mixed = pi @ parameters.to(pi.dtype).flatten(1)
+    return mixed.unflatten(1, parameters.shape[1:]).to(parameters.dtype)
+
+
+def _choose(x: Tensor, kernels: Tensor) -> str:
+    if x.device.type != "cpu":
+        return "outputs"
+    return "chunked" if _chunk_size(kernels) >= SMALLEST_CHUNK else "outputs"
+
+
+def _chunk_size(kernels: Tensor) -> int:
+    return CHUNK_BYTES // (kernels[0].numel() * kernels.element_size())
+
+
+def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+    """K static convolutions of all images, their outputs weighted: linear in the kernels, so the order is free."""
+    y = None
+    for k, kernel in enumerate(kernels.unbind(0)):
+        response = F.conv2d(x, kernel, None, *geometry)
+        weight = pi[:, k, None, None, None]
+        y = response * weight if y is None else torch.addcmul(y, response.to(y.dtype), weight)
+    assert y is not None
+    return y.to(response.dtype)
+
+
+def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+    """One convolution of the K weighted copies of each image: the sum over k is its sum over input channels."""
+    copies = (x[:, None] * pi[:, :, None, None, None].to(x.dtype)).flatten(1, 2)
+    return F.conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, *geometry)
+
+
+def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    return _ChunkedMixture.apply(x.to(dtype), kernels, pi, geometry)
+
+
+class _ChunkedMixture(torch.autograd.Function):
+    """Mix and convolve a few images at a time; backward mixes again, so no more than a chunk of kernels exists."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+        ctx.save_for_backward(x, kernels, pi)
+        ctx.geometry = geometry
+        chunk = max(1, _chunk_size(kernels))
+        parts = [
+            conv2d_per_sample(images, mix(weights, kernels).to(x.dtype), None, *geometry)
+            for images, weights in zip(x.split(chunk), pi.split(chunk), strict=True)
+        ]
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        x, kernels, pi = ctx.saved_tensors
+        chunk = max(1, _chunk_size(kernels))
+        bank = kernels.to(pi.dtype).flatten(1)
+        grad_bank = torch.zeros_like(bank)
+        grad_x, grad_pi = [], []
+        for images, weights, above in zip(x.split(chunk), pi.split(chunk), grad.split(chunk), strict=True):
+            mixed = (weights @ bank).unflatten(1, kernels.shape[1:]).to(x.dtype)
+            below, grad_mixed = _grouped_backward(above, images, mixed, ctx.geometry, ctx.needs_input_grad[0])
+            rows = grad_mixed.flatten(1).to(pi.dtype)
+            grad_bank.addmm_(weights.t(), rows)
+            grad_pi.append(rows @ bank.t())
+            grad_x.append(below)
+        whole = torch.cat(grad_x) if ctx.needs_input_grad[0] else None
+        return whole, grad_bank.view_as(kernels).to(kernels.dtype), torch.cat(grad_pi), None
+
+
+def _grouped_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple[Pair, Pair, Pair, int], needs_grad_x: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of a convolution in which every image is a group: of x (B, C, H, W) and of weight (B, O, ...)."""
+    stride, padding, dilation, groups = geometry
+    batch = len(x)
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad.reshape(1, -1, *grad.shape[2:]),
+        x.reshape(1, -1, *x.shape[2:]),
+        weight.flatten(0, 1),
+        None,
+        stride,
+        padding,
+        dilation,
+        False,
+        (0, 0),
+        batch * groups,
+        (needs_grad_x, True, False),
+    )
+    return (grad_x.view(x.shape) if needs_grad_x else x), grad_weight.view(weight.shape)

@@ -1,0 +1,101 @@
+"""Mixtures of K kernels: every formulation against a float64 loop over images and kernels."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynfilt.layers import mixture
+from dynfilt.layers.formulation import force_formulation
+from dynfilt.layers.mixture import conv2d_mixture
+
+GEOMETRIES = {
+    "3x3": {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, "kernel": (3, 3)},
+    "1x1, stride 2": {"stride": (2, 2), "padding": (0, 0), "dilation": (1, 1), "groups": 1, "kernel": (1, 1)},
+    "stride 2 x 1": {"stride": (2, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, "kernel": (3, 3)},
+    "dilated": {"stride": (1, 1), "padding": (2, 2), "dilation": (2, 2), "groups": 1, "kernel": (3, 3)},
+    "rectangular": {"stride": (1, 1), "padding": (0, 2), "dilation": (1, 1), "groups": 1, "kernel": (1, 5)},
+    "grouped": {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 2, "kernel": (3, 3)},
+}
+FORMULATIONS = ("auto", "grouped", "chunked", "outputs", "inputs")
+
+
+def tensors(geometry: dict, batch: int = 5, with_bias: bool = True) -> tuple[list[Tensor], dict]:
+    """x, kernels, pi and bias in float64, an odd image size; and the geometry without the kernel's size."""
+    generator = torch.Generator().manual_seed(0)
+    options = {key: value for key, value in geometry.items() if key != "kernel"}
+    shapes = [(batch, 4, 7, 9), (3, 6, 4 // geometry["groups"], *geometry["kernel"]), (batch, 3)]
+    shapes += [(3, 6)] if with_bias else []
+    return [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes], options
+
+
+def loop(x: Tensor, kernels: Tensor, pi: Tensor, bias: Tensor | None, **options: object) -> Tensor:
+    """Image by image and kernel by kernel: sum_k pi_k (conv(x, W_k) + b_k)."""
+    images = []
+    for image, weights in zip(x, pi, strict=True):
+        parts = []
+        for k, weight in enumerate(weights):
+            b = None if bias is None else bias[k]
+            parts.append(weight * F.conv2d(image[None], kernels[k], b, **options)[0])
+        images.append(torch.stack(parts).sum(0))
+    return torch.stack(images)
+
+
+def apply(formulation: str, inputs: list[Tensor], options: dict) -> Tensor:
+    bias = inputs[3] if len(inputs) == 4 else None
+    with force_formulation(formulation):
+        return conv2d_mixture(*inputs[:3], bias, **options)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_outputs_and_gradients_equal_the_loop(
+    name: str, formulation: str, with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixture, "CHUNK_BYTES", 2 * 8 * 6 * 4 * 9)  # chunks of two images and a last one of one
+    inputs, options = tensors(GEOMETRIES[name], with_bias=with_bias)
+    expected = loop(*inputs[:3], inputs[3] if with_bias else None, **options)
+    y = apply(formulation, inputs, options)
+    above = torch.randn(y.shape[::-1], dtype=torch.float64).permute(3, 2, 1, 0)  # a gradient that is not contiguous
+    torch.testing.assert_close(y, expected)
+    gradients = torch.autograd.grad(y, inputs, above)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, inputs, above))
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_gradients_equal_finite_differences(formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"], batch=2)
+    assert torch.autograd.gradcheck(lambda *given: apply(formulation, list(given), options), inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_one_image_and_channels_last(formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"], batch=1)
+    expected = loop(*inputs, **options)
+    inputs[0] = inputs[0].detach().to(memory_format=torch.channels_last)
+    torch.testing.assert_close(apply(formulation, inputs, options), expected)
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_frozen_images_need_no_gradient(formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"])
+    expected = torch.autograd.grad(loop(*inputs, **options).sum(), inputs[1:])
+    inputs[0] = inputs[0].detach()
+    y = apply(formulation, inputs, options)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), inputs[1:]), expected)
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_autocast_keeps_the_sum_over_kernels_precise(formulation: str) -> None:
+    """At a high temperature pi is nearly flat; what differs from 1/K must survive bfloat16."""
+    inputs, options = tensors(GEOMETRIES["3x3"], with_bias=False)
+    x, kernels, pi = (t.detach().float() for t in inputs)
+    kernels = kernels - kernels.mean(0)  # a flat pi gives nothing at all
+    pi = 1 / 3 + 1e-3 * pi
+    expected = loop(x.double(), kernels.double(), pi.double(), None, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = apply(formulation, [x, kernels, pi], options)
+    if formulation in ("grouped", "chunked", "auto"):  # the others round each response before it cancels
+        assert (y.double() - expected).norm() < 0.02 * expected.norm()
+    assert y.dtype == torch.bfloat16
