@@ -49,6 +49,7 @@ def main() -> int:
     warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]
     OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
     register_schema()
+    sys.argv[1:] = [_quote_run_folder(argument) for argument in sys.argv[1:]]
     try:
         run_job()
     except KeyboardInterrupt:
@@ -64,6 +65,14 @@ def main() -> int:
     if len(failures) > 1:
         print(f"{len(failures)} jobs failed:", *failures[:12], sep="\n  ", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _quote_run_folder(argument: str) -> str:
+    """run=FOLDER as Hydra reads it: the commas and equals signs of a variant's name would mean something to it."""
+    key, _, folder = argument.partition("=")
+    if key != "run" or "=" not in folder or folder[0] in "\"'":
+        return argument
+    return "run='{}'".format(folder.replace("'", "\\'"))
 
 
 def _job_of_a_sweep() -> str:

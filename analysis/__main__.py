@@ -1,15 +1,19 @@
-"""The command line of analysis: `python -m analysis table SOURCE... [--baseline V] [--format md|tex|csv]`."""
+"""The command line of analysis: `python -m analysis COMMAND SOURCE...`; each command is a module of its own."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
 
-from analysis.table import FORMATS, table
-
 USAGE_ERROR = 2
+# Command -> its module, which has add_arguments(parser) and run(args), and what `--help` says of it. Only the chosen
+# command's module is imported.
+COMMANDS = {
+    "table": ("analysis.table", "compare the variants of one or more studies"),
+}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -20,22 +24,17 @@ class OneLineParser(argparse.ArgumentParser):
         raise ValueError(f"{message} (`{self.prog} --help` explains)")
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments."""
+def parser(chosen: str | None) -> argparse.ArgumentParser:
+    """All commands, and the arguments of the chosen one."""
     top = OneLineParser(prog="python -m analysis", description="Runs become tables with honest statistics over seeds.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser(
-        "table",
-        help="compare the variants of one or more studies",
-        description="One row a variant: test accuracy over seeds, paired difference to the baseline, cost.",
-    )
-    command.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
-    )
-    command.add_argument(
-        "--baseline", metavar="V", help="variant to compare with; default: the first one named static*"
-    )
-    command.add_argument("--format", choices=FORMATS, default="md", help="what is printed (default: md)")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if name == chosen:
+            implementation = import_module(module)
+            command.description = implementation.__doc__
+            implementation.add_arguments(command)
+            command.set_defaults(run=implementation.run)
     return top
 
 
@@ -44,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8")
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        chosen = parser().parse_args(arguments)
-        print_table(chosen.sources, chosen.baseline, chosen.format)
+        chosen = parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+        chosen.run(chosen)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -54,14 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (`| head`) has seen enough; at its exit Python would flush once more, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def print_table(sources: Sequence[str], baseline: str | None, form: str) -> None:
-    """Print the table to standard output and what goes beside it to standard error."""
-    printed = table(sources, baseline, form)
-    print(printed.text, end="", flush=True)
-    for line in printed.beside:
-        print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

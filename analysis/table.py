@@ -1,5 +1,7 @@
-"""`python -m analysis table`: from sources to a printed table."""
+"""`python -m analysis table`: one row a variant; test accuracy over seeds, paired difference to the baseline, cost."""
 
+import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,25 @@ from analysis.formats.grids import grids
 from analysis.sources import read_runs
 
 FORMATS = ("md", "tex", "csv")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `table`."""
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
+    )
+    parser.add_argument(
+        "--baseline", metavar="V", help="variant to compare with; default: the first one named static*"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="md", help="what is printed (default: md)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the table to standard output and what goes beside it to standard error."""
+    printed = table(arguments.sources, arguments.baseline, arguments.format)
+    print(printed.text, end="", flush=True)
+    for line in printed.beside:
+        print(line, file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks step|startup`."""
+"""The command line of the benchmarks: `python -m benchmarks layers|step|startup`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import startup, step
+from benchmarks import layers, startup, step
 from benchmarks.report import write_result
 
-COMMANDS = {"step": step, "startup": startup}
+COMMANDS = {"layers": layers, "step": step, "startup": startup}
 
 
 def main() -> int:

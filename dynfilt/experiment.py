@@ -98,7 +98,7 @@ def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
         study=identity.study,
         variant=identity.variant,
         seed=identity.seed,
-        config=record.config,
+        config={**record.config, "provenance": read_json(record.folder / "provenance.json")},
     )
 
 

@@ -57,8 +57,11 @@ class Mirror:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        self._close(exit_code=0 if kind is None else 1)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            reason = f"{type(error).__name__}: {error}"
+            self._attempt(lambda run: run.summary.update({"error": reason}))
+        self._close(exit_code=0 if error is None else 1)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Sends one row of metrics.jsonl; what is None there is absent here."""

@@ -112,7 +112,7 @@ def test_a_missing_key_is_a_difference(config: dict) -> None:
     shorter = copy.deepcopy(config)
     del shorter["optimizer"]["lr"]
     assert digest(shorter) != digest(config)
-    assert differing_keys(shorter, config) == ["optimizer.lr: absent -> 0.01"]
+    assert differing_keys(shorter, config) == ["optimizer.lr: absent -> 0.1"]
 
 
 @pytest.mark.parametrize("key", ADDED_LATER)

@@ -43,9 +43,9 @@ def tiny_data(num_classes: int, split_seed: int, flip: bool, pad: int) -> ImageD
 
     def split(count: int) -> Split:
         labels = torch.arange(count) % num_classes
-        images = torch.randint(0, 206, (count, 3, 32, 32), generator=generator)
+        images = torch.randint(0, 241, (count, 3, 32, 32), generator=generator)
         for index, label in enumerate(labels.tolist()):
-            images[index, label % 3, 8 * (label % 4) : 8 * (label % 4) + 8] += 50
+            images[index, label % 3, 8 * (label % 4) : 8 * (label % 4) + 8] += 15
         return Split(images.to(torch.uint8), labels)
 
     names = tuple(f"class {number}" for number in range(num_classes))

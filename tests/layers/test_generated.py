@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt.layers.formulation import FORMULATIONS, force_formulation
+from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.generated import FilterGenerator, GeneratedConv2d, GeneratorHead, SharedConv2d
 
 CHANNELS, SIZE = 4, 5
+FORMULATIONS = ("auto", "grouped", "taps")
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def seeded() -> None:
 
 
 def layer_of(**changes: Any) -> GeneratedConv2d:
-    arguments = {
+    arguments: dict[str, Any] = {
         "in_channels": CHANNELS,
         "out_channels": 1,
         "kernel_size": 3,

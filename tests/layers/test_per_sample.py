@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from dynfilt.layers import per_sample
-from dynfilt.layers.formulation import FORMULATIONS, force_formulation
+from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.per_sample import conv2d_per_sample
 
 Pair = tuple[int, int]
+FORMULATIONS = ("auto", "grouped", "taps")  # those of one filter an image
 
 # Shape of x, shape of one image's weight (O, C/groups, kh, kw), what else is not the default.
 CASES: dict[str, tuple[Sequence[int], Sequence[int], dict]] = {

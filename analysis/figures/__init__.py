@@ -1,0 +1,1 @@
+"""Runs become figures here: curves, accuracy against cost, paired differences, a before/after pair."""

@@ -1,0 +1,96 @@
+"""The curves of one variant as numbers: a line a seed, their mean and its interval; no smoothing anywhere."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.statistics import summarise
+
+METRICS = ("loss", "accuracy")
+SPLITS = {"train": "training", "val": "validation"}
+# Choice on the command line -> key of a metrics row.
+X_KEYS = {"epochs": "epoch", "steps": "step", "seconds": "seconds"}
+
+MetricRows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One seed's values: `step`, `x` and `y` of its evaluations, all of shape (evaluations,)."""
+
+    seed: int
+    step: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Series:
+    """A variant's lines of one metric on one split, and mean and ends of its t interval over the seeds.
+
+    `x`, `mean`, `low` and `high` cover the steps at which every seed was evaluated, so that a seed which ends
+    early moves no mean; `x` is the mean of the seeds' own. The ends are NaN with one seed or without spread.
+    """
+
+    label: str
+    split: str
+    lines: tuple[Line, ...]
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.lines)
+
+    @property
+    def has_band(self) -> bool:
+        """Whether there is an interval anywhere."""
+        return bool(np.isfinite(self.low).any())
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether some seed was evaluated at steps where another was not."""
+        return any(len(line.step) != len(self.x) for line in self.lines)
+
+
+def series(label: str, rows_by_seed: Mapping[int, MetricRows], metric: str, split: str, x: str) -> Series:
+    """The series of `metric` on `split` over `x`, a key of X_KEYS; seeds without any finite value are left out."""
+    assert metric in METRICS and split in SPLITS
+    made = [_line(seed, rows, f"{split}_{metric}", X_KEYS[x]) for seed, rows in sorted(rows_by_seed.items())]
+    lines = tuple(line for line in made if len(line.step))
+    steps = sorted(set.intersection(*(set(line.step.tolist()) for line in lines))) if lines else []
+    summaries = [summarise(_at(lines, step, "y")) for step in steps]
+    return Series(
+        label=label,
+        split=split,
+        lines=lines,
+        x=np.array([np.mean(_at(lines, step, "x")) for step in steps]),
+        mean=np.array([summary.mean for summary in summaries]),
+        low=np.array([summary.low for summary in summaries]),
+        high=np.array([summary.high for summary in summaries]),
+    )
+
+
+def _line(seed: int, rows: MetricRows, y_key: str, x_key: str) -> Line:
+    """Values by step, the last one where a step was evaluated twice."""
+    found = {
+        float(row["step"]): (float(row[x_key]), float(row[y_key]))
+        for row in rows
+        if all(_is_finite(row.get(key)) for key in ("step", x_key, y_key))
+    }
+    points = np.array([(step, *found[step]) for step in sorted(found)], dtype=np.float64).reshape(-1, 3)
+    return Line(seed, *points.T)
+
+
+def _at(lines: Sequence[Line], step: float, column: str) -> list[float]:
+    return [float(getattr(line, column)[np.searchsorted(line.step, step)]) for line in lines]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,171 @@
+"""What a model costs, against arithmetic written out."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from dynfilt.cost import count_flops, count_parameters, measure_latency_ms, peak_memory_mb, reset_peak_memory
+from dynfilt.layers.class_filters import ClassResponses, GeneratedClassFilters
+from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.formulation import FORMULATIONS, force_formulation
+from dynfilt.layers.generated import GeneratedConv2d, GeneratorHead, SharedConv2d
+from dynfilt.models.cnn_5x5 import Cnn5x5
+from dynfilt.models.lab_net import LabNet
+from dynfilt.models.label_net import LabelNet
+from dynfilt.models.resnet import dyconv_resnet18, resnet18
+
+CPU = torch.device("cpu")
+# Multiply-accumulates of conv1, 7x7 at 16x16, and of one block of layer1, two 3x3 convolutions at 8x8.
+STEM = 16 * 16 * 64 * 3 * 49
+BLOCK = 2 * 8 * 8 * 64 * 64 * 9
+
+
+@pytest.fixture(params=FORMULATIONS)
+def forced(request: pytest.FixtureRequest) -> Iterator[str]:
+    with force_formulation(request.param):
+        yield request.param
+
+
+def lab_net(name: str) -> LabNet:
+    shared = SharedConv2d(64, 1, 3, 1)
+    if name == "static":
+        return LabNet(10, 1, "none", shared, None)
+    if name == "bypass":
+        return LabNet(10, 1, "none", shared, GeneratorHead(4096, 576, 10))
+    return LabNet(10, 1, "none", GeneratedConv2d(64, 1, 3, 1, 4096, "per_image", "full"), None)
+
+
+def test_parameters_are_those_that_train() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    assert count_parameters(model) == (4 * 27 + 4) + 8 + (8 + 2)
+    model[0].requires_grad_(False)
+    assert count_parameters(model) == 8 + (8 + 2)
+    assert count_parameters(nn.ReLU()) == 0
+
+
+def test_a_tensor_used_twice_counts_once() -> None:
+    model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
+    model[1].weight = model[0].weight
+    assert count_parameters(model) == 25 + 5 + 5
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [
+        (nn.Conv2d(3, 8, 3, padding=1), 12 * 10 * 8 * 3 * 9),
+        (nn.Conv2d(3, 8, 3, stride=2, bias=False), 5 * 4 * 8 * 3 * 9),
+        (nn.Conv2d(3, 6, (1, 5), groups=3), 12 * 6 * 6 * 5),
+        (nn.Sequential(nn.Flatten(), nn.Linear(360, 7)), 360 * 7),
+    ],
+    ids=["padded", "stride", "groups", "linear"],
+)
+def test_flops_are_twice_the_multiply_accumulates(layer: nn.Module, macs: int) -> None:
+    assert count_flops(layer, (3, 12, 10)) == 2 * macs
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_flops_of_a_filter_for_each_image(outputs: int, forced: str) -> None:
+    assert count_flops(SharedConv2d(6, outputs, 3, 1), (6, 8, 7)) == 2 * 8 * 7 * outputs * 6 * 9
+
+
+@pytest.mark.parametrize("name", ["static", "dynamic", "bypass"])
+def test_flops_of_the_lab_net(name: str) -> None:
+    macs = STEM + BLOCK
+    macs += 8 * 8 * 64 * 9  # one 3x3 filter, 64 -> 1
+    macs += 64 * 10  # the classifier
+    if name != "static":
+        macs += 4096 * 576  # the generator
+    if name == "bypass":
+        macs += 576 * 10  # its head
+    assert count_flops(lab_net(name), (3, 32, 32)) == 2 * macs
+
+
+def test_flops_of_the_label_net_share_its_filters_among_the_images_of_a_batch() -> None:
+    responses = ClassResponses(GeneratedClassFilters(10, 64, 128, 256), 64, "divide")
+    macs = STEM + 2 * BLOCK + 10 * 8 * 8 * 64 + 10 * (64 * 64 + 64)
+    filters = 10 * (128 * 256 + 256 * 64)  # made once for a batch of 64
+    assert count_flops(LabelNet(2, "none", responses, 64, 1), (3, 32, 32)) == 2 * (macs + filters / 64)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (2, 2)])
+def test_flops_of_dynamic_convolution(groups: int, stride: int, bias: bool, forced: str) -> None:
+    layer = DYConv2d(8, 12, 3, stride=stride, padding=1, groups=groups, bias=bias, num_kernels=4)
+    hidden = 8 // 4 + 1
+    attention = 8 * hidden + hidden * 4
+    kernel = 12 * (8 // groups) * 9
+    mixing = 4 * (kernel + (12 if bias else 0))
+    convolution = (6 // stride) ** 2 * kernel
+    assert count_flops(layer, (8, 6, 6)) == 2 * (attention + mixing + convolution)
+
+
+def test_flops_of_one_kernel_are_those_of_conv2d() -> None:
+    layers = DYConv2d(8, 12, 3, padding=1, num_kernels=1), nn.Conv2d(8, 12, 3, padding=1)
+    assert count_flops(layers[0], (8, 6, 6)) == count_flops(layers[1], (8, 6, 6))
+
+
+def test_flops_of_a_dynamic_resnet_exceed_its_twins_by_attention_and_mixing() -> None:
+    static, dynamic = (
+        resnet18(10, "cifar", 0.1, "none"),
+        dyconv_resnet18(10, "cifar", 4, 0.25, "softmax", ["layer1", "layer2"], 0.1, "none"),
+    )
+    extra = 0
+    for name, layer in dynamic.named_modules():
+        if isinstance(layer, DYConv2d):
+            convolution = static.get_submodule(name)
+            assert isinstance(convolution, nn.Conv2d)
+            channels = convolution.in_channels
+            hidden = channels // 4 + 1
+            extra += channels * hidden + hidden * 4 + 4 * convolution.weight.numel()
+    assert extra > 0
+    assert count_flops(dynamic, (3, 32, 32)) - count_flops(static, (3, 32, 32)) == 2 * extra
+
+
+def test_counting_computes_and_changes_nothing() -> None:
+    model = lab_net("dynamic").train()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    identities = [id(parameter) for parameter in model.parameters()]
+    generator = torch.get_rng_state()
+    count_flops(model, (3, 32, 32))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert [id(parameter) for parameter in model.parameters()] == identities
+    assert all(type(parameter) is nn.Parameter and parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_restored_and_the_measurement_in_eval(training: bool) -> None:
+    seen: list[bool] = []
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)).train(training)
+    model[1].register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    count_flops(model, (3, 8, 8))
+    measure_latency_ms(model, (3, 8, 8), CPU)
+    assert model.training == model[1].training == training
+    assert len(seen) > 2 and not any(seen)
+
+
+def test_latency_is_the_time_of_one_image() -> None:
+    batches: list[int] = []
+    small, large = nn.Conv2d(3, 4, 1), Cnn5x5(10, [64, 64, 64], 5, 64, 64)
+    large.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    quick, slow = measure_latency_ms(small, (3, 4, 4), CPU), measure_latency_ms(large, (3, 64, 64), CPU)
+    assert 0 < quick < slow < 10_000
+    assert set(batches) == {1}
+
+
+def test_peak_memory_holds_what_was_allocated_since_the_reset() -> None:
+    before = peak_memory_mb(CPU)
+    held = torch.ones(64 * 2**18)  # 64 MiB
+    after = peak_memory_mb(CPU)
+    assert 20 < before <= after
+    assert held.sum() == len(held)
+    del held
+    if sys.platform == "linux":
+        reset_peak_memory(CPU)
+        fresh = peak_memory_mb(CPU)
+        block = torch.ones(64 * 2**18)
+        assert 48 < peak_memory_mb(CPU) - fresh < 96
+        assert block.sum() == len(block)
