@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.report import Result, spread, text_table
 from dynfilt.assembly import build_trainer
+from dynfilt.config import compose
 from dynfilt.record import RunRecord
 from dynfilt.train.checkpoint import save_checkpoint
 from dynfilt.train.settings import resolve_device
@@ -87,16 +87,7 @@ def _steps(trainer: Trainer, count: int) -> None:
 
 
 def _trainer(model: str, overrides: list[str], device: torch.device) -> Trainer:
-    import hydra
-    from omegaconf import OmegaConf
-
-    from dynfilt.config import register_schema
-
-    register_schema()
-    folder = Path(__file__).resolve().parents[1] / "conf"
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
-        composed = hydra.compose("config", overrides=[f"model={model}", *overrides])
-    return build_trainer(yaml.safe_load(OmegaConf.to_yaml(composed, resolve=True)), device)
+    return build_trainer(compose([f"model={model}", *overrides]), device)
 
 
 def _table(samples: dict[str, list[dict[str, float]]]) -> str:

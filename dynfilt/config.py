@@ -8,6 +8,7 @@ import inspect
 import json
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
 MODES = ("train", "test", "plan")
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
 CHEAP_GROUPS = (
@@ -65,6 +67,13 @@ class Job:
 def register_schema() -> None:
     """Make the schema known to Hydra under the name `schema`. Call before composing."""
     ConfigStore.instance().store(name="schema", node=Run)
+
+
+def compose(overrides: list[str]) -> dict[str, Any]:
+    """The resolved config of conf/config.yaml with overrides, for use outside the command line."""
+    register_schema()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return typing.cast(dict[str, Any], OmegaConf.to_container(hydra.compose("config", overrides), resolve=True))
 
 
 def read_job(cfg: DictConfig) -> Job:

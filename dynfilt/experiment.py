@@ -18,7 +18,7 @@ from dynfilt.layers.formulation import force_formulation
 from dynfilt.plan import PlannedRun, plan_run
 from dynfilt.progress import ProgressDisplay
 from dynfilt.provenance import collect_provenance, git_state
-from dynfilt.record import RunRecord, read_json, require_same_config, set_aside
+from dynfilt.record import RunRecord, read_json, read_metrics, require_same_config, set_aside
 from dynfilt.retest import retest
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically, save_checkpoint
 from dynfilt.train.evaluation import Evaluation
@@ -116,6 +116,8 @@ def fit(trainer: Trainer, record: RunRecord, mirror: Mirror, label: str) -> None
         mirror.log(row)
         display.show_evaluation(row, improved)
 
+    for row in read_metrics(record.folder)[-1:]:
+        mirror.log(row)  # after a kill W&B may lack it; readers keep the last row of an epoch
     settings = trainer.settings
     with ProgressDisplay(label, trainer.total_steps, settings.epochs, settings.progress_bar) as display:
         trainer.fit(on_evaluation, keep, display.show_step)

@@ -1,39 +1,28 @@
 """Trainers of a tiny network, built without configs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from dynfilt.schedules import Constant
 from dynfilt.train.settings import TrainerSettings
 from dynfilt.train.trainer import Trainer
 from tests.tiny_run import TinyNet, tiny_data
 
-SETTINGS: dict[str, Any] = {
-    "epochs": 2,
-    "batch_size": 16,
-    "eval_batch_size": 7,
-    "device": "cpu",
-    "precision": "float32",
-    "channels_last": False,
-    "compile": False,
-    "clip_gradient_norm": None,
-    "evaluate_every_epochs": 1.0,
-    "evaluate_every_steps": None,
-    "patience": None,
-    "max_steps": None,
-    "max_eval_images": None,
-    "checkpoint_every_seconds": 1000.0,
-    "progress_bar": "off",
-}
+DEFAULTS = Path(__file__).parents[2] / "conf" / "trainer" / "default.yaml"
+CHANGES = {"epochs": 2, "batch_size": 16, "eval_batch_size": 7, "device": "cpu", "checkpoint_every_seconds": 1000.0}
 
 
 @pytest.fixture
 def settings() -> Callable[..., TrainerSettings]:
     """settings(epochs=3) are the settings of a tiny run but for what is named."""
-    return lambda **changes: TrainerSettings(**{**SETTINGS, **changes})
+    defaults = yaml.safe_load(DEFAULTS.read_text())
+    defaults.pop("_target_")
+    return lambda **changes: TrainerSettings(**{**defaults, **CHANGES, **changes})
 
 
 @pytest.fixture
