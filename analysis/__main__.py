@@ -13,6 +13,13 @@ USAGE_ERROR = 2
 # command's module is imported.
 COMMANDS = {
     "table": ("analysis.table", "compare the variants of one or more studies"),
+    "figures": ("analysis.figures.command", "curves, accuracy against cost, paired differences, before/after"),
+    "kernels": ("analysis.pictures.kernels", "picture the 3x3 kernels that a lab network gives its images"),
+    "responses": ("analysis.pictures.responses", "picture the response maps of a label-guided network"),
+    "attention": ("analysis.pictures.attention", "describe DY-Conv's attention; check whether a network is dynamic"),
+    "filters": ("analysis.pictures.filters", "picture the first filters and what they and the last ones answer"),
+    "architecture": ("analysis.pictures.architecture", "print the layers of a network with parameters and FLOPs"),
+    "sync": ("analysis.wandb.sync", "upload offline W&B runs, one by one"),
 }
 
 
@@ -39,14 +46,14 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit code 0, or 2 after an error of the user's, said in one line on standard error."""
+    """Run one command; exit code 0 or what the command returns, 2 after an error of the user's, told in one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         chosen = parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
-        chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

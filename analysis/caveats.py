@@ -3,8 +3,10 @@
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
-from analysis.comparison import Comparison, Row
+from analysis.comparison import Comparison
 from analysis.footer import short_commit
+from analysis.layout import in_words
+from analysis.rows import Row
 from analysis.runs import Run, seed_list
 
 # Config keys in which the variants of one study should agree, unless the study is about them.
@@ -16,11 +18,12 @@ LISTED = 6
 
 def caveats(comparison: Comparison) -> list[str]:
     """One line a reason, the gravest first; empty when there is nothing to say."""
-    several = len(comparison.studies) > 1
+    several = len(comparison.groups) > 1
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
-    for study, rows in comparison.studies.items():
+    for heading, rows in comparison.groups.items():
         found = [line for check in CHECKS for line in check(rows)]
-        lines += [f"{study}: {line}" if several else line for line in found]
+        found += _settings(rows, [key for key in SETTINGS if key not in comparison.layout.keys])
+        lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in found]
     return lines
 
 
@@ -60,10 +63,10 @@ def _repeats(comparison: Comparison) -> list[str]:
 def _several_digests(rows: list[Row]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row in rows:
-        groups.setdefault(row.variant, []).append(_quoted(row.label))
+        groups.setdefault(row.name, []).append(_quoted(row.label))
     return [
-        f"{variant} has runs of {len(labels)} different configs, which are not averaged: {_listed(labels)}"
-        for variant, labels in groups.items()
+        f"{name} has runs of {len(labels)} different configs, which are not averaged: {_listed(labels)}"
+        for name, labels in groups.items()
         if len(labels) > 1
     ]
 
@@ -82,9 +85,9 @@ def _no_spread(rows: list[Row]) -> list[str]:
     return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
 
 
-def _settings(rows: list[Row]) -> list[str]:
+def _settings(rows: list[Row], keys: Iterable[str]) -> list[str]:
     lines = []
-    for key in SETTINGS:
+    for key in keys:
         values = _rows_by(rows, partial(_setting, key))
         if len(values) > 1:
             lines.append(f"{key} differs: {_in_words(values)}")
@@ -121,7 +124,6 @@ CHECKS: tuple[Callable[[list[Row]], list[str]], ...] = (
     _several_digests,
     _missing_seeds,
     _no_spread,
-    _settings,
     _constants,
     _commits,
     _dirty,
@@ -143,8 +145,7 @@ def _rows_by(rows: list[Row], value_of: Callable[[Run], str]) -> dict[str, str]:
 
 
 def _setting(key: str, run: Run) -> str:
-    value = run.setting(key)
-    return "unset" if value is None else str(value)
+    return in_words(run.setting(key))
 
 
 def _quoted(label: str) -> str:

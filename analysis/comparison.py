@@ -1,142 +1,115 @@
-"""Runs become rows: one a variant, each compared with the baseline of its own study."""
+"""Runs become rows, each compared with the baseline of its group and, where there is one, with its control."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
+from analysis.claims import Claim, claim
+from analysis.layout import PLAIN, Arrangement, Layout
+from analysis.rivals import BASELINE_PREFIX, baseline_of, check_baseline, control_of
+from analysis.rows import Row, rows_of
 from analysis.runs import Repeat, Run, without_repeats
-from analysis.statistics import Interval, Paired, Summary, holm, paired, summarise, welch
+from analysis.statistics import holm
+from analysis.tuning import Tuning, split_off_tuning
 
-BASELINE_PREFIX = "static"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A variant's runs of one config digest, and how they compare; None for the baseline and without runs.
-
-    `label` is the variant's name, followed by the digest's first digits where the variant has several.
-    """
-
-    study: str
-    variant: str
-    digest: str
-    label: str
-    runs: tuple[Run, ...]
-    accuracy: Summary
-    is_baseline: bool = False
-    is_best: bool = False
-    paired: Paired | None = None
-    welch: Interval | None = None
-    p_holm: float = math.nan
-
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds that count, in order."""
-        return [run.seed for run in self.runs]
-
-    def mean(self, key: str) -> float:
-        """Mean of a number over the seeds, NaN where a run lacks it."""
-        return summarise([run.number(key) for run in self.runs]).mean
-
-    def by_seed(self, key: str) -> dict[int, float]:
-        """A number of each seed."""
-        return {run.seed: run.number(key) for run in self.runs}
+__all__ = ["BASELINE_PREFIX", "Comparison", "Row", "compare"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a table prints: rows grouped by study, the baseline first; `runs` are all, counted or not."""
+    """What a table prints: rows by the heading of their group, the baseline first; `runs` are all, counted or not.
 
-    rows: tuple[Row, ...]
+    `tuning` are the runs that chose the recipes and are in no row.
+    """
+
+    layout: Layout
+    groups: dict[str, list[Row]]
     runs: tuple[Run, ...]
     repeats: tuple[Repeat, ...]
+    tuning: tuple[Run, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all groups."""
+        return [row for rows in self.groups.values() for row in rows]
 
     @property
     def studies(self) -> dict[str, list[Row]]:
-        """Rows of each study, in the table's order."""
-        return {study: list(rows) for study, rows in groupby(self.rows, key=lambda row: row.study)}
+        """The rows of each study, whatever the groups."""
+        return {study: [row for row in self.rows if row.study == study] for study in {r.study: None for r in self.rows}}
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all rows."""
+        return [each for row in self.rows for each in row.claims]
 
     @property
     def family(self) -> int:
         """Number of p-values that Holm's adjustment covers: all of the table."""
-        return sum(not math.isnan(row.p_holm) for row in self.rows)
+        return sum(not math.isnan(each.p_holm) for each in self.claims)
 
 
-def compare(runs: Sequence[Run], baseline: str | None) -> Comparison:
-    """Rows for all studies of the runs, each against `baseline` or, where a study has none, its own default.
+def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN) -> Comparison:
+    """Rows for all studies of the runs, each against `baseline` or, where a group has none, its own default.
 
-    The default is the first label that starts with `static`, else the first label. Raises ValueError when no
-    run counts, or when `baseline` is no variant with results or names several rows.
+    Raises ValueError when no run counts, when the layout names a key that no run has, or when `baseline` is no row
+    with results or several of one group.
     """
-    kept, repeats = without_repeats(runs)
-    if not any(run.counts for run in kept):
+    if not any(run.counts for run in runs):
         raise ValueError(_nothing_counts(runs))
-    rows = _rows(kept)
+    # A W&B log without content tells not even whose run it was: a caveat, but no row.
+    known = [run for run in runs if run.study]
+    arrangement = Arrangement(layout, known)
+    kept, repeats = without_repeats(known, arrangement.name)
+    reported, tuning_runs = split_off_tuning(kept)
+    groups = rows_of(reported, arrangement)
     if baseline is not None:
-        _check_baseline(rows, baseline)
-    compared: list[Row] = []
-    for _, group in groupby(rows, key=lambda row: row.study):
-        compared += _compared(list(group), baseline)
-    adjusted = holm([row.paired.p if row.paired else math.nan for row in compared])
-    adjusted_rows = (replace(row, p_holm=p) for row, p in zip(compared, adjusted, strict=True))
-    return Comparison(tuple(adjusted_rows), tuple(runs), tuple(repeats))
+        check_baseline(groups, baseline)
+    tuning = Tuning(tuning_runs)
+    compared = {heading: _compared(rows, baseline, tuning) for heading, rows in groups.items()}
+    return Comparison(layout, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs))
 
 
-def _rows(runs: Iterable[Run]) -> list[Row]:
-    """Rows not yet compared, sorted by study and label; a variant without any result is a row of n = 0."""
-    rows = []
-    ordered = sorted(runs, key=lambda run: (run.study, run.variant))
-    for (study, variant), group in groupby(ordered, key=lambda run: (run.study, run.variant)):
-        counted = [run for run in group if run.counts]
-        digests = sorted({run.digest for run in counted}) or [""]
-        for digest in digests:
-            label = variant if len(digests) == 1 else f"{variant} @{digest[:8] or 'none'}"
-            members = sorted((run for run in counted if run.digest == digest), key=lambda run: run.seed)
-            accuracy = summarise([run.number("test_accuracy") for run in members])
-            rows.append(Row(study, variant, digest, label, tuple(members), accuracy))
-    return rows
-
-
-def _compared(rows: list[Row], baseline: str | None) -> list[Row]:
-    """Rows of one study with the comparisons filled in, the baseline first."""
+def _compared(rows: list[Row], baseline: str | None, tuning: Tuning) -> list[Row]:
+    """Rows of one group with their claims, the baseline first."""
     with_results = [row for row in rows if row.runs]
     if not with_results:
         return rows
-    reference = _reference(with_results, baseline)
-    best = max(row.accuracy.mean for row in with_results)
-    marks_best = len(with_results) > 1
-    finished = []
-    for row in rows:
-        row = replace(row, is_best=marks_best and row.accuracy.mean == best)
-        is_reference = row.label == reference.label
-        finished.append(replace(row, is_baseline=True) if is_reference else _against(row, reference))
-    return sorted(finished, key=lambda row: not row.is_baseline)
+    reference = baseline_of(with_results, baseline)
+    others = [
+        replace(row, claims=_claims(row, reference, with_results, tuning)) if row.runs else row
+        for row in rows
+        if row is not reference
+    ]
+    return [replace(reference, is_baseline=True), *others]
 
 
-def _reference(rows: list[Row], baseline: str | None) -> Row:
-    named = [row for row in rows if baseline in (row.label, row.variant)]
-    static = [row for row in rows if row.variant.startswith(BASELINE_PREFIX)]
-    return (named or static or rows)[0]
+def _claims(row: Row, reference: Row, rows: list[Row], tuning: Tuning) -> tuple[Claim, ...]:
+    control = control_of(row, rows, reference)
+    ours = row.by_seed("test_accuracy")
+    return tuple(
+        claim(
+            ours,
+            rival.by_seed("test_accuracy"),
+            rival.label,
+            is_control=rival is control,
+            tuned=tuning.answer(row.runs[0], rival.runs[0]),
+        )
+        for rival in (reference, control)
+        if rival is not None
+    )
 
 
-def _against(row: Row, reference: Row) -> Row:
-    ours, theirs = row.by_seed("test_accuracy"), reference.by_seed("test_accuracy")
-    shared = sorted(ours.keys() & theirs.keys())
-    pairs = paired([ours[seed] for seed in shared], [theirs[seed] for seed in shared]) if shared else None
-    unpaired = welch(list(ours.values()), list(theirs.values())) if ours else None
-    return replace(row, paired=pairs, welch=unpaired)
-
-
-def _check_baseline(rows: list[Row], baseline: str) -> None:
-    for study, group in groupby(rows, key=lambda row: row.study):
-        named = [row for row in group if baseline in (row.label, row.variant)]
-        if len(named) > 1:
-            labels = ", ".join(repr(row.label) for row in named)
-            raise ValueError(f"baseline {baseline} has several configurations in study {study}; choose one of {labels}")
-    if not any(row.runs and baseline in (row.label, row.variant) for row in rows):
-        known = ", ".join(sorted({row.label for row in rows if row.runs}))
-        raise ValueError(f"no variant {baseline} with results to serve as baseline; the variants are: {known}")
+def _adjusted(groups: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The rows with Holm's p-values, one family for all of them."""
+    rows = [row for members in groups.values() for row in members]
+    adjusted = iter(holm([each.paired.p for row in rows for each in row.claims]))
+    return {
+        heading: [
+            replace(row, claims=tuple(replace(each, p_holm=next(adjusted)) for each in row.claims)) for row in members
+        ]
+        for heading, members in groups.items()
+    }
 
 
 def _nothing_counts(runs: Sequence[Run]) -> str:

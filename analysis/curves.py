@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from analysis.results import NOT_FINITE
 from analysis.runs import Run
 
 AXIS = "epoch"
-# How W&B's server writes what JSON has no number for.
-NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def curves(run: Run) -> list[dict[str, float]]:

@@ -1,20 +1,19 @@
 """Runs read from run folders, found at any depth; metrics and checkpoints are never opened."""
 
 import json
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from analysis.results import one_line, provenance_of, settings, usable_numbers
 from analysis.runs import NO_SEED, Run
+from analysis.search import SEED_FOLDER, search
 
-SEED_FOLDER = re.compile(r"seed(\d+)")
 STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):[ \t]*(.*?)[ \t\r]*$\n?", re.MULTILINE)
-ERROR_LENGTH = 160
 # The same safe loader, compiled where PyYAML was built with libyaml.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -40,22 +39,24 @@ class RunFolders:
 
         Raises ValueError when it is no folder, cannot be listed, or holds no run at all.
         """
-        if not os.path.isdir(source):
-            raise ValueError(f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3")
-        places = {os.path.realpath(place): place for place in run_folders(source)}
+        places = search(source).run_folders
         if not places:
             raise ValueError(
                 f"no runs found in {source}: looked at any depth for folders with result.json or "
                 "status.json, or named seed<number> with config.yaml"
             )
-        runs = [self._run(source, place) for real, place in places.items() if real not in self._read]
-        self._read.update(places)
+        return self.read_places(source, places)
+
+    def read_places(self, source: str, places: Iterable[str]) -> list[Run]:
+        """The runs of these run folders, in the given order, without those read before."""
+        fresh = {os.path.realpath(place): place for place in places}
+        runs = [self._run(source, place) for real, place in fresh.items() if real not in self._read]
+        self._read.update(fresh)
         return runs
 
     def _run(self, source: str, place: str) -> Run:
         result = _json_file(place, "result.json")
         provenance = _json_file(place, "provenance.json").content
-        attempts = [provenance, *_objects(provenance.get("resumed"))]
         numbers, flaw = _numbers(result)
         header, config = self._config(place)
         study, variant, seed = _identity(place, {**header, **result.content})
@@ -72,10 +73,8 @@ class RunFolders:
             error=error,
             numbers=numbers,
             digest=str(result.content.get("config_digest") or ""),
-            commits=_distinct(attempt.get("commit") for attempt in attempts),
-            devices=_distinct(attempt.get("device") for attempt in attempts),
-            dirty=any(attempt.get("dirty") is True for attempt in attempts),
             config=config,
+            **provenance_of(provenance),
         )
 
     def _config(self, place: str) -> tuple[dict[str, str], Mapping[str, Any]]:
@@ -90,36 +89,6 @@ class RunFolders:
         if shared not in self._configs:
             self._configs[shared] = _parsed(shared)
         return header, self._configs[shared]
-
-
-def run_folders(source: str) -> Iterator[str]:
-    """Paths of the run folders at or below a folder, sorted; nothing inside a run folder is a run of its own.
-
-    Hidden folders, where `rerun=true` sets old runs aside, and W&B's are left out. Raises ValueError for a
-    folder that cannot be listed.
-    """
-    pending, visited = [source], set()
-    while pending:
-        folder = pending.pop()
-        real = os.path.realpath(folder)
-        if real in visited:
-            continue
-        visited.add(real)
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            raise ValueError(f"cannot list {folder}: {error.strerror}") from error
-        if _is_run_folder(real, {entry.name for entry in entries}):
-            yield folder
-        else:
-            pending += [e.path for e in entries if e.is_dir() and e.name != "wandb" and e.name[0] != "."]
-
-
-def _is_run_folder(real: str, names: set[str]) -> bool:
-    if names & {"result.json", "status.json"}:
-        return True
-    return "config.yaml" in names and SEED_FOLDER.fullmatch(os.path.basename(real)) is not None
 
 
 def _json_file(place: str, name: str) -> Document:
@@ -142,22 +111,14 @@ def _parsed(config: str) -> Mapping[str, Any]:
         content = yaml.load(config, Loader=YAML_LOADER)
     except yaml.YAMLError:
         return {}
-    return content if isinstance(content, dict) else {}
+    return settings(content) if isinstance(content, dict) else {}
 
 
 def _numbers(result: Document) -> tuple[dict[str, float], str]:
     """Numbers of a usable result, else none and the flaw."""
     if not result.exists or result.flaw:
         return {}, result.flaw
-    numbers = {
-        key: float(value)
-        for key, value in result.content.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    if 0 <= numbers.get("test_accuracy", math.nan) <= 1:
-        return numbers, ""
-    found = result.content.get("test_accuracy", "absent")
-    return {}, f"test_accuracy in result.json is {found}, not a fraction between 0 and 1"
+    return usable_numbers(result.content, "result.json")
 
 
 def _state(status: Document, has_result: bool, flaw: str) -> tuple[str, str]:
@@ -169,14 +130,7 @@ def _state(status: Document, has_result: bool, flaw: str) -> tuple[str, str]:
         return state or "completed", status.flaw
     if state in ("", "completed"):
         return "incomplete", status.flaw or f"{f'state {state}' if state else 'no state'} and no result.json"
-    return state, _one_line(status.content.get("error"))
-
-
-def _one_line(error: Any) -> str:
-    if isinstance(error, Mapping):
-        error = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
-    text = next((line.strip() for line in str(error or "").splitlines() if line.strip()), "")
-    return text if len(text) <= ERROR_LENGTH else text[: ERROR_LENGTH - 3] + "..."
+    return state, one_line(status.content.get("error"))
 
 
 def _identity(place: str, told: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -188,11 +142,3 @@ def _identity(place: str, told: Mapping[str, Any]) -> tuple[str, str, int]:
     except (KeyError, TypeError, ValueError, OverflowError):
         seed = int(match[1]) if match else NO_SEED
     return str(told.get("study") or study), str(told.get("variant") or variant), seed
-
-
-def _distinct(values: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(value) for value in values if value))
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []

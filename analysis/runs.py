@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Two results of the same study, variant, digest and seed: one is used, the other is not."""
+    """Two results of the same study, row, digest and seed: one is used, the other is not."""
 
     used: Run
     unused: Run
@@ -63,12 +63,15 @@ class Repeat:
         return self.used.number("test_accuracy") == self.unused.number("test_accuracy")
 
 
-def without_repeats(runs: Iterable[Run]) -> tuple[list[Run], list[Repeat]]:
-    """The runs with each result once (the first one given), and the pairs of which one was dropped."""
+def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple[list[Run], list[Repeat]]:
+    """The runs with each result once (the first one given), and the pairs of which one was dropped.
+
+    Runs of one study that `name_of` names alike, with one digest and seed, are the same result.
+    """
     first: dict[tuple[str, str, str, int], Run] = {}
     kept, repeats = [], []
     for run in runs:
-        key = (run.study, run.variant, run.digest, run.seed)
+        key = (run.study, name_of(run), run.digest, run.seed)
         if run.counts and key in first:
             repeats.append(Repeat(first[key], run))
             continue

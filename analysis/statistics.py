@@ -27,6 +27,11 @@ class Summary:
     low: float
     high: float
 
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean."""
+        return self.sd / math.sqrt(self.n) if self.n else math.nan
+
 
 @dataclass(frozen=True)
 class Paired:

@@ -1,4 +1,4 @@
-"""`python -m analysis table`: one row a variant; test accuracy over seeds, paired difference to the baseline, cost."""
+"""`python -m analysis table`: test accuracy over seeds, verdicts on differences, cost; a row for each variant."""
 
 import argparse
 import sys
@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from analysis.caveats import caveats
 from analysis.comparison import compare
 from analysis.footer import footer
-from analysis.formats import latex, markdown, records
+from analysis.formats import latex, markdown, records, webpage
+from analysis.formats.columns import Column
 from analysis.formats.grids import grids
+from analysis.formats.quantities import ABREAST, COLUMNS, RESULTS, chosen
+from analysis.images import image_level
+from analysis.layout import PLAIN, VARIANT, Layout
 from analysis.sources import read_runs
 
-FORMATS = ("md", "tex", "csv")
+DOCUMENTS = {"md": markdown.document, "tex": latex.document, "html": webpage.document}
+FORMATS = (*DOCUMENTS, "csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
     )
     parser.add_argument(
-        "--baseline", metavar="V", help="variant to compare with; default: the first one named static*"
+        "--baseline",
+        metavar="V",
+        help="row to compare with; default: the first variant named static*, else the one with the fewest parameters",
     )
+    parser.add_argument(
+        "--rows", metavar="KEY", default=VARIANT, help="a row for each value of a config key, e.g. model.num_kernels"
+    )
+    parser.add_argument(
+        "--by", metavar="KEY", help="side by side: study, variant or a config key, e.g. data; a table for each column"
+    )
+    keys = ", ".join(column.key for column in COLUMNS)
+    parser.add_argument("--columns", metavar="A,B", help=f"what the table of results shows, of: {keys}")
     parser.add_argument("--format", choices=FORMATS, default="md", help="what is printed (default: md)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table to standard output and what goes beside it to standard error."""
-    printed = table(arguments.sources, arguments.baseline, arguments.format)
+    names = arguments.columns.split(",") if arguments.columns is not None else None
+    columns = chosen([name.strip() for name in names if name.strip()]) if names is not None else None
+    layout = Layout(arguments.rows, arguments.by)
+    printed = table(arguments.sources, arguments.baseline, arguments.format, layout, columns)
     print(printed.text, end="", flush=True)
     for line in printed.beside:
         print(line, file=sys.stderr)
@@ -42,16 +60,23 @@ class Table:
     beside: list[str]
 
 
-def table(sources: Sequence[str], baseline: str | None, form: str) -> Table:
+def table(
+    sources: Sequence[str],
+    baseline: str | None,
+    form: str,
+    layout: Layout = PLAIN,
+    columns: Sequence[Column] | None = None,
+) -> Table:
     """The comparison of all runs in the sources; caveats go beside the table, and so does the footer of CSV.
 
-    Raises ValueError for an unusable source, an unknown baseline, and when no run has a result.
+    Raises ValueError for an unusable source, an unknown baseline or config key, and when no run has a result.
     """
     assert form in FORMATS
-    comparison = compare(read_runs(sources), baseline)
-    below, doubts = footer(comparison), caveats(comparison)
+    comparison = compare(read_runs(sources), baseline, layout)
+    images = image_level(comparison)
+    shown = columns or (RESULTS if layout.by is None else ABREAST)
+    below, doubts = footer(comparison, images, shown), caveats(comparison)
     warnings = [f"warning: {line}" for line in doubts]
     if form == "csv":
-        return Table(records.document(comparison), [*below, *warnings])
-    document = latex.document if form == "tex" else markdown.document
-    return Table(document(grids(comparison), below, doubts), warnings)
+        return Table(records.document(comparison, columns, images), [*below, *warnings])
+    return Table(DOCUMENTS[form](grids(comparison, shown, images), below, doubts), warnings)

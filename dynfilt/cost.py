@@ -6,6 +6,8 @@ import resource
 import statistics
 import sys
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,22 +28,72 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+@dataclass(frozen=True)
+class LayerCost:
+    """What one module computes itself, without the modules inside it: FLOPs for one image by operation, and the
+    shape of its output, without the batch dimension where it has one."""
+
+    name: str
+    output_shape: tuple[int, ...]
+    flops: dict[str, float]
+
+
 def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> float:
     """FLOPs of one forward pass for one image: twice the multiply-accumulates of convolutions and matrix products.
 
     image_shape: (C, H, W). Counted in the canonical form (mix the kernels, then one convolution an image),
     whatever formulation runs, on a batch of 64 and divided by it. Nothing is computed: the tensors are fake.
     """
+    counter = FlopCounterMode(display=False)
+    _forward_fake_images(model, image_shape, counter)
+    return counter.get_total_flops() / FLOP_BATCH
+
+
+def count_layer_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> list[LayerCost]:
+    """The costs of all modules that run, in the order in which they end; their FLOPs add up to count_flops."""
+    counter = FlopCounterMode(display=False)
+    costs: dict[str, LayerCost] = {}
+    started: list[Counter[str]] = []
+    inside: list[Counter[str]] = [Counter()]
+
+    def so_far() -> Counter[str]:
+        return Counter(
+            {str(operation): flops for operation, flops in counter.get_flop_counts().get("Global", {}).items()}
+        )
+
+    def enter() -> None:
+        started.append(so_far())
+        inside.append(Counter())
+
+    def leave(name: str, output: Tensor) -> None:
+        total = so_far() - started.pop()
+        own = total - inside.pop()
+        inside[-1].update(total)
+        known = costs[name].flops if name in costs else {}
+        flops = {key: known.get(key, 0.0) + own[key] / FLOP_BATCH for key in {**known, **own}}
+        shape = tuple(output.shape)
+        costs[name] = LayerCost(name, shape[1:] if shape[0] == FLOP_BATCH else shape, flops)
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_: enter()))
+        handles.append(module.register_forward_hook(lambda _, inputs, output, name=name: leave(name, output)))
+    _forward_fake_images(model, image_shape, counter)
+    for handle in handles:
+        handle.remove()
+    return list(costs.values())
+
+
+def _forward_fake_images(model: nn.Module, image_shape: tuple[int, int, int], counter: FlopCounterMode) -> None:
     was_training = model.training
     model.eval()
     state, fake = model.state_dict(), FakeTensorMode()
     with fake, torch.no_grad():
         tensors: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in state.items()}
         images = torch.empty(FLOP_BATCH, *image_shape, device=next(model.parameters()).device)
-        with force_formulation("grouped"), FlopCounterMode(display=False) as counter:
+        with force_formulation("grouped"), counter:
             functional_call(model, tensors, (images,))
     model.train(was_training)
-    return counter.get_total_flops() / FLOP_BATCH
 
 
 @torch.inference_mode()

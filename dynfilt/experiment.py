@@ -129,7 +129,8 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
     last_test = evaluate(model, data.test)
     model.load_state_dict(load_best(record.folder)["model"])
     train_split, val, test = (evaluate(model, split) for split in (data.train, data.val, data.test))
-    save_predictions(record.folder / "test_predictions.npz", test, last_test)
+    labels = trainer.evaluator.part(data.test).labels
+    save_predictions(record.folder / "test_predictions.npz", labels, test, last_test)
     channels, height, width = data.train.images.shape[1:]
     image_shape = (channels, height, width)
     images = trainer.epoch * len(data.train)
@@ -155,10 +156,11 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
     }
 
 
-def save_predictions(path: Path, best: Evaluation, last: Evaluation) -> None:
-    """Predicted class and true-class probability of every test image, for the best and the last weights."""
+def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: Evaluation) -> None:
+    """True class of every test image, and predicted class and true-class probability by the best and last weights."""
     buffer = io.BytesIO()
     arrays = {
+        "label": labels.cpu().to(torch.int16),
         "best_class": best.predictions.to(torch.int16),
         "best_true_class_probability": best.true_class_probability,
         "last_class": last.predictions.to(torch.int16),

@@ -30,7 +30,7 @@ OUTSIDE_DIGEST = (
 )
 # Keys that came after the first results; with these values they mean what was done before, so that old runs stay the
 # same runs.
-ADDED_LATER = {"trainer.evaluate_every_steps": None}
+ADDED_LATER = {"trainer.evaluate_every_steps": None, "trainer.formulation": "auto"}
 LONGEST_NAME = 120
 
 

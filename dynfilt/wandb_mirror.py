@@ -151,7 +151,7 @@ def _start_online(identity: dict[str, Any]) -> wandb.Run:
     server = _set_up("online").base_url
     if not wandb.login(prompt=False, verify=False):
         raise ConnectionError("no API key")
-    if not _answers(server):
+    if not answers(server):
         raise ConnectionError(f"no answer from {server} within {PROBE_SECONDS} s")
     return _init(identity)
 
@@ -211,7 +211,7 @@ def _init(identity: dict[str, Any]) -> wandb.Run:
     return run
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Whether a TCP connection to the server, or to the proxy before it, opens within PROBE_SECONDS.
 
     In a thread, since the time-out of a socket does not bound the look-up of a name.

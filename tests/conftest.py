@@ -80,16 +80,18 @@ def command(tmp_path: Path) -> Iterator[Command]:
         yield call
 
 
-@pytest.fixture
-def compose(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Job]]:
+@pytest.fixture(scope="session")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Job]]:
     """compose("seed=0,1", "-m") is the list of jobs that `python run.py seed=0,1 -m` would run."""
+    folder = tmp_path_factory.mktemp("compose")
 
     def call(*arguments: str) -> list[Job]:
         jobs: list[Job] = []
-        with monkeypatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, command_line(folder) as command:
             patch.setattr(experiment, "run", jobs.append)
             outcome = command(*arguments)
         assert outcome.code == 0, outcome.err
+        assert not list(folder.iterdir())
         return jobs
 
     return call

@@ -254,7 +254,7 @@ def test_a_name_that_nobody_resolves_costs_no_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(wandb_mirror, "PROBE_SECONDS", 0.2)
     start = time.monotonic()
-    assert not wandb_mirror._answers("https://api.wandb.invalid")
+    assert not wandb_mirror.answers("https://api.wandb.invalid")
     assert time.monotonic() - start < 0.8
 
 
@@ -262,9 +262,9 @@ def test_a_name_that_nobody_resolves_costs_no_time(monkeypatch: pytest.MonkeyPat
 def test_a_proxy_that_answers_is_as_good_as_the_server(
     proxy: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not wandb_mirror._answers("https://api.wandb.invalid")
+    assert not wandb_mirror.answers("https://api.wandb.invalid")
     monkeypatch.setenv("https_proxy", proxy.format(server.url[7:]))
-    assert wandb_mirror._answers("https://api.wandb.invalid")
+    assert wandb_mirror.answers("https://api.wandb.invalid")
 
 
 @pytest.mark.parametrize("failure", ["hang", 500])

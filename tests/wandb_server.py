@@ -1,16 +1,21 @@
 """A W&B server of one file, on the loopback, for tests with the real client.
 
-It understands what a run needs to start, log, resume and finish; every other request is answered with an
-error, which the client takes as "this server cannot do that".
+It understands what a run needs to start, log, resume and finish, and what `wandb.Api` needs to read it back;
+every other request is answered with an error, which the client takes as "this server cannot do that".
 """
 
 import gzip
+import io
 import json
 import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pyarrow
+from pyarrow import parquet
 
 API_KEY = "k" * 40
 
@@ -37,6 +42,30 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int | None = None
     starts: int = 0
+    heard: int = 0
+
+    def node(self) -> dict[str, Any]:
+        """The run as `wandb.Api` gets it."""
+        state = "running" if self.exit_code is None else "failed" if self.exit_code else "finished"
+        return {
+            **self.bucket(),
+            "projectId": "1",
+            "state": state,
+            "group": self.group,
+            "jobType": self.job_type,
+            "commit": None,
+            "readOnly": False,
+            "createdAt": "2026-01-01T00:00:00Z",
+            "heartbeatAt": f"2026-01-01T00:00:{self.heard:02}Z",
+            "systemMetrics": "{}",
+            "user": {"name": "tester", "username": "tester"},
+            "historyKeys": {"lastStep": self.last_step},
+        }
+
+    @property
+    def last_step(self) -> int:
+        """W&B's own number of the last row."""
+        return max((row["_step"] for row in self.history), default=-1)
 
     def bucket(self) -> dict[str, Any]:
         """The run as GraphQL gives it."""
@@ -66,12 +95,15 @@ class WandbServer:
     """Context manager: serves on 127.0.0.1, keeps the runs by id in `runs`.
 
     `failure` may be changed at any time: None serves, a number answers everything with this HTTP status,
-    "hang" accepts connections and never answers until the server closes.
+    "hang" accepts connections and never answers until the server closes. `exports` says whether the history of a
+    run is given as a parquet file, as W&B does some time after its end, or row by row.
     """
 
     def __init__(self, failure: int | str | None = None) -> None:
         self.runs: dict[str, Run] = {}
         self.failure = failure
+        self.exports = False
+        self.operations: list[str] = []
         self.unknown: list[str] = []
         self._closing = threading.Event()
         self._http = _QuietServer(("127.0.0.1", 0), _handler_of(self))
@@ -93,6 +125,7 @@ class WandbServer:
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Answers one GraphQL request."""
         operation = query.split("(")[0].split("{")[0].split()[-1]
+        self.operations.append(operation)
         answer = getattr(self, f"_{operation}", None)
         if answer is None:
             self.unknown.append(operation)
@@ -127,9 +160,52 @@ class WandbServer:
         files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
+    def _Runs(self, variables: dict[str, Any]) -> dict[str, Any]:
+        group = json.loads(variables["filters"]).get("group")
+        runs = [r for r in self.runs.values() if r.project == variables["project"] and group in (None, r.group)]
+        if variables["project"] not in {run.project for run in self.runs.values()}:
+            return {"project": None}
+        start = int(variables.get("cursor") or 0)
+        page = runs[start : start + variables["perPage"]]
+        edges = [{"node": run.node(), "cursor": str(start + i + 1)} for i, run in enumerate(page)]
+        more = {"endCursor": str(start + len(page)), "hasNextPage": start + len(page) < len(runs)}
+        return {
+            "project": {
+                "internalId": "1",
+                "runCount": len(runs),
+                "readOnly": False,
+                "runs": {"edges": edges, "pageInfo": more},
+            }
+        }
+
+    def _RunHistoryKeys(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"run": {"historyKeys": self.runs[variables["name"]].node()["historyKeys"]}}}
+
+    def _RunParquetHistory(self, variables: dict[str, Any]) -> dict[str, Any]:
+        urls = [f"{self.url}/history/{variables['runName']}.parquet"] if self.exports else []
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": urls, "liveData": []}}}}
+
+    def exported(self, name: str) -> bytes:
+        """A run's numbers as a parquet file."""
+        rows = self.runs[name].history
+        keys = dict.fromkeys(key for row in rows for key in row)
+        table = pyarrow.table({key: pyarrow.array([row.get(key) for row in rows]) for key in keys})
+        file = io.BytesIO()
+        parquet.write_table(table, file)
+        return file.getvalue()
+
+    def _HistoryPage(self, variables: dict[str, Any]) -> dict[str, Any]:
+        rows = [
+            row
+            for row in self.runs[variables["run"]].history
+            if variables["minStep"] <= row["_step"] < variables["maxStep"]
+        ]
+        return {"project": {"run": {"history": [json.dumps(row) for row in rows]}}}
+
     def file_stream(self, name: str, body: dict[str, Any]) -> None:
         """Takes one batch of history rows, summary and exit code."""
         run = self.runs[name]
+        run.heard += 1
         files = body.get("files") or {}
         if part := files.get("wandb-history.jsonl"):
             run.history[part["offset"] :] = [json.loads(line) for line in part["content"]]
@@ -150,9 +226,9 @@ def _handler_of(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
 
         def _answer(self, status: int, content: object) -> None:
-            data = json.dumps(content).encode()
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "application/octet-stream" if data is content else "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -167,6 +243,8 @@ def _handler_of(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             if self.path == "/graphql":
                 request = json.loads(body)
                 return self._answer(200, server.graphql(request["query"], request.get("variables") or {}))
+            if self.path.startswith("/history/"):
+                return self._answer(200, server.exported(Path(self.path).stem))
             if self.path.endswith("/file_stream"):
                 server.file_stream(self.path.split("/")[-2], json.loads(body))
             self._answer(200, {"limits": {}})

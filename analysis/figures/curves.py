@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
 from analysis.figures import style
@@ -26,15 +27,16 @@ def draw_series(axes: Axes, series: Series, look: Look) -> None:
 
     The dashes tell the split, colour and marker the variant. With one seed its line is the mean.
     """
-    line_style = {"color": look.colour, "linestyle": style.DASHES[series.split]}
+    line_style: dict[str, Any] = {"color": look.colour, "linestyle": style.DASHES[series.split]}
     if series.n > 1:
         for line in series.lines:
             axes.plot(line.x, line.y, linewidth=style.SEED_WIDTH, alpha=style.SEED_ALPHA, **line_style)
     if series.has_band:
-        band = {"color": look.colour, "alpha": style.BAND_ALPHA, "linewidth": 0, "zorder": 1}
-        axes.fill_between(series.x, series.low, series.high, **band)
-    marks = {"marker": look.marker, "markevery": marked(len(series.x), look.rank), "markeredgecolor": "white"}
-    axes.plot(series.x, series.mean, zorder=3, **line_style, **marks)
+        axes.fill_between(
+            series.x, series.low, series.high, color=look.colour, alpha=style.BAND_ALPHA, linewidth=0, zorder=1
+        )
+    mark: dict[str, Any] = {"marker": look.marker, "markeredgecolor": "white"}
+    axes.plot(series.x, series.mean, markevery=marked(len(series.x), look.rank), zorder=3, **line_style, **mark)
 
 
 def marked(points: int, rank: int) -> list[int]:
@@ -72,14 +74,14 @@ def apply_frame(grid: np.ndarray, chosen: Frame, metric: str) -> None:
     grid.flat[0].set_yscale("log" if chosen.is_logarithmic else "linear")
     grid.flat[0].set_ylim(chosen.low, chosen.high)
     for axes in grid.flat:
-        style.count_ticks(axes.xaxis)
+        style.plain_ticks(axes.xaxis)
         if metric == "accuracy":
             style.percent_ticks(axes.yaxis)
         elif chosen.is_logarithmic:
             style.plain_log_ticks(axes.yaxis)
 
 
-def name_axes(figure: Figure, chosen: Frame, metric: str, x: str) -> None:
+def name_axes(figure: FigureBase, chosen: Frame, metric: str, x: str) -> None:
     """One label for all x axes and one for all y axes."""
     figure.supxlabel(X_LABELS[x])
     figure.supylabel(Y_LABELS[metric] + (", log scale" if chosen.is_logarithmic else ""))
@@ -89,9 +91,10 @@ def overlay(shown: Sequence[Series], looks: Mapping[str, Look], metric: str, x: 
     """All variants, in a panel for training and one for validation with the same axes."""
     splits = [split for split in SPLITS if any(series.split == split for series in shown)]
     across = width == "page"
-    figure = style.new_figure(width, 3.0 if across else 0.9 + 1.7 * len(splits))
+    handles = [*variant_handles(shown, looks), *beside_the_means(shown)]
+    figure, upper = style.new_sheet(width, 2.6 if across else 0.3 + 1.6 * len(splits), handles)
     shape = (1, len(splits)) if across else (len(splits), 1)
-    grid = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+    grid = upper.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for axes, split in zip(grid.flat, splits, strict=True):
         for series in shown:
             if series.split == split:
@@ -99,8 +102,7 @@ def overlay(shown: Sequence[Series], looks: Mapping[str, Look], metric: str, x: 
         axes.set_title(f"{SPLITS[split].capitalize()} ({dashes_in_words(split)})")
     chosen = frame(shown, metric)
     apply_frame(grid, chosen, metric)
-    name_axes(figure, chosen, metric, x)
-    style.legend_below(figure, [*variant_handles(shown, looks), *beside_the_means(shown)])
+    name_axes(upper, chosen, metric, x)
     return figure
 
 
@@ -109,21 +111,21 @@ def by_variant(shown: Sequence[Series], looks: Mapping[str, Look], metric: str, 
     labels = list(dict.fromkeys(series.label for series in shown))
     columns = min(len(labels), 3 if width == "page" else 2)
     rows = math.ceil(len(labels) / columns)
-    figure = style.new_figure(width, 0.7 + (1.6 if width == "page" else 1.3) * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    handles = [*split_handles(shown), *beside_the_means(shown)]
+    figure, upper = style.new_sheet(width, 0.3 + (1.6 if width == "page" else 1.3) * rows, handles)
+    grid = upper.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, label in zip(grid.flat, labels, strict=False):
         for series in shown:
             if series.label == label:
                 draw_series(axes, series, looks[label])
-        axes.set_title(style.title(f"{label} (n = {seeds_of(shown, label)})", figure, columns))
+        axes.set_title(style.title(style.with_count(label, seeds_of(shown, label)), width, columns))
     chosen = frame(shown, metric)
     apply_frame(grid, chosen, metric)
     for axes in grid.flat[len(labels) :]:
         axes.remove()
     for axes in grid.flat[len(labels) - columns : len(labels)]:
         axes.xaxis.set_tick_params(labelbottom=True)
-    name_axes(figure, chosen, metric, x)
-    style.legend_below(figure, [*split_handles(shown), *beside_the_means(shown)])
+    name_axes(upper, chosen, metric, x)
     return figure
 
 
@@ -135,7 +137,8 @@ def seeds_of(shown: Iterable[Series], label: str) -> int:
 def variant_handles(shown: Sequence[Series], looks: Mapping[str, Look]) -> list[Line2D]:
     """A legend's entry for each variant, with its number of seeds."""
     labels = dict.fromkeys(series.label for series in shown)
-    return [style.variant_handle(f"{label} (n = {seeds_of(shown, label)})", looks[label], "val") for label in labels]
+    counted = {label: style.with_count(label, seeds_of(shown, label)) for label in labels}
+    return [style.variant_handle(name, looks[label], "val") for label, name in counted.items()]
 
 
 def split_handles(shown: Iterable[Series]) -> list[Line2D]:

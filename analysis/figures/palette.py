@@ -7,8 +7,8 @@ from analysis.comparison import BASELINE_PREFIX
 
 # Okabe and Ito, "Color Universal Design", 2008, without its yellow, which is too light for lines on white;
 # neighbours in this order differ in lightness, for print in grey.
-COLOURS = ("#000000", "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#009E73", "#CC79A7")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 
 
 @dataclass(frozen=True)

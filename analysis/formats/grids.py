@@ -1,41 +1,17 @@
 """A comparison as grids of printable cells, the same for every format that people read."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from analysis.comparison import Comparison, Row
-from analysis.formats import numbers
+from analysis.comparison import Comparison
+from analysis.formats.columns import Column, Entry, Heading, entry
 from analysis.formats.numbers import MISSING
-from analysis.statistics import Interval, Paired, Summary
+from analysis.formats.quantities import ON_IMAGES, PAIRING, VERDICTS
+from analysis.images import ImageLevel
+from analysis.rows import Row
 
-BASELINE = "baseline"
-NO_SUMMARY = Summary(0, math.nan, math.nan, math.nan, math.nan)
-NO_PAIRS = Paired(NO_SUMMARY, math.nan, math.nan, math.nan, math.nan)
-NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
-
-
-@dataclass(frozen=True)
-class Column:
-    """How a row fills one column, below a name, a unit and a direction (↑ where more is better, ↓ less)."""
-
-    name: str
-    unit: str
-    direction: str
-    cell: Callable[[Row], str]
-    compares: bool = False
-    marks_best: bool = False
-
-    @property
-    def heading(self) -> str:
-        """Name, unit and direction in one line: `test accuracy, % ↑`."""
-        name = f"{self.name}, {self.unit}" if self.unit else self.name
-        return f"{name} {self.direction}".rstrip()
-
-    @property
-    def measure(self) -> str:
-        """Unit and direction, for a line below the name."""
-        return f"{self.unit} {self.direction}".strip()
+RESULTS_TITLE = "Results"
 
 
 @dataclass(frozen=True)
@@ -48,80 +24,93 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """A titled table: columns, and lines grouped by study."""
+    """A titled table of some studies: headings, and lines in blocks, whose name is empty where there is but one."""
 
     title: str
-    columns: tuple[Column, ...]
-    studies: dict[str, list[Line]]
+    of: str
+    headings: tuple[Heading, ...]
+    blocks: dict[str, list[Line]]
 
 
-def _pairs(row: Row) -> Paired:
-    return row.paired or NO_PAIRS
+def grids(comparison: Comparison, columns: Sequence[Column], images: ImageLevel) -> list[Grid]:
+    """The results in these columns; then verdicts, paired analysis and test images, where there are any.
+
+    With `by` the results are a two-way table for each column.
+    """
+    entries = [entry(row, claim, images) for row in comparison.rows for claim in row.claims]
+    by_image = [each for row in comparison.rows for each in _of(row, images) if each.accuracy_over_images.n]
+    made = _results(comparison, columns, images)
+    if entries:
+        made.append(_by_group("Verdicts", comparison, VERDICTS, entries))
+        made.append(_by_group("Paired analysis", comparison, PAIRING, entries))
+    if by_image:
+        made.append(_by_group("Test images", comparison, ON_IMAGES, by_image))
+    return made
 
 
-def _difference(row: Row) -> str:
-    difference = _pairs(row).difference
-    if row.is_baseline:
-        return BASELINE
-    mean, interval = numbers.points(difference.mean), numbers.points_interval(difference.low, difference.high)
-    return mean if interval == MISSING else f"{mean} {interval}"
+def _results(comparison: Comparison, columns: Sequence[Column], images: ImageLevel) -> list[Grid]:
+    shown = [column for column in columns if comparison.claims or not column.compares]
+    best = _best(comparison, shown)
+    if comparison.layout.by is not None:
+        return [_two_way(comparison, column, images, best) for column in shown]
+    entries = [_of(row, images)[0] for row in comparison.rows]
+    return [_by_group(RESULTS_TITLE, comparison, shown, entries, best)]
 
 
-def _paired_interval(row: Row) -> str:
-    difference = _pairs(row).difference
-    return numbers.points_interval(difference.low, difference.high)
+def _of(row: Row, images: ImageLevel) -> list[Entry]:
+    """The row's entries, one a claim; a row without claims has one all the same."""
+    return [entry(row, claim, images) for claim in row.claims or (None,)]
 
 
-def _welch_interval(row: Row) -> str:
-    unpaired = row.welch or NO_INTERVAL
-    return numbers.points_interval(unpaired.low, unpaired.high)
+def _by_group(
+    title: str,
+    comparison: Comparison,
+    columns: Sequence[Column],
+    entries: Sequence[Entry],
+    best: Set[tuple[str, str, str]] = frozenset(),
+) -> Grid:
+    """A line for each entry, the columns side by side."""
+    blocks: dict[str, list[Line]] = {}
+    for each in entries:
+        group, label = each.row.group, each.row.label
+        bold = ((group, label, column.key) in best for column in columns)
+        line = Line((label, *(column.cell(each) for column in columns)), (False, *bold))
+        name = comparison.layout.titled(group) if len(comparison.groups) > 1 else ""
+        blocks.setdefault(name, []).append(line)
+    headings = Heading(comparison.layout.rows, is_text=True), *(column.heading for column in columns)
+    return Grid(title, _studies(comparison), headings, blocks)
 
 
-RESULTS = (
-    Column("variant", "", "", lambda row: row.label),
-    Column("n", "", "", lambda row: str(row.accuracy.n)),
-    Column(
-        "test accuracy",
-        "%",
-        "↑",
-        lambda row: numbers.mean_and_sd(row.accuracy.mean, row.accuracy.sd),
-        marks_best=True,
-    ),
-    Column("95 % interval", "%", "", lambda row: numbers.percent_interval(row.accuracy.low, row.accuracy.high)),
-    Column("Δ", "points", "↑", _difference, compares=True),
-    Column("p (Holm)", "", "", lambda row: numbers.p_value(row.p_holm), compares=True),
-    Column("detectable Δ", "points", "", lambda row: numbers.percent(_pairs(row).detectable), compares=True),
-    Column("params", "", "↓", lambda row: numbers.count(row.mean("parameters"))),
-    Column("FLOPs", "", "↓", lambda row: numbers.count(row.mean("flops"))),
-    Column("train", "s", "↓", lambda row: numbers.seconds(row.mean("train_seconds"))),
-)
-PAIRING = (
-    Column("variant", "", "", lambda row: row.label),
-    Column("pairs", "", "", lambda row: str(_pairs(row).difference.n)),
-    Column("Δ", "points", "↑", lambda row: numbers.points(_pairs(row).difference.mean)),
-    Column("SD of Δ", "points", "", lambda row: numbers.percent(_pairs(row).difference.sd)),
-    Column("paired 95 % interval", "points", "", _paired_interval),
-    Column("Welch 95 % interval", "points", "", _welch_interval),
-    Column("correlation", "", "", lambda row: numbers.signed(_pairs(row).correlation)),
-    Column("effect size", "d_z", "", lambda row: numbers.signed(_pairs(row).effect_size)),
-    Column("p", "unadjusted", "", lambda row: numbers.p_value(_pairs(row).p)),
-)
+def _two_way(comparison: Comparison, column: Column, images: ImageLevel, best: Set[tuple[str, str, str]]) -> Grid:
+    """A line for each label, the groups side by side."""
+    headings = [Heading(comparison.layout.rows, is_text=True)]
+    headings += [Heading(group, column.heading.unit, column.heading.direction) for group in comparison.groups]
+    places = {(row.group, row.label): row for row in comparison.rows}
+    ordered = sorted(comparison.rows, key=lambda row: (not row.is_baseline, row.order))
+    lines = []
+    for label in dict.fromkeys(row.label for row in ordered):
+        rows = [places.get((group, label)) for group in comparison.groups]
+        cells = [column.cell(_of(row, images)[0]) if row else MISSING for row in rows]
+        bold = ((group, label, column.key) in best for group in comparison.groups)
+        lines.append(Line((label, *cells), (False, *bold)))
+    title = f"{column.heading.name[:1].upper()}{column.heading.name[1:]} by {comparison.layout.by}"
+    return Grid(title, _studies(comparison), tuple(headings), {"": lines})
 
 
-def grids(comparison: Comparison) -> list[Grid]:
-    """The table of results and, where there is anything to compare, the paired analysis."""
-    compared = {study: [row for row in rows if row.welch] for study, rows in comparison.studies.items()}
-    compared = {study: rows for study, rows in compared.items() if rows}
-    columns = [column for column in RESULTS if compared or not column.compares]
-    results = _grid("Results", columns, comparison.studies)
-    return [results, _grid("Paired analysis", list(PAIRING), compared)] if compared else [results]
+def _best(comparison: Comparison, columns: Sequence[Column]) -> set[tuple[str, str, str]]:
+    """Group, label and column key of the best values of each group; where all values are equal none is best."""
+    found = set()
+    for column in columns:
+        if column.best is None or not column.heading.direction:
+            continue
+        for group, rows in comparison.groups.items():
+            values = {row.label: column.best(row) for row in rows}
+            known = [value for value in values.values() if not math.isnan(value)]
+            if known and min(known) < max(known):
+                best = max(known) if column.heading.direction == "↑" else min(known)
+                found |= {(group, label, column.key) for label, value in values.items() if value == best}
+    return found
 
 
-def _grid(title: str, columns: list[Column], studies: dict[str, list[Row]]) -> Grid:
-    lines = {study: [_line(columns, row) for row in rows] for study, rows in studies.items()}
-    return Grid(title, tuple(columns), lines)
-
-
-def _line(columns: list[Column], row: Row) -> Line:
-    cells = tuple(column.cell(row) for column in columns)
-    return Line(cells, tuple(row.is_best and column.marks_best for column in columns))
+def _studies(comparison: Comparison) -> str:
+    return ", ".join(dict.fromkeys(row.study for row in comparison.rows))

@@ -52,12 +52,11 @@ def escaped(text: str) -> str:
 
 
 def _table(grid: Grid, notes: list[str]) -> list[str]:
-    studies = ", ".join(grid.studies)
-    label = re.sub(r"[^a-z0-9]+", "-", f"{studies} {grid.title}".lower()).strip("-")
+    label = re.sub(r"[^a-z0-9]+", "-", f"{grid.of} {grid.title}".lower()).strip("-")
     return [
         r"\begin{table}[t]",
         r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}",
-        rf"  \caption{{{escaped(f'{grid.title} of {studies}.')}}}",
+        rf"  \caption{{{escaped(f'{grid.title} of {grid.of}.')}}}",
         rf"  \label{{tab:{label}}}",
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         *_tabular(grid),
@@ -67,18 +66,18 @@ def _table(grid: Grid, notes: list[str]) -> list[str]:
 
 
 def _tabular(grid: Grid) -> list[str]:
-    width = len(grid.columns)
+    width = len(grid.headings)
     lines: list[str] = []
-    for study, rows in grid.studies.items():
-        if len(grid.studies) > 1:
+    for name, rows in grid.blocks.items():
+        if name:
             lines += [r"\addlinespace"] if lines else []
-            lines.append(rf"\multicolumn{{{width}}}{{@{{}}l@{{}}}}{{\emph{{{escaped(study)}}}}} \\")
+            lines.append(rf"\multicolumn{{{width}}}{{@{{}}l@{{}}}}{{\emph{{{escaped(name)}}}}} \\")
         lines += [_row(line) for line in rows]
     return [
-        rf"  \begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}",
+        rf"  \begin{{tabular}}{{@{{}}{''.join('l' if heading.is_text else 'r' for heading in grid.headings)}@{{}}}}",
         r"    \toprule",
-        "    " + _joined([escaped(column.name) for column in grid.columns]),
-        "    " + _joined([escaped(column.measure) for column in grid.columns]),
+        "    " + _joined([escaped(heading.name) for heading in grid.headings]),
+        "    " + _joined([escaped(heading.measure) for heading in grid.headings]),
         r"    \midrule",
         *("    " + line for line in lines),
         r"    \bottomrule",

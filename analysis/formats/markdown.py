@@ -2,7 +2,7 @@
 
 import re
 
-from analysis.formats.grids import Grid, Line
+from analysis.formats.grids import RESULTS_TITLE, Grid, Line
 
 SPECIAL = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|\](?=\()|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
@@ -11,11 +11,11 @@ NARROWEST = 3
 
 
 def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
-    """The tables, the second and later ones under their title, then the footer and the caveats as lists."""
-    first, *others = ("\n".join(_table(grid)) for grid in grids)
-    blocks = [first]
-    for grid, table in zip(grids[1:], others, strict=True):
-        blocks.append(f"**{grid.title}**\n\n{table}")
+    """The tables, all but the results under their title, then the footer and the caveats as lists."""
+    blocks = []
+    for grid in grids:
+        title = [] if grid.title == RESULTS_TITLE else [f"**{escaped(grid.title)}**", ""]
+        blocks.append("\n".join([*title, *_table(grid)]))
     blocks.append("\n".join(f"- {escaped(line)}" for line in footer))
     if caveats:
         blocks.append("**Caveats**\n\n" + "\n".join(f"- {escaped(line)}" for line in caveats))
@@ -28,15 +28,16 @@ def escaped(text: str) -> str:
 
 
 def _table(grid: Grid) -> list[str]:
-    headings = [escaped(column.heading) for column in grid.columns]
+    headings = [escaped(heading.line) for heading in grid.headings]
     rows = []
-    for study, lines in grid.studies.items():
-        if len(grid.studies) > 1:
-            rows.append([f"*{escaped(study)}*", *[""] * (len(headings) - 1)])
+    for name, lines in grid.blocks.items():
+        if name:
+            rows.append([f"*{escaped(name)}*", *[""] * (len(headings) - 1)])
         rows += [_cells(line) for line in lines]
     widths = [max(NARROWEST, *map(len, cells)) for cells in zip(headings, *rows, strict=True)]
-    rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
-    return [_joined(cells, widths) for cells in (headings, rule, *rows)]
+    lefts = [heading.is_text for heading in grid.headings]
+    rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, lefts, strict=True)]
+    return [_joined(cells, widths, lefts) for cells in (headings, rule, *rows)]
 
 
 def _cells(line: Line) -> list[str]:
@@ -44,7 +45,8 @@ def _cells(line: Line) -> list[str]:
     return [f"**{text}**" if bold else text for text, bold in zip(texts, line.bold, strict=True)]
 
 
-def _joined(cells: list[str], widths: list[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+def _joined(cells: list[str], widths: list[int], lefts: list[bool]) -> str:
+    padded = [
+        cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(cells, widths, lefts, strict=True)
+    ]
     return "| " + " | ".join(padded) + " |"

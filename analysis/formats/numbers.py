@@ -53,7 +53,12 @@ def count(value: float) -> str:
     return f"{_three_digits(rounded / scale)}{prefix}" if scale > 1 else f"{rounded:g}"
 
 
-def seconds(value: float) -> str:
+def loss(value: float) -> str:
+    """Three decimals."""
+    return MISSING if math.isnan(value) else f"{value:.3f}"
+
+
+def amount(value: float) -> str:
     """Three significant digits, thousands separated."""
     if math.isnan(value):
         return MISSING

@@ -3,16 +3,32 @@
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from analysis.comparison import Comparison, Row
-from analysis.formats.grids import NO_INTERVAL, NO_PAIRS
+from analysis.claims import NO_CLAIM, Claim
+from analysis.comparison import Comparison
+from analysis.formats.columns import Column, Entry, entry
+from analysis.formats.quantities import FURTHER
+from analysis.images import ImageLevel
+from analysis.layout import in_words
+from analysis.rows import Row
 
 
-def document(comparison: Comparison) -> str:
-    """The whole table, without footer and caveats; the same columns whatever the rows hold."""
-    baselines = {row.study: row.label for row in comparison.rows if row.is_baseline}
-    records = [record(row, baselines.get(row.study, "")) for row in comparison.rows]
+def document(comparison: Comparison, columns: Sequence[Column] | None, images: ImageLevel) -> str:
+    """The whole table, without footer and caveats; the same fields whatever the rows hold.
+
+    Chosen columns leave the fields that say what a row is, and their own; those of test images come only so.
+    """
+    records = []
+    baselines = {row.group: row.label for row in comparison.rows if row.is_baseline}
+    for row in comparison.rows:
+        each = entry(row, row.against_baseline, images)
+        identity = dict(_identity(row, comparison))
+        fields = _numbers(each, baselines.get(row.group, ""))
+        if columns is not None:
+            fields = {**fields, **dict(_images(each))}
+            fields = {name: fields[name] for column in columns for name in column.fields}
+        records.append({**identity, **fields})
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -20,20 +36,29 @@ def document(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-def record(row: Row, baseline: str) -> dict[str, str]:
-    """One row's fields; differences are ours minus the baseline's, as fractions like the accuracies."""
+def _identity(row: Row, comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """What a row is; the config keys that make rows and groups are fields of their own."""
+    yield "study", row.study
+    yield "variant", row.variant
+    for key in comparison.layout.keys:
+        yield key, in_words(row.runs[0].setting(key)) if row.runs else ""
+    yield "config_digest", row.digest
+    yield "n", str(row.accuracy.n)
+    yield "seeds", " ".join(str(seed) for seed in row.seeds)
+
+
+def _numbers(entry: Entry, baseline: str) -> dict[str, str]:
+    """One row's fields; differences are ours minus the rival's, as fractions like the accuracies."""
+    row = entry.row
     return {
-        "study": row.study,
-        "variant": row.variant,
-        "config_digest": row.digest,
-        "n": str(row.accuracy.n),
-        "seeds": " ".join(str(seed) for seed in row.seeds),
         **dict(_accuracy(row)),
         "baseline": baseline,
-        **dict(_comparison(row)),
+        **dict(_against_baseline(row)),
         "parameters": _number(row.mean("parameters")),
         "flops": _number(row.mean("flops")),
         "train_seconds_mean": _number(row.mean("train_seconds")),
+        **{column.fields[0]: _number(column.best(row)) for column in FURTHER if column.best},
+        **dict(_against_control(row)),
     }
 
 
@@ -44,21 +69,49 @@ def _accuracy(row: Row) -> Iterator[tuple[str, str]]:
     yield "test_accuracy_ci95_high", _number(row.accuracy.high)
 
 
-def _comparison(row: Row) -> Iterator[tuple[str, str]]:
-    pairs, unpaired = row.paired or NO_PAIRS, row.welch or NO_INTERVAL
-    yield "pairs", "" if row.is_baseline else str(pairs.difference.n)
-    yield "difference_mean", _number(pairs.difference.mean)
-    yield "difference_sd", _number(pairs.difference.sd)
-    yield "difference_ci95_low", _number(pairs.difference.low)
-    yield "difference_ci95_high", _number(pairs.difference.high)
-    yield "p", _number(pairs.p)
-    yield "p_holm", _number(row.p_holm)
-    yield "detectable_difference", _number(pairs.detectable)
-    yield "effect_size_dz", _number(pairs.effect_size)
-    yield "pairing_correlation", _number(pairs.correlation)
-    yield "welch_difference_mean", _number(unpaired.mean)
-    yield "welch_ci95_low", _number(unpaired.low)
-    yield "welch_ci95_high", _number(unpaired.high)
+def _against_baseline(row: Row) -> Iterator[tuple[str, str]]:
+    claim = row.against_baseline or NO_CLAIM
+    yield "pairs", "" if row.is_baseline else str(claim.paired.difference.n)
+    yield from _paired(claim)
+    yield "effect_size_dz", _number(claim.paired.effect_size)
+    yield "pairing_correlation", _number(claim.paired.correlation)
+    yield "welch_difference_mean", _number(claim.welch.mean)
+    yield "welch_ci95_low", _number(claim.welch.low)
+    yield "welch_ci95_high", _number(claim.welch.high)
+    yield from _verdict(claim)
+
+
+def _against_control(row: Row) -> Iterator[tuple[str, str]]:
+    claim = row.against_control or NO_CLAIM
+    yield "control", claim.rival
+    yield "control_pairs", str(claim.paired.difference.n) if claim.rival else ""
+    for name, text in (*_paired(claim), *_verdict(claim)):
+        yield f"control_{name}", text
+
+
+def _paired(claim: Claim) -> Iterator[tuple[str, str]]:
+    yield "difference_mean", _number(claim.paired.difference.mean)
+    yield "difference_sd", _number(claim.paired.difference.sd)
+    yield "difference_ci95_low", _number(claim.paired.difference.low)
+    yield "difference_ci95_high", _number(claim.paired.difference.high)
+    yield "p", _number(claim.paired.p)
+    yield "p_holm", _number(claim.p_holm)
+    yield "detectable_difference", _number(claim.paired.detectable)
+
+
+def _verdict(claim: Claim) -> Iterator[tuple[str, str]]:
+    yield "verdict", claim.verdict if claim.rival else ""
+    yield "tuned_alike", claim.tuned
+
+
+def _images(entry: Entry) -> Iterator[tuple[str, str]]:
+    accuracy, difference = entry.accuracy_over_images, entry.difference_over_images
+    yield "images", str(accuracy.n) if accuracy.n else ""
+    yield "image_se", _number(accuracy.standard_error)
+    yield "image_difference_se", _number(difference.standard_error)
+    yield "image_difference_mean", _number(difference.mean)
+    yield "image_difference_ci95_low", _number(difference.low)
+    yield "image_difference_ci95_high", _number(difference.high)
 
 
 def _number(value: float) -> str:

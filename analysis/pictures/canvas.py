@@ -1,6 +1,7 @@
 """How every picture looks and where it goes: one style, three file formats."""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision, and in grey.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 PAGE_WIDTH = 7.2  # inches, the text width of A4
+LINE_LENGTH = 95
 KERNELS = "gray"  # dark below 0, light above: print keeps the sign, and the red frames stand out
 SIGNED = "PuOr_r"
 UNSIGNED = "cividis"
-STYLE = {
+STYLE: Any = {
+    "text.parse_math": False,  # a variant's name may hold a dollar sign
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -67,20 +70,26 @@ def new_figure(height: float, title: str) -> Figure:
     return figure
 
 
-def new_board(height: float, title: str) -> Figure:
-    """An empty figure of the page's width for axes put down by `place`, the first 0.45 inches below its top."""
-    figure = Figure(figsize=(PAGE_WIDTH, height))
-    figure.suptitle(_wrapped(title), y=1 - 0.08 / height, va="top")
-    return figure
+class Board:
+    """A figure of the page's width on which axes and words are put down in inches, counted from below its title."""
 
+    def __init__(self, height: float, title: str) -> None:
+        text = _wrapped(title)
+        self.header = 0.15 + 0.15 * (text.count("\n") + 1)
+        self.height = height + self.header
+        self.figure = Figure(figsize=(PAGE_WIDTH, self.height))
+        self.figure.suptitle(text, y=1 - 0.08 / self.height, va="top")
 
-def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a distance from the figure's left and upper edge, all in inches."""
-    page_width, page_height = figure.get_size_inches()
-    bottom = page_height - top - height
-    return figure.add_axes(
-        (left / page_width, bottom / page_height, width / page_width, height / page_height), frameon=True
-    )
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes of that size, `left` and `top` from the page's left edge and the title."""
+        bottom = self.height - self.header - top - height
+        return self.figure.add_axes(
+            (left / PAGE_WIDTH, bottom / self.height, width / PAGE_WIDTH, height / self.height), frameon=True
+        )
+
+    def write(self, left: float, top: float, text: str, **looks: Any) -> None:
+        """Words at a place; `looks` as matplotlib's text has them."""
+        self.figure.text(left / PAGE_WIDTH, 1 - (self.header + top) / self.height, text, **looks)
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> None:
@@ -109,7 +118,13 @@ def bare(axes: Axes) -> Axes:
 
 
 def _wrapped(title: str) -> str:
-    return "\n".join(textwrap.wrap(title, 100, break_on_hyphens=False))
+    """Lines that fit the page, broken at spaces and, in a variant's name, after commas."""
+    mark = "\x00"
+    lines = []
+    for part in title.split("\n"):
+        breakable = re.sub(r",(?=\S)", f",{mark} ", part)
+        lines += [line.replace(f"{mark} ", "").replace(mark, "") for line in textwrap.wrap(breakable, LINE_LENGTH)]
+    return "\n".join(lines)
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 from dynfilt.models.lab_net import LabNet
 
 SHOWN = 3
-HEIGHT, HALF, PHOTO, MOSAIC = 8.1, 3.5, 0.95, 2.1  # inches
+HALF, PHOTO, MOSAIC = 3.5, 0.95, 2.1  # inches
 SATURATED = 0.99
 MEASURES = {
     "within_class": ("within class", "mean cosine distance of the filters of two images of one class, over all pairs"),
@@ -90,12 +90,14 @@ def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
     }
     canvas.write_text(folder / "kernels.json", json.dumps(content, indent=2) + "\n")
     kernels = found.filters.flatten(1, 2)
-    difference = kernels - kernels.mean(0)
+    differences = kernels - kernels.mean(0)
     with canvas.style():
-        title = f"Kernels of the 3×3 filter: {run.title}"
-        canvas.save(draw(run, found, chosen, kernels, title), folder, "kernels", options.format)
-        title = f"Kernels minus their mean over {len(kernels):,} images: {run.title}"
-        canvas.save(draw(run, found, chosen, difference, title), folder, "kernels-difference", options.format)
+        title = f"Kernels of the 3×3 filter\n{run.title}"
+        figure = draw(run, found, chosen, kernels, title, canvas.KERNELS)
+        canvas.save(figure, folder, "kernels", options.format)
+        title = f"Kernels of the 3×3 filter minus their mean over {len(kernels):,} test images\n{run.title}"
+        figure = draw(run, found, chosen, differences, title, canvas.SIGNED)
+        canvas.save(figure, folder, "kernels-differences", options.format)
     return measures
 
 
@@ -141,21 +143,24 @@ def choose(labels: Tensor, names: tuple[str, ...], label: str | None) -> dict[st
     return {"one class": same, "different classes": different}
 
 
-def draw(run: TrainedRun, found: Filters, chosen: dict[str, list[int]], kernels: Tensor, title: str) -> Figure:
+def draw(
+    run: TrainedRun, found: Filters, chosen: dict[str, list[int]], kernels: Tensor, title: str, colours: str
+) -> Figure:
     """Images beside their kernels, (N, K, k, k) in all: one class on the left, different classes on the right."""
-    figure = canvas.new_board(HEIGHT, title)
+    board = canvas.Board(7.6, title)
     limit = panels.largest_magnitude(*(kernels[position] for side in chosen.values() for position in side))
     for half, (side, positions) in enumerate(chosen.items()):
         left = 0.15 + half * HALF
-        figure.text((left + HALF / 2) / canvas.PAGE_WIDTH, 1 - 0.5 / HEIGHT, f"Three images of {side}", ha="center")
+        board.write(left + HALF / 2, 0.1, f"three images of {side}", ha="center")
         for row, position in enumerate(positions):
-            top = 0.65 + row * (MOSAIC + 0.2)
-            _show_image(canvas.place(figure, left, top + 0.5, PHOTO, PHOTO), run, found, position)
-            axes = canvas.place(figure, left + PHOTO + 0.1, top, MOSAIC, MOSAIC)
-            drawn = panels.show_mosaic(axes, kernels[position], limit)
-    bar = figure.colorbar(drawn, cax=canvas.place(figure, 1.6, 7.6, 4, 0.12), orientation="horizontal")
+            top = 0.2 + row * (MOSAIC + 0.15)
+            _show_image(board.axes(left, top + 0.5, PHOTO, PHOTO), run, found, position)
+            drawn = panels.show_mosaic(
+                board.axes(left + PHOTO + 0.1, top, MOSAIC, MOSAIC), kernels[position], limit, colours
+            )
+    bar = board.figure.colorbar(drawn, cax=board.axes(1.6, 7.05, 4, 0.12), orientation="horizontal")
     bar.set_label("weight, one scale for all images")
-    return figure
+    return board.figure
 
 
 def _show_image(axes: Axes, run: TrainedRun, found: Filters, position: int) -> None:

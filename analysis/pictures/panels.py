@@ -26,7 +26,7 @@ def show_image(axes: Axes, image: Tensor) -> None:
     canvas.bare(axes).imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
 
 
-def show_map(axes: Axes, values: Tensor, limit: float, colours: str = canvas.SIGNED) -> AxesImage:
+def show_map(axes: Axes, values: Tensor, limit: float, colours: str) -> AxesImage:
     """Draw a map (H, W) on the colour scale -limit..limit."""
     canvas.bare(axes)
     return axes.imshow(values.cpu().numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
@@ -61,10 +61,10 @@ def mosaic(kernels: Tensor, gap: int) -> tuple[Tensor, list[tuple[int, int]]]:
     return picture, corners
 
 
-def show_mosaic(axes: Axes, kernels: Tensor, limit: float) -> AxesImage:
-    """Draw kernels (N, k, k) as a mosaic, each in a red frame, on the grey scale -limit..limit."""
+def show_mosaic(axes: Axes, kernels: Tensor, limit: float, colours: str) -> AxesImage:
+    """Draw kernels (N, k, k) as a mosaic, each in a red frame, on the colour scale -limit..limit."""
     picture, corners = mosaic(kernels.float().cpu(), gap=1)
-    drawn = show_map(axes, picture, limit, canvas.KERNELS)
+    drawn = show_map(axes, picture, limit, colours)
     height, width = kernels.shape[1:]
     frames = [Rectangle((column - 0.5, row - 0.5), width, height) for row, column in corners]
     axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=FRAME, linewidth=0.7))

@@ -94,25 +94,26 @@ def draw(run: TrainedRun, found: Responses) -> Figure:
     names = run.data.class_names
     image = run.data.test.images[found.index]
     rows = -(-len(names) // COLUMNS)
-    height = 1.35 + rows * (MAP + 0.45)
     right = "correctly classified" if found.winner == found.label else f"taken for {names[found.winner]}"
-    title = f"Response maps of test image {found.index} ({names[found.label]}, {right}): {run.title}"
-    figure = canvas.new_board(height, title)
-    photo = canvas.place(figure, 0.15, 0.9, PHOTO, PHOTO)
+    title = f"Response maps of test image {found.index}, {names[found.label]}, {right}\n{run.title}"
+    board = canvas.Board(0.85 + rows * (MAP + 0.45), title)
+    photo = board.axes(0.15, 0.5, PHOTO, PHOTO)
     panels.show_image(photo, image)
     photo.set_title(names[found.label])
     limit = panels.largest_magnitude(found.maps)
     shares = found.scores.softmax(0)
     for label, name in enumerate(names):
         row, column = divmod(label, COLUMNS)
-        axes = canvas.place(figure, 1.9 + column * (MAP + 0.12), 0.65 + row * (MAP + 0.45), MAP, MAP)
+        axes = board.axes(1.9 + column * (MAP + 0.12), 0.25 + row * (MAP + 0.45), MAP, MAP)
         drawn = panels.show_overlay(axes, image, found.maps[label], limit)
         weight = "bold" if label == found.winner else "normal"
         axes.set_title(name, fontweight=weight, pad=3)
-        axes.set_xlabel(f"{found.scores[label]:.2f}  ({shares[label]:.0%})", fontweight=weight, labelpad=2)
-    bar = figure.colorbar(drawn, cax=canvas.place(figure, 2.4, height - 0.5, 4, 0.1), orientation="horizontal")
+        axes.set_xlabel(f"{found.scores[label]:.2f}  ({shares[label]:.1%})", fontweight=weight, labelpad=2, fontsize=7)
+    bar = board.figure.colorbar(
+        drawn, cax=board.axes(2.4, 0.35 + rows * (MAP + 0.45), 4, 0.1), orientation="horizontal"
+    )
     bar.set_label("response, one scale for all classes; below each map: score (softmax)")
-    return figure
+    return board.figure
 
 
 def sheet(names: tuple[str, ...], found: Responses) -> Sheet:

@@ -61,28 +61,30 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet, caption: str) -> str:
-    """A LaTeX table environment; needs the package booktabs."""
+    """A LaTeX table that may run over several pages; needs the packages booktabs and longtable."""
+
+    def escaped(text: str) -> str:
+        return tex.escaped(text).replace("×", r"$\times$")
 
     def line(texts: Sequence[str]) -> str:
-        return "    " + " & ".join(tex.escaped(text) for text in texts) + r" \\"
+        return "  " + " & ".join(escaped(text) for text in texts) + r" \\"
 
     body = [line(row) for row in sheet.cells()]
     if sheet.total:
-        body.insert(len(sheet.rows), r"    \midrule")
+        body.insert(len(sheet.rows), r"  \midrule")
     return "\n".join(
         [
-            r"% Needs \usepackage{booktabs}.",
-            r"\begin{table}[t]",
-            r"  \centering\footnotesize",
-            rf"  \caption{{{tex.escaped(caption)}}}",
-            rf"  \begin{{tabular}}{{@{{}}{''.join('l' if column.left else 'r' for column in sheet.columns)}@{{}}}}",
-            r"    \toprule",
+            r"% Needs \usepackage{booktabs} and \usepackage{longtable}.",
+            r"{\footnotesize",
+            rf"\begin{{longtable}}{{@{{}}{''.join('l' if column.left else 'r' for column in sheet.columns)}@{{}}}}",
+            rf"  \caption{{{escaped(caption)}}} \\",
+            r"  \toprule",
             line([column.heading for column in sheet.columns]),
-            r"    \midrule",
+            r"  \midrule",
+            r"  \endhead",
             *body,
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
+            r"  \bottomrule",
+            r"\end{longtable}}",
             "",
         ]
     )

@@ -44,7 +44,7 @@ class TrainedRun:
     @property
     def title(self) -> str:
         """`dynamic_3x3, seed 0, best weights (epoch 9)`."""
-        return f"{self.variant}, seed {self.seed}, {self.checkpoint} weights (epoch {self._state['epoch']:g})"
+        return f"{self.variant}, seed {self.seed}, {self.checkpoint} weights (epoch {self._state['epoch']:.3g})"
 
     @property
     def place(self) -> Path:

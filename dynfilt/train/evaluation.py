@@ -58,8 +58,7 @@ class Evaluator:
         """Raises FloatingPointError when the mean loss is not finite."""
         was_training = model.training
         model.eval()
-        if self.max_images is not None:
-            split = split.subset(_spread(len(split), self.max_images).to(split.labels.device))
+        split = self.part(split)
         device = split.labels.device
         losses = torch.empty(len(split), device=device)
         predictions = torch.empty(len(split), dtype=torch.int64, device=device)
@@ -75,6 +74,12 @@ class Evaluator:
             raise FloatingPointError(f"the evaluation loss is {loss}")
         accuracy = (predictions == split.labels).double().mean().item()
         return Evaluation(loss, accuracy, predictions.cpu(), torch.exp(-losses).cpu())
+
+    def part(self, split: Split) -> Split:
+        """The images of a split that are evaluated: all, or `max_images` spread evenly."""
+        if self.max_images is None:
+            return split
+        return split.subset(_spread(len(split), self.max_images).to(split.labels.device))
 
     def _order_and_batch_size(self, model: nn.Module, count: int) -> tuple[Tensor | None, int]:
         if not getattr(model, "mixes_batch", False):

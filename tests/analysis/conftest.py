@@ -1,11 +1,13 @@
 """Run folders as training leaves them, made up."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 RESULT = {
     "test_loss": 0.9,
@@ -53,11 +55,16 @@ def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
         commit: str | None = "1a2b3c4d5e6f7890",
         dirty: bool | None = False,
         device: str = "x86_64 CPU",
+        settings: Mapping[str, Any] | None = None,
+        predictions: Mapping[str, list[int]] | None = None,
         **result: Any,
     ) -> Path:
         folder = Path(root) / study / variant / f"seed{seed}"
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(CONFIG.format(study=study, seed=seed, epochs=epochs))
+        config = CONFIG.format(study=study, seed=seed, epochs=epochs)
+        (folder / "config.yaml").write_text(config if settings is None else with_settings(config, settings))
+        if predictions is not None:
+            np.savez_compressed(folder / "test_predictions.npz", **predictions)  # type: ignore[arg-type]
         (folder / "status.json").write_text(json.dumps({"state": state, "error": error}))
         provenance = {"commit": commit, "dirty": dirty, "device": device}
         (folder / "provenance.json").write_text(json.dumps(provenance))
@@ -69,3 +76,15 @@ def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
         return folder
 
     return write
+
+
+def with_settings(config: str, settings: Mapping[str, Any]) -> str:
+    """A config with the values of some dotted keys set."""
+    content = yaml.safe_load(config)
+    for dotted, value in settings.items():
+        *groups, key = dotted.split(".")
+        place = content
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[key] = value
+    return yaml.safe_dump(content, sort_keys=False)

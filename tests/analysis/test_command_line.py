@@ -31,6 +31,22 @@ def test_a_table_goes_to_standard_output_and_nothing_else_does(
     assert printed.err == ""
 
 
+def test_rows_columns_and_groups_are_chosen(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+    study("static_3x3", 0, 0.5, epochs=5, root="elsewhere", digest="shorter")
+    options = ["--rows", "trainer.epochs", "--columns", "n, val ,accuracy"]
+    assert main(["table", "outputs/lab_3x3/static_3x3", "elsewhere", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("|")[1:-1] == [
+        " trainer.epochs ",
+        "   n ",
+        " validation accuracy, % ↑ ",
+        " test accuracy, % ↑ ",
+    ]
+    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["5", "20"]
+    assert main(["table", "outputs", "--by", "study"]) == 0
+    assert capsys.readouterr().out.startswith("**Test accuracy by study**\n\n| variant ")
+
+
 def test_csv_prints_records_only(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     study("dynamic_3x3", 2, None, state="failed")
     assert main(["table", "outputs", "--format", "csv", "--baseline", "dynamic_3x3"]) == 0
@@ -48,9 +64,12 @@ def test_csv_prints_records_only(study: WriteRun, capsys: pytest.CaptureFixture[
     [
         (["table", "nowhere"], "nowhere is not a folder"),
         (["table", "empty"], "no runs found in empty"),
-        (["table", "wandb:me/dynfilt"], "W&B sources cannot be read yet"),
         (["table", "outputs", "--baseline", "statik"], "the variants are: dynamic_3x3, static_3x3"),
-        (["table", "outputs", "--format", "html"], "md, tex, csv"),
+        (["table", "outputs", "--format", "pdf"], "md, tex, html, csv"),
+        (["table", "outputs", "--columns", "n,speeed"], "no column speeed; the columns are: n, accuracy, interval"),
+        (["table", "outputs", "--columns", ""], "no column chosen; the columns are: n,"),
+        (["table", "outputs", "--rows", "model.kernels"], "no run with a result has model.kernels in its config"),
+        (["table", "outputs", "--by", "variant"], "both variant"),
         (["table"], "SOURCE"),
         (["report", "outputs"], "table"),
         ([], "COMMAND"),

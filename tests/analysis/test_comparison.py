@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from scipy import stats
 
+from analysis.claims import Claim
 from analysis.comparison import Comparison, Row, compare
+from analysis.layout import Layout
 from analysis.runs import Run
 from analysis.statistics import holm
 
@@ -29,12 +32,18 @@ def row(comparison: Comparison, label: str) -> Row:
     return next(row for row in comparison.rows if row.label == label)
 
 
+def claim(comparison: Comparison, label: str) -> Claim:
+    found = row(comparison, label).against_baseline
+    assert found is not None
+    return found
+
+
 def test_one_row_a_variant_with_the_baseline_first() -> None:
     comparison = compare(runs("static_3x3", STATIC) + runs("dynamic_3x3", DYNAMIC) + runs("b", STATIC), None)
     assert [row.label for row in comparison.rows] == ["static_3x3", "b", "dynamic_3x3"]
     assert [row.is_baseline for row in comparison.rows] == [True, False, False]
     assert [row.accuracy.n for row in comparison.rows] == [4, 4, 4]
-    assert comparison.rows[0].paired is None and comparison.rows[0].welch is None
+    assert comparison.rows[0].claims == () and comparison.rows[0].paired is None
     assert comparison.rows[0].mean("train_seconds") == 101.5
 
 
@@ -42,16 +51,15 @@ def test_differences_are_paired_by_seed_and_not_by_order() -> None:
     shuffled = runs("dynamic_3x3", DYNAMIC)[::-1]
     comparison = compare(shuffled + runs("static_3x3", STATIC), None)
     expected = stats.ttest_rel(DYNAMIC, STATIC)
-    compared = row(comparison, "dynamic_3x3").paired
-    assert compared is not None and compared.p == pytest.approx(expected.pvalue)
+    compared = claim(comparison, "dynamic_3x3").paired
+    assert compared.p == pytest.approx(expected.pvalue)
     assert compared.difference.low == pytest.approx(expected.confidence_interval().low)
 
 
 def test_only_shared_seeds_are_paired_while_welch_uses_all() -> None:
     comparison = compare(runs("static_3x3", STATIC) + runs("d", DYNAMIC)[1:] + [run("d", 9, 0.72)], None)
-    compared = row(comparison, "d")
-    assert compared.paired is not None and compared.welch is not None
-    assert compared.paired.difference.n == 3 and compared.accuracy.n == 4
+    compared = claim(comparison, "d")
+    assert compared.paired.difference.n == 3 and row(comparison, "d").accuracy.n == 4
     assert compared.paired.p == pytest.approx(stats.ttest_rel(DYNAMIC[1:], STATIC[1:]).pvalue)
     unpaired = stats.ttest_ind([*DYNAMIC[1:], 0.72], STATIC, equal_var=False).confidence_interval()
     assert compared.welch.low == pytest.approx(unpaired.low)
@@ -59,21 +67,9 @@ def test_only_shared_seeds_are_paired_while_welch_uses_all() -> None:
 
 def test_without_shared_seeds_there_is_no_paired_difference() -> None:
     comparison = compare([run("static", 0, 0.5), run("static", 1, 0.6), *(run("d", s, s / 9) for s in (2, 3))], None)
-    compared = row(comparison, "d")
-    assert compared.paired is None and compared.welch is not None and not math.isnan(compared.welch.low)
-
-
-@pytest.mark.parametrize(
-    ("variants", "baseline", "expected"),
-    [
-        (["dynamic", "static_3x3", "static_1x1"], None, "static_1x1"),
-        (["resnet18", "dyconv_resnet18"], None, "dyconv_resnet18"),
-        (["resnet18", "dyconv_resnet18"], "resnet18", "resnet18"),
-    ],
-)
-def test_the_baseline(variants: list[str], baseline: str | None, expected: str) -> None:
-    comparison = compare([run(variant, 0, 0.5) for variant in variants], baseline)
-    assert [row.label for row in comparison.rows if row.is_baseline] == [expected]
+    compared = claim(comparison, "d")
+    assert compared.paired.difference.n == 0 and math.isnan(compared.p_holm) and not math.isnan(compared.welch.low)
+    assert row(comparison, "d").paired is None and compared.verdict == "undecided"
 
 
 def test_a_static_variant_without_results_is_no_default_baseline() -> None:
@@ -100,18 +96,10 @@ def test_studies_are_compared_within_themselves_and_share_holms_family() -> None
         "lab": ["static", "d"],
         "other": ["d", "s"],
     }
-    p = [row.paired.p for row in comparison.rows if row.paired]
     assert comparison.family == 2
-    assert [row.p_holm for row in comparison.rows if row.paired] == holm(p)
+    assert [each.p_holm for each in comparison.claims] == holm([each.paired.p for each in comparison.claims])
     alone = compare(members, None)
-    assert row(alone, "d").p_holm < comparison.rows[1].p_holm
-
-
-def test_the_best_mean_of_each_study_is_marked() -> None:
-    comparison = compare(
-        [run("static", 0, 0.5), run("b", 0, 0.6), run("c", 0, 0.6), run("alone", 0, 0.9, study="other")], None
-    )
-    assert {row.label for row in comparison.rows if row.is_best} == {"b", "c"}
+    assert claim(alone, "d").p_holm < comparison.claims[0].p_holm
 
 
 def test_runs_of_different_digests_are_not_averaged() -> None:
@@ -130,8 +118,7 @@ def test_a_baseline_of_several_digests_must_be_chosen() -> None:
     with pytest.raises(ValueError, match="choose one of 'static @11111111', 'static @22222222'"):
         compare(split, "static")
     chosen = compare(split, "static @22222222")
-    assert row(chosen, "d").paired is not None
-    assert row(chosen, "d").paired.difference.mean == pytest.approx(0.1)  # type: ignore[union-attr]
+    assert claim(chosen, "d").paired.difference.mean == pytest.approx(0.1)
 
 
 def test_a_result_that_is_there_twice_counts_once() -> None:
@@ -143,9 +130,9 @@ def test_a_result_that_is_there_twice_counts_once() -> None:
 
 def test_one_seed_identical_seeds_and_a_single_variant_do_not_crash() -> None:
     single = compare([run("static", 0, 0.5), run("d", 0, 0.6)], None)
-    assert math.isnan(row(single, "d").p_holm) and single.family == 0
+    assert math.isnan(claim(single, "d").p_holm) and single.family == 0
     identical = compare(runs("static", STATIC) + runs("copy", STATIC), None)
-    assert math.isnan(row(identical, "copy").p_holm)
+    assert math.isnan(claim(identical, "copy").p_holm)
     assert len(compare([run("only", 0, 0.5)], None).rows) == 1
 
 
@@ -164,3 +151,87 @@ def test_no_result_at_all_is_an_error_that_says_what_became_of_the_runs() -> Non
     ) as caught:
         compare([failed, run("static", 1, None, state="running")], None)
     assert str(caught.value).endswith("outputs/lab/static/seed0: ValueError: loss is NaN")
+
+
+def control_study(capacity: int = 100) -> list[Run]:
+    plain = {"filter": {"_target_": "SharedConv2d"}, "second_head": None}
+    models = {
+        "static": plain,
+        "bypass": {**plain, "second_head": {"_target_": "GeneratorHead"}},
+        "dynamic": {"filter": {"_target_": "GeneratedConv2d"}, "second_head": None},
+    }
+    accuracies = {"static": STATIC, "bypass": [0.70, 0.70, 0.69, 0.71], "dynamic": DYNAMIC}
+    sizes = {"static": 10.0, "bypass": float(capacity), "dynamic": 100.0}
+    made = []
+    for variant, model in models.items():
+        for each in runs(variant, accuracies[variant], config={"model": model}):
+            made.append(replace(each, numbers={**each.numbers, "parameters": sizes[variant]}))
+    return made
+
+
+def test_a_dynamic_row_is_compared_with_its_control_too_in_one_family() -> None:
+    comparison = compare(control_study(), None)
+    found = row(comparison, "dynamic").against_control
+    expected = stats.ttest_rel(DYNAMIC, [0.70, 0.70, 0.69, 0.71])
+    assert found is not None and (found.rival, found.is_control) == ("bypass", True)
+    assert found.paired.p == pytest.approx(expected.pvalue)
+    assert found.paired.difference.mean == pytest.approx(-0.01125)
+    assert [(r.label, r.against_control is None) for r in comparison.rows] == [
+        ("static", True),
+        ("bypass", True),
+        ("dynamic", False),
+    ]
+    assert comparison.family == 3
+    assert [each.p_holm for each in comparison.claims] == holm([each.paired.p for each in comparison.claims])
+
+
+def test_a_second_head_of_another_size_is_no_control() -> None:
+    assert row(compare(control_study(106), None), "dynamic").against_control is None
+    assert row(compare(control_study(105), None), "dynamic").against_control is not None
+
+
+def test_rows_of_a_config_key_are_sorted_as_numbers_and_compared_with_the_smallest_network() -> None:
+    made = []
+    for kernels, accuracy in ((4, 0.8), (16, 0.82), (1, 0.7)):
+        config = {"model": {"num_kernels": kernels}}
+        each = run("dyconv", 0, accuracy, digest=str(kernels), config=config)
+        made.append(replace(each, numbers={**each.numbers, "parameters": float(kernels)}))
+    comparison = compare(made, None, Layout("model.num_kernels", None))
+    assert [row.label for row in comparison.rows] == ["1", "4", "16"]
+    assert [row.label for row in comparison.rows if row.is_baseline] == ["1"]
+    assert compare(made, "16", Layout("model.num_kernels", None)).rows[0].label == "16"
+
+
+def test_groups_of_a_config_key_have_their_own_baselines() -> None:
+    made = []
+    for data in ("cifar10", "cifar100"):
+        for variant, accuracy in (("static", 0.6), ("d", 0.7)):
+            name = variant if data == "cifar10" else f"{variant},data={data}"
+            config = {"data": {"_target_": f"dynfilt.data.cifar.{data}"}}
+            made.append(run(name, 0, accuracy - 0.3 * (data == "cifar100"), digest=name, config=config))
+    comparison = compare(made, None, Layout("variant", "data"))
+    assert {heading: [r.label for r in rows] for heading, rows in comparison.groups.items()} == {
+        "cifar10": ["static", "d"],
+        "cifar100": ["static", "d"],
+    }
+    assert [each.paired.difference.mean for each in comparison.claims] == pytest.approx([0.1, 0.1])
+
+
+def test_tuning_runs_are_in_no_row() -> None:
+    made = []
+    for variant, accuracies in (("static", STATIC), ("d", DYNAMIC)):
+        for lr in (0.1, 0.2):
+            config = {"model": variant, "optimizer": {"lr": lr}}
+            tuning = [
+                run(f"{variant},optimizer.lr={lr}", seed, 0.99, digest=f"{lr}", config=config) for seed in (100, 101)
+            ]
+            made += [replace(each, numbers={**each.numbers, "val_accuracy": lr}) for each in tuning]
+        chosen = {"model": variant, "optimizer": {"lr": 0.2}}
+        made += runs(f"{variant},optimizer.lr=0.2", accuracies, digest="0.2", config=chosen)
+    comparison = compare(made, None)
+    assert [(row.label, row.accuracy.n) for row in comparison.rows] == [
+        ("static,optimizer.lr=0.2", 4),
+        ("d,optimizer.lr=0.2", 4),
+    ]
+    assert len(comparison.tuning) == 8
+    assert comparison.claims[0].tuned == "yes, at the grid's edge"

@@ -38,8 +38,8 @@ def test_counts(value: float, text: str) -> None:
         (0, "0.00"),
     ],
 )
-def test_seconds(value: float, text: str) -> None:
-    assert numbers.seconds(value) == text
+def test_amounts(value: float, text: str) -> None:
+    assert numbers.amount(value) == text
 
 
 def test_accuracies_and_differences() -> None:
@@ -50,6 +50,10 @@ def test_accuracies_and_differences() -> None:
     assert numbers.points_interval(-0.0021, 0.0125) == "[-0.21, +1.25]"
     assert numbers.points_interval(math.nan, math.nan) == numbers.percent_interval(math.nan, math.nan) == "–"
     assert numbers.points(-0.00001) == "+0.00"
+
+
+def test_losses() -> None:
+    assert numbers.loss(0.80336) == "0.803" and numbers.loss(math.nan) == "–"
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.04567, "0.046"), (0.0009, "<0.001"), (1, "1.000"), (math.nan, "–")])

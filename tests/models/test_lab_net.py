@@ -1,13 +1,10 @@
 """The lab's network as its configs compose it: parameters, the forward pass written out, and who sees whom."""
 
-from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from dynfilt import config
@@ -15,9 +12,14 @@ from dynfilt.cost import count_parameters
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 from dynfilt.models.lab_net import LabNet
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = ("dynamic_3x3", "static_3x3", "detached_3x3", "published_bug_3x3", "bypass_3x3")
 GENERATOR = 4096 * 576 + 576
+# Normalisation and gradient of each generated filter.
+FAULTS = {
+    "dynamic_3x3": ("per_image", "full"),
+    "detached_3x3": ("per_image", "cut"),
+    "published_bug_3x3": ("over_batch", "cut"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +30,7 @@ def seeded() -> None:
 @pytest.fixture(scope="module")
 def nodes() -> dict[str, dict[str, Any]]:
     """The `model` node of every config, as a run composes it."""
-    config.register_schema()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = {name: hydra.compose("config", overrides=[f"model={name}", "data=cifar10_sample"]) for name in NAMES}
-    return {name: OmegaConf.to_container(cfg.model, resolve=True) for name, cfg in composed.items()}  # type: ignore[misc]
+    return {name: config.compose([f"model={name}"])["model"] for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +66,6 @@ def test_the_configs_differ_in_nothing_else(nodes: dict[str, dict[str, Any]]) ->
     faults = {name: (nodes[name]["filter"]["normalisation"], nodes[name]["filter"]["gradient"]) for name in FAULTS}
     assert faults == FAULTS
     assert nodes["bypass_3x3"]["filter"] == nodes["static_3x3"]["filter"]
-
-
-FAULTS = {
-    "dynamic_3x3": ("per_image", "full"),
-    "detached_3x3": ("per_image", "cut"),
-    "published_bug_3x3": ("over_batch", "cut"),
-}
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -146,6 +138,5 @@ def test_a_score_ignores_the_other_images_except_in_the_published_fault(name: st
 
 def test_the_number_of_classes_is_the_datas(nodes: dict[str, dict[str, Any]]) -> None:
     assert nodes["bypass_3x3"]["num_classes"] == nodes["bypass_3x3"]["second_head"]["num_classes"] == 10
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=["model=bypass_3x3", "data=cifar100"])
-    assert cfg.model.num_classes == cfg.model.second_head.num_classes == 100
+    node = config.compose(["model=bypass_3x3", "data=cifar100"])["model"]
+    assert node["num_classes"] == node["second_head"]["num_classes"] == 100

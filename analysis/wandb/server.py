@@ -1,0 +1,35 @@
+"""The W&B server: whether it can be used is told within seconds, where the client would prompt or wait for minutes."""
+
+from typing import TYPE_CHECKING
+
+from dynfilt.wandb_mirror import PROBE_SECONDS, answers
+
+if TYPE_CHECKING:
+    import wandb
+
+VERIFY_SECONDS = 10
+TIMEOUT_SECONDS = 60
+
+
+def connect(entity: str) -> "wandb.Api":
+    """W&B's API for an entity, verified with one small request.
+
+    Raises ValueError when there is no API key, no answer, or the server refuses the key.
+    """
+    import wandb
+
+    server = wandb.setup(wandb.Settings(quiet=True, silent=True, console="off")).settings.base_url
+    if not wandb.login(prompt=False, verify=False):
+        raise ValueError(f"no API key for {server}; run `wandb login` or set WANDB_API_KEY")
+    if not answers(server):
+        raise ValueError(f"no answer from {server} within {PROBE_SECONDS} s; is there a network?")
+    try:
+        wandb.Api(timeout=VERIFY_SECONDS)
+    except Exception as error:
+        raise ValueError(one_line_error(error)) from error
+    return wandb.Api(overrides={"entity": entity}, timeout=TIMEOUT_SECONDS)
+
+
+def one_line_error(error: Exception) -> str:
+    """What the client complains about, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

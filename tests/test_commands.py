@@ -1,0 +1,154 @@
+"""What a user gets on the terminal: one line for each bad input, and help."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dynfilt.config import GROUPS
+from tests.conftest import ROOT, TINY, Command, quiet_environment
+from tests.run_folders import contents, read_status
+
+SAMPLE = ("data=cifar10_sample", "tracking=off", "trainer.device=cpu", "trainer=smoke")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([*TINY, "seed=-1"], "seed=-1: must be a whole number >= 0"),
+        ([*TINY, "trainer.epochs=0"], "trainer.epochs=0: must be a number > 0"),
+        ([*TINY, "trainer.epochs=abc"], "trainer.epochs='abc': must be a valid number; set in conf/trainer/default.ya"),
+        ([*TINY, "+trainer.epocs=3"], "trainer.epocs: no such key; conf/trainer/default.yaml allows: epochs"),
+        ([*TINY, "+foo=3"], "foo: no such key or group; conf/config.yaml has: study, seed"),
+        ([*TINY, "~seed"], "seed: missing; conf/config.yaml has: study, seed"),
+        ([*TINY, "trainer.device=tpu"], "trainer.device=tpu: unknown device; allowed on this machine: auto, cpu"),
+        ([*TINY, "trainer.device=cuda:99"], "trainer.device=cuda:99: no such CUDA device here; allowed on this machin"),
+        ([*TINY, "mode=test"], "mode=test needs run=FOLDER, the folder of the run to evaluate"),
+        ([*TINY, "run=nowhere"], "nowhere/config.yaml: not the config of a run (FileNotFoundError)"),
+        ([*TINY, "trainer.epochs=${nothing}"], "Interpolation key 'nothing' not found"),
+        ([*TINY, "trainer.batch_size=61"], "trainer.batch_size must be between 1 and 60, the number of training image"),
+        ([*TINY, "optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        ([*TINY, "model.num_classes=5"], "model: gives 5 scores an image, but tiny has 4 classes"),
+        ([*TINY, "model.dropout=2"], "model: dropout probability has to be between 0 and 1"),
+        ([*SAMPLE, "data.num_classes=7"], "data.num_classes must be 10 for cifar10_sample, got 7"),
+        ([*SAMPLE, "model.weights=nowhere.pth"], "model.weights: the weights 'nowhere.pth' cannot be read"),
+        ([*SAMPLE, "model.weights=some"], "model.weights: the weights 'some' are not known; allowed: bundled"),
+        (["data.root=nowhere", "tracking=off"], "data.root: nowhere is no folder; set data.root to a folder that hol"),
+    ],
+)
+def test_a_bad_value_is_one_line(arguments: list[str], line: str, command: Command, tmp_path: Path) -> None:
+    outcome = command(*arguments)
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert len(outcome.lines) == 1
+    assert outcome.err.startswith(f"failed: {line}")
+    assert "Traceback" not in outcome.err
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"outputs"}  # nothing is made where data was looked for
+    for status in tmp_path.rglob("status.json"):
+        assert read_status(status.parent)["state"] == "failed"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_cuda_asked_for_and_absent(command: Command, tmp_path: Path) -> None:
+    outcome = command(*TINY, "trainer.device=cuda")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert "trainer.device=cuda: no such CUDA device here; allowed on this machine: auto, cpu" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unreachable_weights_list_the_choices(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty cache"))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing answers
+    outcome = command(*SAMPLE, "model.weights=imagenet")
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    assert outcome.lines[-1].startswith("failed: model.weights: the weights 'imagenet' cannot be downloaded (")
+    assert "; allowed: bundled (conv1 .. layer1 of IMAGENET1K_V1), imagenet (torchvision's download)" in outcome.err
+
+
+def test_a_folder_that_cannot_be_written_is_named(command: Command, unwritable: Path) -> None:
+    outcome = command(*TINY, f"output_root={unwritable}")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert "inside/tests/tiny/seed0: cannot be written (Not a directory); choose output_root=..." in outcome.err
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(
+    command: Command, finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dynfilt import experiment
+
+    (finished_copy / "result.json").unlink()
+    before = contents(finished_copy)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "replace_atomically", full)
+        outcome = command(*TINY)
+    assert outcome.code == 1
+    assert "OSError: [Errno 28] No space left on device" in outcome.err
+    after = contents(finished_copy)
+    assert {name for name in before if before[name] != after[name]} <= {"lock", "provenance.json", "status.json"}
+    assert command(*TINY).code == 0
+
+
+def test_a_run_folder_can_be_pasted_into_a_command(command: Command, tmp_path: Path) -> None:
+    """Names of variants hold what Hydra would take for its own grammar."""
+    outcome = command(*TINY, "trainer.epochs=1", "optimizer.betas=[0.8,0.9]")
+    assert outcome.code == 0, outcome.err
+    [folder] = (tmp_path / "outputs" / "tests").glob("*/seed0")
+    assert folder.parent.name == "tiny,optimizer.betas=%5B0.8%2C0.9%5D,trainer.epochs=1"
+    for run in (f"run={folder}", f"run={folder.relative_to(tmp_path)}/", f"run='{folder}'"):
+        outcome = command("mode=test", run)
+        assert outcome.code == 0, outcome.err
+        accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
+        assert json.loads((folder / "test.json").read_text())["test_accuracy"] == accuracy
+        (folder / "test.json").unlink()
+    missing = command("mode=test", f"run={folder.parent}/seed9")
+    assert (missing.code, len(missing.lines)) == (1, 1)
+    assert "seed9/config.yaml: not the config of a run" in missing.err
+
+
+def test_help_lists_groups_and_choices(command: Command) -> None:
+    outcome = command("--help")
+    assert outcome.code == 0
+    for group in GROUPS:
+        choices = ", ".join(sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")))
+        assert f"{group}: {choices}" in outcome.out
+    assert "python run.py -cd sweeps -cn lab_3x3 [mode=plan]" in outcome.out
+
+
+def test_flags_stand_before_or_after_all_overrides(command: Command) -> None:
+    for arguments in (["-m", "mode=plan", "seed=0,1"], ["mode=plan", "seed=0,1", "-m"]):
+        outcome = command(*arguments)
+        assert outcome.code == 0, outcome.err
+        assert "dynamic_3x3/seed1" in outcome.out
+
+
+def test_a_real_command_fails_in_few_lines_and_tells_the_rest_to_its_status(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *TINY, "optimizer.lr=1e30", "trainer.progress_bar=on"],
+        cwd=tmp_path,
+        env=quiet_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in text
+    assert len([line for line in text.splitlines() if line.strip()]) <= 14
+    [status] = tmp_path.rglob("status.json")
+    error: dict[str, Any] = read_status(status.parent)["error"]
+    assert error["traceback"].startswith("Traceback")
+    assert f"failed: {error['message']}" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}  # nothing of Hydra's

@@ -1,0 +1,146 @@
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dynfilt.config import Job, check
+from dynfilt.train.trainer import Trainer
+from tests.conftest import ROOT, TINY, Command
+from tests.run_folders import assert_same_outcome, contents, read_status
+
+SWEEPS = {
+    "demo": "static_3x3,dynamic_3x3,detached_3x3",
+    "lab_3x3": "static_3x3,dynamic_3x3,detached_3x3,published_bug_3x3,bypass_3x3",
+    "label_guided": "static_1x1,label_guided_1x1,static_1x1_shared,label_concat_1x1",
+    "dyconv_twins": "resnet18,dyconv_resnet18",
+}
+TINY_SWEEP = (*TINY[:2], "-cn", "tiny_sweep")
+
+
+def test_every_sweep_is_known_here() -> None:
+    assert {str(path.relative_to(ROOT / "sweeps")) for path in (ROOT / "sweeps").rglob("*.*")} == {
+        f"{name}.yaml" for name in SWEEPS
+    }
+
+
+@pytest.fixture(scope="module")
+def declared(compose: Callable[..., list[Job]]) -> dict[str, list[Job]]:
+    """The jobs of one seed of each sweep."""
+    return {name: compose("-cd", str(ROOT / "sweeps"), "-cn", name, "seed=0") for name in SWEEPS}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dict[str, list[Job]]) -> None:
+    jobs = declared[name]
+    assert [job.choices["model"] for job in jobs] == SWEEPS[name].split(",")
+    for job in jobs:
+        check(job.config, job.choices)
+        assert (job.config["study"], job.differences) == (name, {})
+    recipes = [{key: job.config[key] for key in ("data", "optimizer", "schedule", "trainer")} for job in jobs]
+    assert all(recipe == recipes[0] for recipe in recipes)  # a model never changes the recipe
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
+    text = (ROOT / "sweeps" / f"{name}.yaml").read_text()
+    header = text[: text.index("defaults:")]
+    assert re.match(r"# Question +\S.*\?\n", header.replace("\n#           ", " "))
+    assert re.search(rf"# Command .*python run\.py -cd sweeps -cn {name}\n", header)
+    assert re.search(r"# Cost +\d", header)
+    assert re.search(r"# (Expected|Published|Measured) ", header)
+    params = yaml.safe_load(text)["hydra"]["sweeper"]["params"]
+    seeds = [int(seed) for seed in params["seed"].split(",")]
+    assert seeds == list(range(len(seeds)))  # so that more seeds later run only what is missing
+    assert list(params) == ["seed", "model"]
+
+
+def test_the_recipes_are_those_of_the_specification(declared: dict[str, list[Job]]) -> None:
+    lab, guided, twins = (declared[name][0].config for name in ("lab_3x3", "label_guided", "dyconv_twins"))
+    half = [0.5, 0.5, 0.5]
+    for config, lr, epochs in ((lab, 5e-4, 20), (guided, 1e-3, 10)):
+        assert config["optimizer"]["_target_"] == "torch.optim.Adam"
+        assert (config["optimizer"]["lr"], config["optimizer"]["weight_decay"]) == (lr, 0)
+        assert (config["trainer"]["epochs"], config["trainer"]["batch_size"]) == (epochs, 64)
+        assert (config["data"]["mean"], config["data"]["std"]) == (half, half)
+        assert (config["data"]["flip"], config["data"]["pad"]) == (False, 0)
+        assert config["schedule"] == {"_target_": "dynfilt.schedules.Constant", "value": 1.0}
+    assert twins["optimizer"]["_target_"] == "torch.optim.SGD"
+    settings = ("lr", "momentum", "nesterov", "weight_decay")
+    assert [twins["optimizer"][key] for key in settings] == [0.1, 0.9, False, 1e-4]
+    assert (twins["schedule"]["milestones"], twins["schedule"]["gamma"]) == ([0.5, 0.75, 0.85], 0.1)
+    temperature = {key: twins["temperature"][key] for key in ("initial", "final", "epochs")}
+    assert temperature == {"initial": 30, "final": 1, "epochs": 10}
+    assert (twins["trainer"]["epochs"], twins["trainer"]["batch_size"]) == (50, 128)
+    assert (twins["data"]["flip"], twins["data"]["pad"]) == (True, 4)
+    assert twins["data"]["mean"] == [0.4914, 0.4822, 0.4465]
+    assert twins["data"]["std"] == [0.2023, 0.1994, 0.2010]
+
+
+def test_a_failing_job_leaves_the_others_running_and_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = Trainer.train_step
+
+    def fail(self: Any) -> None:
+        if self.seed != 2 and self.step == 4:
+            raise RuntimeError(f"seed {self.seed} is broken")
+        train_step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", fail)
+        outcome = command(*TINY_SWEEP)
+    folders = [tmp_path / "outputs" / "sweep" / "tiny" / f"seed{seed}" for seed in range(3)]
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.out + outcome.err
+    summary = outcome.err.splitlines()[-3:]
+    assert summary[0] == "2 jobs failed:"
+    assert [line.strip() for line in summary[1:]] == [
+        "seed=0: RuntimeError: seed 0 is broken",
+        "seed=1: RuntimeError: seed 1 is broken",
+    ]
+    assert [read_status(folder)["state"] for folder in folders] == ["failed", "failed", "completed"]
+    assert "RuntimeError: seed 0 is broken" in read_status(folders[0])["error"]["traceback"]
+    assert [(folder / "result.json").exists() for folder in folders] == [False, False, True]
+
+    # The same command again runs only what is missing.
+    before = contents(folders[2])
+    outcome = command(*TINY_SWEEP)
+    assert outcome.code == 0, outcome.err
+    assert [line for line in outcome.lines if "already done" in line] == [
+        "outputs/sweep/tiny/seed2: already done; skipped, rerun=true runs it anew"
+    ]
+    assert outcome.out.count("going on from step 3 of 12") == 2
+    assert contents(folders[2]) == before
+    assert [read_status(folder)["state"] for folder in folders] == ["completed"] * 3
+
+    # A job of a sweep is the run that it would be alone.
+    shutil.move(folders[1], tmp_path / "in the sweep")
+    assert command(*TINY, "study=sweep", "seed=1").code == 0
+    assert_same_outcome(folders[1], tmp_path / "in the sweep")
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "in the sweep"}
+
+
+def test_a_bad_value_in_a_sweep_is_named_with_its_job(command: Command) -> None:
+    outcome = command(*TINY_SWEEP, "mode=plan", "seed=0,-1")
+    assert outcome.code == 1
+    assert "tiny/seed0  to do" in outcome.out
+    assert outcome.err == "failed: seed=-1 mode=plan: seed=-1: must be a whole number >= 0\n"
+
+
+def test_a_misspelt_key_in_a_sweeps_body_is_an_error(command: Command, tmp_path: Path) -> None:
+    for body, line in (
+        ("trainer: {epocs: 3}", "trainer.epocs: no such key"),
+        ("model: {dropuot: 0.1}", "model.dropuot: no such key"),
+        ("studdy: mine", "studdy: no such key or group (did you mean study?)"),
+    ):
+        sweep = (ROOT / "tests" / "conf" / "tiny_sweep.yaml").read_text().replace("study: sweep", body)
+        (tmp_path / "mine.yaml").write_text(sweep.replace("- tiny\n", "- config\n  - override /tracking: 'off'\n"))
+        outcome = command("-cd", str(tmp_path), "-cn", "mine", "seed=0")
+        assert outcome.code != 0
+        assert len(outcome.lines) == 1
+        assert line in outcome.err
+        assert not (tmp_path / "outputs").exists()
