@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -75,6 +76,16 @@ def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for key in keys
         if here.get(key, missing) != there.get(key, missing)
     ]
+
+
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """An older run's config with the keys that came later, at the values that mean what was done then."""
+    completed = copy.deepcopy(config)
+    for key, neutral in ADDED_LATER.items():
+        group, name = key.split(".")
+        if isinstance(completed.get(group), dict):
+            completed[group].setdefault(name, neutral)
+    return completed
 
 
 def variant_name(model: str, differences: dict[str, Any]) -> str:

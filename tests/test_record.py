@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from dynfilt import record as record_module
-from dynfilt.identity import ADDED_LATER
 from dynfilt.record import RunRecord, is_in_use, read_config, read_json, read_metrics, set_aside, write_json
 from tests.run_folders import contents, read_status
 
-CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2, "evaluate_every_steps": None}}
+CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2}}
+CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto"}
 
 
 @pytest.fixture
@@ -200,11 +200,10 @@ def test_what_is_no_config_is_named(text: str | None, tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize("key", ADDED_LATER)
-def test_an_old_config_gains_the_keys_that_came_later(key: str, tmp_path: Path) -> None:
-    group, name = key.split(".")
-    (tmp_path / "config.yaml").write_text(f"{group}: {{epochs: 1}}\nseed: 0\n")
-    assert read_config(tmp_path) == {group: {"epochs": 1, name: ADDED_LATER[key]}, "seed": 0}
+def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("trainer: {epochs: 1, formulation: taps}\nseed: 0\n")
+    trainer = {"epochs": 1, "formulation": "taps", "evaluate_every_steps": None}
+    assert read_config(tmp_path) == {"trainer": trainer, "seed": 0}
 
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ Handle = Line2D | Patch
 
 # Inches: a column of a two-column paper, and the text width of A4.
 WIDTHS = {"column": 3.3, "page": canvas.PAGE_WIDTH}
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
+    **canvas.STYLE,
     # A variant's name may hold a dollar sign.
     "text.parse_math": False,
     "axes.axisbelow": True,
@@ -35,6 +36,7 @@ STYLE: dict[str, Any] = {
     "legend.handletextpad": 0.5,
     "legend.columnspacing": 0.9,
     "legend.borderaxespad": 0.2,
+    "legend.labelspacing": 0.5,
     "legend.borderpad": 0.2,
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
@@ -52,8 +54,7 @@ POINTS_PER_INCH = 72
 
 def in_style() -> AbstractContextManager[None]:
     """The style in force while a figure is drawn and saved."""
-    settings: dict[Any, Any] = {**canvas.STYLE, **STYLE}
-    return matplotlib.rc_context(settings)
+    return matplotlib.rc_context(STYLE)
 
 
 def percent_ticks(axis: Axis, signed: bool = False) -> None:
@@ -148,9 +149,8 @@ def _legend_rows(labels: Sequence[str], columns: int) -> int:
 
 
 def number(setting: str) -> float:
-    """A setting of the style in force."""
-    settings: dict[Any, Any] = dict(matplotlib.rcParams)
-    return float(settings[setting])
+    """A number of the style."""
+    return float(STYLE[setting])
 
 
 def with_count(label: str, n: int) -> str:
@@ -160,8 +160,9 @@ def with_count(label: str, n: int) -> str:
 
 def text_width(text: str, size: float) -> float:
     """Width of one line of text of a font size, both in points."""
-    corners = np.asarray(TextPath((0, 0), text, size=size, prop=FontProperties()).vertices)
-    return float(corners[:, 0].max()) if len(corners) else 0.0
+    if not text:
+        return 0.0
+    return float(np.asarray(TextPath((0, 0), text, size=size, prop=FontProperties()).vertices)[:, 0].max())
 
 
 def wrapped(label: str, width: float, size: float) -> str:

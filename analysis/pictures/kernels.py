@@ -90,7 +90,7 @@ def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
     }
     canvas.write_text(folder / "kernels.json", json.dumps(content, indent=2) + "\n")
     kernels = found.filters.flatten(1, 2)
-    differences = kernels - kernels.mean(0)
+    differences = kernels - kernels.double().mean(0).float()  # exactly 0 for a filter that is always the same
     with canvas.style():
         title = f"Kernels of the 3×3 filter\n{run.title}"
         figure = draw(run, found, chosen, kernels, title, canvas.KERNELS)

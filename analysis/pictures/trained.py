@@ -74,14 +74,17 @@ class TrainedRun:
     @cached_property
     def data(self) -> ImageData:
         """The run's images, on the device."""
-        return build_data(self.config, self.device)
+        with torch.inference_mode(False):
+            return build_data(self.config, self.device)
 
     @cached_property
     def model(self) -> nn.Module:
         """The run's network with the checkpoint's weights, in eval mode, on the device."""
         try:
-            model = load(self.folder)
-            model.load_state_dict(self._state["model"])
+            # Opened while nothing is tracked, its weights would be of no use in anything that is.
+            with torch.inference_mode(False):
+                model = load(self.folder)
+                model.load_state_dict(self._state["model"])
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"{self.folder}: this version cannot rebuild the run's model ({reason})") from error

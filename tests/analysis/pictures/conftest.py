@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.__main__ import parser
+from analysis.pictures import canvas
 from analysis.pictures.trained import TrainedRun, open_runs
 from dynfilt import experiment
 from dynfilt.config import Job
@@ -29,6 +30,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse_pictures() -> Iterator[None]:
+    before, canvas.STYLE["savefig.dpi"] = canvas.STYLE["savefig.dpi"], 50
+    yield
+    canvas.STYLE["savefig.dpi"] = before
 
 
 @pytest.fixture(scope="session")

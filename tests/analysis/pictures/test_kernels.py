@@ -1,6 +1,7 @@
 """The command `kernels`: whose filters are drawn, which numbers are printed, what is written."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,8 +69,8 @@ def test_a_static_filter_shows_nothing_and_a_detached_one_is_said_to_be_untraine
     assert [cell.strip() for cell in row.split("|")][5:10] == ["0.0000", "0.0000", "0.0000", "–", "0.1525"]
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     for form, start in starts.items():
-        pictures = sorted(tmp_path.rglob(f"*.{form}"))
-        assert [path.stem for path in pictures] == ["kernels", "kernels-differences"] * 3
+        pictures = list(tmp_path.rglob(f"*.{form}"))
+        assert sorted(path.stem for path in pictures) == ["kernels"] * 3 + ["kernels-differences"] * 3
         assert all(path.read_bytes().startswith(start) for path in pictures)
 
 
@@ -83,5 +84,5 @@ def test_a_picture_is_the_same_every_time_and_names_no_foreign_address(
         files = sorted((tmp_path / folder).rglob("kernels.*"))
         written.append([path.read_bytes() for path in files if path.suffix != ".json"])
     assert written[0] == written[1]
-    svg = written[0][1].decode()
-    assert "http" not in svg.replace("http://www.w3.org/", "") and "dtd" not in svg.lower().split("<svg")[1]
+    svg = re.sub('"data:[^"]*"', "", written[0][1].decode().replace("http://www.w3.org/", ""))
+    assert "<svg" in svg and "http" not in svg and "metadata" not in svg

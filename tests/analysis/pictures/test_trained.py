@@ -117,6 +117,12 @@ def test_scores_are_those_of_the_runs_own_evaluation(model: str, opened: Callabl
     assert result["test_accuracy"] == evaluation.accuracy
 
 
+def test_a_run_opened_in_inference_mode_can_be_used_outside(opened: Callable) -> None:
+    run = opened("static_3x3")
+    with torch.inference_mode():
+        assert not run.model.classifier.weight.is_inference() and not run.data.test.images.is_inference()
+
+
 def test_a_sample_is_spread_over_the_split(opened: Callable) -> None:
     run = opened("static_3x3")
     assert run.sample(run.data.test, None).tolist() == run.sample(run.data.test, 9999).tolist() == list(range(500))

@@ -64,7 +64,7 @@ def test_the_three_sources_tell_the_same(study: None, capsys: pytest.CaptureFixt
         for source in SOURCES:
             assert main(["table", source, "--format", form]) == 0
             printed.append(tuple(_without_places(text) for text in capsys.readouterr()))
-        assert "Source" in "".join(printed[0]) and printed[0] == printed[1] == printed[2], form
+        assert printed[0] == printed[1] == printed[2] and "FloatingPointError" in printed[0][1], form
 
     assert len(read_runs(["outputs", "outputs/tests"])) == 5  # a run folder with its own wandb/ counts once
 
