@@ -21,7 +21,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    """All rows of metrics.jsonl, none when there is no file."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def read_result(folder: Path) -> dict[str, Any]:

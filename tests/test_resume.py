@@ -111,6 +111,20 @@ def test_killed_between_any_two_writes_it_ends_the_same(start: Starter, whole: P
         assert_finished_like(whole, FOLDER)
 
 
+def test_killed_after_its_first_row_and_before_its_first_checkpoint(
+    start: Starter, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "STEPS_BETWEEN_LOSS_CHECKS", 50)
+    operations = 0
+    while not FOLDER.exists() or not read_rows(FOLDER):
+        start(operations)
+        operations += 1
+    assert start.died
+    assert not (FOLDER / "checkpoint" / "last.pt").exists()
+    start()
+    assert_finished_like(whole, FOLDER)
+
+
 def test_killed_again_and_again_it_ends_the_same(start: Starter, whole: Path) -> None:
     rng, deaths = random.Random(1), 0
     start(5)

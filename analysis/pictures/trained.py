@@ -85,10 +85,10 @@ class TrainedRun:
             with torch.inference_mode(False):
                 model = load(self.folder)
                 model.load_state_dict(self._state["model"])
+                return model.to(self.device).eval()
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"{self.folder}: this version cannot rebuild the run's model ({reason})") from error
-        return model.to(self.device).eval()
 
     def batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Indices into the split, images float32 (B, 3, H, W) and labels (B,), each image once.

@@ -176,7 +176,7 @@ def test_runs_that_differ_in_study_and_seed_only_share_a_parsed_config(write_run
     [
         ("nowhere", "nowhere is not a folder"),
         ("empty", "no runs found in empty: looked at any depth for folders with result.json"),
-        ("wandb:team/project", "W&B sources cannot be read yet; a SOURCE is a folder"),
+        ("wandb:team", "wandb:team is no W&B project; write wandb:entity/project or wandb:entity/project/group"),
     ],
 )
 def test_a_source_without_runs_is_an_error(write_run: WriteRun, source: str, message: str) -> None:

@@ -281,6 +281,18 @@ def test_a_bad_loss_is_noticed_soon_where_evaluations_are_rare(make_trainer: Cal
     assert trainer.step <= 50
 
 
+def test_under_autocast_the_weights_stay_float32(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(precision="bfloat16", epochs=1)
+    dtypes: set[torch.dtype] = set()
+    trainer.model.fc.register_forward_hook(lambda layer, x, y: dtypes.add(y.dtype))
+    [row], _ = fit(trainer)
+    assert dtypes == {torch.bfloat16}  # in training and in evaluation
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    [exact], _ = fit(make_trainer(epochs=1))
+    assert row["train_loss"] == pytest.approx(exact["train_loss"], rel=0.05)
+    assert row["train_loss"] != exact["train_loss"]
+
+
 def test_a_batch_larger_than_the_data_is_refused(make_trainer: Callable[..., Trainer]) -> None:
     with pytest.raises(ValueError, match=r"trainer\.batch_size must be between 1 and 60.*got 61"):
         make_trainer(batch_size=61)

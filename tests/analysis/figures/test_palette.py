@@ -1,5 +1,7 @@
 """A variant looks the same in every figure, and no two look alike, not even in grey."""
 
+from itertools import pairwise
+
 import matplotlib.colors
 import pytest
 
@@ -38,5 +40,5 @@ def test_every_colour_stands_out_from_paper(colour: str) -> None:
 
 def test_neighbours_differ_in_grey() -> None:
     greys = [relative_luminance(colour) for colour in COLOURS]
-    for one, next_one in zip(greys, greys[1:], strict=False):
+    for one, next_one in pairwise(greys):
         assert abs(one - next_one) > 0.05

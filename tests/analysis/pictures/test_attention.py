@@ -39,6 +39,9 @@ def test_a_run_with_generated_filters_has_checks_only(
     assert main(["attention", run, "--images", "60", "--out", str(tmp_path), "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert "no BatchNorm layer follows the dynamic layer" in printed and "argmax" not in printed
-    assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == ["attention-checks.csv", "attention-checks.png"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == [
+        "attention-checks.csv",
+        "attention-checks.png",
+    ]
     assert main(["attention", run, "--layer", "conv9", "--device", "cpu"]) == 2
     assert "--layer conv9: unknown; the layers are none" in capsys.readouterr().err
