@@ -165,7 +165,9 @@ def is_in_use(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved config of a run, with the keys that came later. Raises ValueError when it is missing or unreadable."""
+    """The resolved config of a run, with the keys that came later.
+
+    Raises ValueError when it is missing or unreadable."""
     path = folder / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
