@@ -38,7 +38,7 @@ def by_epoch(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
             known = merged.setdefault(epoch, numbers)
             if known is not numbers:
                 known |= numbers
-    return [{key: value for key, value in merged[epoch].items() if key[0] != "_"} for epoch in sorted(merged)]
+    return [{key: value for key, value in merged[epoch].items() if key[:1] != "_"} for epoch in sorted(merged)]
 
 
 def metrics_rows(folder: str) -> Iterator[dict[str, Any]]:

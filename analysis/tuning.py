@@ -67,7 +67,7 @@ class Tuning:
         key = id(run.config)
         if key not in self._digests:
             self._digests[key] = digest(_without_tuned_keys(run.config))
-        return run.study, self._digests[key] if run.config else run.variant
+        return run.study, self._digests[key]
 
 
 def point(run: Run) -> Point:

@@ -115,17 +115,21 @@ def test_costs_are_counted(finished_run: Path) -> None:
 def test_a_loaded_run_predicts_what_the_run_predicted(finished_run: Path) -> None:
     net = experiment.load(finished_run)
     assert not any(module.training for module in net.modules())
+    assert_predicts(net, finished_run, "best")
+    best, last = (load_checkpoint(finished_run / "checkpoint" / f"{which}.pt")["model"] for which in ("best", "last"))
+    torch.testing.assert_close(dict(net.state_dict()), best, rtol=0, atol=0)  # the temperature too
+    net.load_state_dict(last)
+    assert_predicts(net, finished_run, "last")
+
+
+def assert_predicts(net: torch.nn.Module, folder: Path, which: str) -> None:
     test = tiny_data(num_classes=4, split_seed=0, flip=False, pad=0).test
     with torch.no_grad():
         scores = net(test.images / 127.5 - 1)
-    with np.load(finished_run / "test_predictions.npz") as arrays:
-        assert scores.argmax(1).tolist() == arrays["best_class"].tolist()
+    with np.load(folder / "test_predictions.npz") as arrays:
+        assert scores.argmax(1).tolist() == arrays[f"{which}_class"].tolist()
         probability = scores.softmax(1)[range(20), test.labels].numpy()
-        np.testing.assert_allclose(probability, arrays["best_true_class_probability"], rtol=1e-5)
-    assert (
-        net.dynamic.temperature
-        == load_checkpoint(finished_run / "checkpoint" / "best.pt")["model"]["dynamic.temperature"]
-    )
+        np.testing.assert_allclose(probability, arrays[f"{which}_true_class_probability"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("damage", ["config.yaml", "checkpoint/best.pt", "truncated", "folder"])

@@ -130,7 +130,7 @@ class WandbServer:
         if answer is None:
             self.unknown.append(operation)
             return {"errors": [{"message": f"unknown operation {operation}"}]}
-        return {"data": answer(variables)}
+        return {"data": answer({**variables, "query": query})}
 
     def _ServerFeaturesQuery(self, variables: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
@@ -167,7 +167,9 @@ class WandbServer:
             return {"project": None}
         start = int(variables.get("cursor") or 0)
         page = runs[start : start + variables["perPage"]]
-        edges = [{"node": run.node(), "cursor": str(start + i + 1)} for i, run in enumerate(page)]
+        heavy = () if "...RunFragment" in variables["query"] else ("config", "summaryMetrics", "systemMetrics")
+        nodes = [{key: value for key, value in run.node().items() if key not in heavy} for run in page]
+        edges = [{"node": node, "cursor": str(start + i + 1)} for i, node in enumerate(nodes)]
         more = {"endCursor": str(start + len(page)), "hasNextPage": start + len(page) < len(runs)}
         return {
             "project": {

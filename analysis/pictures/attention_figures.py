@@ -80,7 +80,6 @@ def draw_checks(rows: list[Check], title: str) -> Figure:
     """Test accuracy of each check, its interval that of the paired difference, before and after re-estimation."""
     figure = canvas.new_figure(1.3 + 0.3 * len(rows), title)
     axes = figure.subplots()
-    axes.axvline(100 * rows[0].as_trained.accuracy, color=canvas.BLACK, linewidth=0.6, linestyle=":")
     after = [row.reestimated for row in rows if row.reestimated]
     offset = 0.12 if after else 0.0
     _points(axes, [row.as_trained for row in rows], -offset, "o", canvas.BLUE, "BatchNorm statistics as trained")
@@ -88,13 +87,14 @@ def draw_checks(rows: list[Check], title: str) -> Figure:
         _points(axes, after, offset, "s", canvas.ORANGE, "re-estimated under the replacement")
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(f"test accuracy, %; dotted: {UNTOUCHED}; bars: 95 % interval of the difference to it")
+    axes.set_xlabel(f"test accuracy, %; dotted: {UNTOUCHED}; bars: 95 % interval of the difference to that line")
     if after:
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def _points(axes: Axes, scores: list[Score], offset: float, marker: str, colour: str, label: str) -> None:
+    axes.axvline(100 * scores[0].accuracy, color=colour, linewidth=0.8, linestyle=":", zorder=0)
     margins = [0.0 if math.isnan(score.margin) else 100 * score.margin for score in scores]
     axes.errorbar(
         [100 * score.accuracy for score in scores],

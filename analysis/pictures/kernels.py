@@ -93,10 +93,10 @@ def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
     differences = kernels - kernels.double().mean(0).float()  # exactly 0 for a filter that is always the same
     with canvas.style():
         title = f"Kernels of the 3×3 filter\n{run.title}"
-        figure = draw(run, found, chosen, kernels, title, canvas.KERNELS)
+        figure = draw(run, found, chosen, kernels, title, canvas.KERNELS, "weight")
         canvas.save(figure, folder, "kernels", options.format)
         title = f"Kernels of the 3×3 filter minus their mean over {len(kernels):,} test images\n{run.title}"
-        figure = draw(run, found, chosen, differences, title, canvas.SIGNED)
+        figure = draw(run, found, chosen, differences, title, canvas.SIGNED, "weight - mean weight")
         canvas.save(figure, folder, "kernels-differences", options.format)
     return measures
 
@@ -144,7 +144,13 @@ def choose(labels: Tensor, names: tuple[str, ...], label: str | None) -> dict[st
 
 
 def draw(
-    run: TrainedRun, found: Filters, chosen: dict[str, list[int]], kernels: Tensor, title: str, colours: str
+    run: TrainedRun,
+    found: Filters,
+    chosen: dict[str, list[int]],
+    kernels: Tensor,
+    title: str,
+    colours: str,
+    quantity: str,
 ) -> Figure:
     """Images beside their kernels, (N, K, k, k) in all: one class on the left, different classes on the right."""
     board = canvas.Board(7.6, title)
@@ -159,7 +165,7 @@ def draw(
                 board.axes(left + PHOTO + 0.1, top, MOSAIC, MOSAIC), kernels[position], limit, colours
             )
     bar = board.figure.colorbar(drawn, cax=board.axes(1.6, 7.05, 4, 0.12), orientation="horizontal")
-    bar.set_label("weight, one scale for all images")
+    bar.set_label(f"{quantity}, one scale for all images")
     return board.figure
 
 

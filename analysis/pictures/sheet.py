@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,15 +70,17 @@ def latex(sheet: Sheet, caption: str) -> str:
     def line(texts: Sequence[str]) -> str:
         return "  " + " & ".join(escaped(text) for text in texts) + r" \\"
 
+    # A variant's name is one long word, which TeX would let run off the page.
+    breakable = re.sub(r",(?=\S)", r",\\allowbreak ", escaped(caption))
     body = [line(row) for row in sheet.cells()]
     if sheet.total:
         body.insert(len(sheet.rows), r"  \midrule")
     return "\n".join(
         [
             r"% Needs \usepackage{booktabs} and \usepackage{longtable}.",
-            r"{\footnotesize",
+            r"{\scriptsize\setlength{\tabcolsep}{3pt}",
             rf"\begin{{longtable}}{{@{{}}{''.join('l' if column.left else 'r' for column in sheet.columns)}@{{}}}}",
-            rf"  \caption{{{escaped(caption)}}} \\",
+            rf"  \caption{{{breakable}}} \\",
             r"  \toprule",
             line([column.heading for column in sheet.columns]),
             r"  \midrule",

@@ -69,14 +69,9 @@ def logged_rows(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _run(source: str, attempts: list[tuple[str, MirroredRun]]) -> Run:
-    """The last attempt decides on the state; config and summary of earlier ones are the base of later ones."""
-    merged = MirroredRun("")
-    for _, attempt in attempts:
-        attempt.config = merged.config | attempt.config
-        attempt.summary = merged.summary | attempt.summary
-        merged = attempt
-    paths = [path for path, _ in attempts]
-    return to_run(merged, source, os.path.dirname(paths[-1]), partial(logged_rows, paths))
+    """The last attempt tells what the run is and how it ended; its rows are those of all attempts."""
+    path, last = attempts[-1]
+    return to_run(last, source, os.path.dirname(path), partial(logged_rows, [path for path, _ in attempts]))
 
 
 def _unusable(source: str, path: str, reason: str, same: Run | None) -> Run:

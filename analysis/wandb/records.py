@@ -7,7 +7,7 @@ public `wandb leet inspect --json` reads the same records, at the cost of a proc
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -47,7 +47,7 @@ def _records(log: TransactionLog, with_history: bool) -> Iterator[Record]:
 
 
 @cache
-def record_type() -> Callable[[], Any] | None:
+def record_type() -> type[Any] | None:
     """W&B's protocol message for a record, None where this release of W&B has it elsewhere or otherwise."""
     try:
         from wandb.proto import wandb_internal_pb2
@@ -57,15 +57,14 @@ def record_type() -> Callable[[], Any] | None:
     return message if message and set(WANTED) <= set(message.DESCRIPTOR.fields_by_name) else None
 
 
-def _from_protocol(log: TransactionLog, message: Callable[[], Any], with_history: bool) -> Iterator[Record]:
+def _from_protocol(log: TransactionLog, message: type[Any], with_history: bool) -> Iterator[Record]:
     from google.protobuf.message import DecodeError
 
-    record = message()
     for data in log:
         if _is_history(data) and not with_history:
             continue
         try:
-            record.ParseFromString(data)
+            record = message.FromString(data)  # parsing into one message again and again keeps all of them in memory
         except DecodeError as error:
             raise ValueError(f"{log.path} holds a record that this release of W&B cannot decode: {error}") from error
         kind = record.WhichOneof("record_type")

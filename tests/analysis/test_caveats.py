@@ -7,6 +7,7 @@ import pytest
 
 from analysis.caveats import caveats
 from analysis.comparison import compare
+from analysis.layout import Layout
 from analysis.sources import read_runs
 
 WriteRun = Callable[..., Path]
@@ -86,6 +87,23 @@ def test_unequal_epochs(study: WriteRun) -> None:
     study("other_3x3", 1, 0.62, epochs=20)
     assert told() == [
         "trainer.epochs differs: 20 for static_3x3, dynamic_3x3, other_3x3 (seed 1); 10 for other_3x3 (seed 0)"
+    ]
+
+
+def test_what_makes_rows_or_groups_is_meant_to_differ(write_run: WriteRun) -> None:
+    for epochs in (5, 20):
+        write_run(f"d,trainer.epochs={epochs}", 0, 0.5 + epochs / 100, epochs=epochs)
+    for layout in (Layout("trainer.epochs", None), Layout("variant", "trainer.epochs")):
+        assert caveats(compare(read_runs(["outputs"]), None, layout)) == []
+    assert told()[0].startswith("trainer.epochs differs")
+
+
+def test_caveats_of_groups_name_the_key_and_its_value(write_run: WriteRun) -> None:
+    for epochs in (5, 20):
+        write_run(f"d,trainer.epochs={epochs}", 0, 0.5, epochs=epochs, dirty=epochs == 5)
+    layout = Layout("variant", "trainer.epochs")
+    assert caveats(compare(read_runs(["outputs"]), None, layout)) == [
+        "trainer.epochs 5: run with uncommitted changes: all"
     ]
 
 

@@ -144,6 +144,14 @@ def test_a_study_without_any_result_stays_in_the_table() -> None:
     ]
 
 
+def test_a_run_without_a_name_is_in_no_row_and_lengthens_none() -> None:
+    nameless = run("", 0, None, study="", state="unreadable")
+    config = {"model": {"num_kernels": 4}}
+    comparison = compare([run("d", 0, 0.5, config=config), nameless], None, Layout("model.num_kernels", None))
+    assert [(row.study, row.label) for row in comparison.rows] == [("lab", "4")]
+    assert nameless in comparison.runs
+
+
 def test_no_result_at_all_is_an_error_that_says_what_became_of_the_runs() -> None:
     failed = run("static", 0, None, state="failed", error="ValueError: loss is NaN")
     with pytest.raises(

@@ -87,7 +87,7 @@ def test_variants_side_by_side() -> None:
     ],
 )
 def test_an_unusable_key_is_an_error_that_names_the_usable_ones(layout: Layout, message: str) -> None:
-    runs = [run("d", optimizer={"lr": lr}, model={"x": 1}) for lr in (0.1, 0.2)]
+    runs = [run("d", optimizer={"lr": lr}, model={"x": 1}, data={"root": f"at {lr}"}) for lr in (0.1, 0.2)]
     failed = run("d", counts=False, trainer={"device": "cpu"})
     with pytest.raises(ValueError, match=message):
         Arrangement(layout, [*runs, failed])

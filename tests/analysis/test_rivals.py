@@ -94,6 +94,15 @@ def test_of_several_controls_the_one_with_the_rows_own_recipe_is_chosen() -> Non
     assert control(made, "dynamic,0.3") is None
 
 
+def test_a_baseline_with_a_second_head_has_no_control() -> None:
+    made = rows(
+        ("static", 10, model(SHARED, HEAD)),
+        ("another_head", 100, model(SHARED, {"_target_": "AnotherHead"})),
+        ("dynamic", 100, model(GENERATED, None)),
+    )
+    assert control(made, "dynamic") is None
+
+
 def test_the_only_control_serves_whatever_its_recipe() -> None:
     made = rows(
         ("static", 10, model(SHARED, None)),

@@ -107,6 +107,6 @@ def test_seeds_100_and_101_are_ordinary_ones_otherwise(runs: list[Run]) -> None:
     assert split_off_tuning(runs) == (runs, [])
 
 
-def test_the_arm_of_a_run_without_config_is_its_variant() -> None:
+def test_runs_whose_config_is_lost_are_not_known_to_be_tuned() -> None:
     ours, theirs = run("dynamic", 0, 0.1, config={}), run("static", 0, 0.1, config={})
     assert Tuning([]).answer(ours, theirs) == tuning.NOT_TUNED

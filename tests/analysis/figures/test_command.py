@@ -94,7 +94,7 @@ def test_studies_have_folders_of_their_own_whatever_their_names(write_run: Write
 
 
 def test_a_name_may_look_like_a_formula(write_curves: WriteRun) -> None:
-    write_curves("cost_$x_1$", 0, [0.5])
+    write_curves("cost_$_^$", 0, [0.5])
     assert figures() == 0
 
 

@@ -156,6 +156,20 @@ def test_two_hundred_runs_of_two_hundred_rows_are_read_within_three_seconds() ->
     assert time.process_time() - started < 3
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the most memory in use")
+def test_memory_does_not_grow_with_a_log() -> None:
+    body = [summary_record(row(1)), history_record(row(1))] * 30_000
+    path = write_log(log_folder(Path("runs/wandb"), "abc"), [run_record("abc", {"seed": 0}), *body, exit_record(0)])
+    code = (
+        "import re\nfrom analysis.wandb.offline import read_log\nfrom analysis.wandb.records import record_type\n"
+        "def most(): return int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])\n"
+        "record_type()\nbefore = most()\n"
+        f"assert read_log({str(path.resolve())!r}).state == 'finished'\nprint(most() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 8_000
+
+
 def test_overlapping_sources_read_a_log_once(write_offline: WriteOffline) -> None:
     write_offline("a", seed=0)
     write_offline("b", seed=1)

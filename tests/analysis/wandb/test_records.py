@@ -1,7 +1,7 @@
 """Records of a log the real client wrote, by W&B's protocol and by its command line: both say the same."""
 
 import math
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,10 @@ def test_a_log_of_another_version_is_left_to_the_command_line(monkeypatch: pytes
 def test_a_protocol_that_has_moved_is_told_from_one_that_is_there(
     module: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known: Callable[[], Any] | None = records.record_type()
-    assert known is not None
+    assert records.record_type() is not None
     records.record_type.cache_clear()
     monkeypatch.setattr("wandb.proto.wandb_internal_pb2", module, raising=False)
-    monkeypatch.setitem(__import__("sys").modules, "wandb.proto.wandb_internal_pb2", module)
+    monkeypatch.setitem(sys.modules, "wandb.proto.wandb_internal_pb2", module)
     try:
         assert records.record_type() is None
     finally:

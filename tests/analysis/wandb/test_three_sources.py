@@ -49,6 +49,7 @@ def told(run: Run) -> dict[str, object]:
     return {name: getattr(run, name) for name in names}
 
 
+@pytest.mark.slow
 def test_the_three_sources_tell_the_same(study: None, capsys: pytest.CaptureFixture[str]) -> None:
     folders, logs, project = (sorted(read_runs([source]), key=lambda run: run.place) for source in SOURCES)
     project.sort(key=lambda run: (run.variant, run.seed))
