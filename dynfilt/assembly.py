@@ -12,7 +12,7 @@ from dynfilt.config import make
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
 from dynfilt.record import read_config
-from dynfilt.seeding import seeded_generator
+from dynfilt.seeding import seed_global_generators
 from dynfilt.train.checkpoint import load_checkpoint
 from dynfilt.train.settings import TrainerSettings
 from dynfilt.train.trainer import Trainer
@@ -25,7 +25,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     """
     settings: TrainerSettings = make(config["trainer"], "trainer")
     data = build_data(config, device)
-    torch.manual_seed(seeded_generator("cpu", config["seed"], "initial weights").initial_seed())
+    seed_global_generators(device, config["seed"], "initial weights")
     model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)
     _require_scores(model, data)
     return Trainer(

@@ -20,7 +20,8 @@ from dynfilt.progress import ProgressDisplay
 from dynfilt.provenance import collect_provenance, git_state
 from dynfilt.record import RunRecord, read_json, read_metrics, require_same_config, set_aside
 from dynfilt.retest import retest
-from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically, save_checkpoint
+from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically
+from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation
 from dynfilt.train.settings import resolve_device
 from dynfilt.train.trainer import Trainer
@@ -104,23 +105,22 @@ def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
 
 def fit(trainer: Trainer, record: RunRecord, mirror: Mirror, label: str) -> None:
     """Train to the end; every evaluation is recorded, then kept as a checkpoint, then mirrored."""
+    writer = CheckpointWriter()
 
-    def keep() -> None:
-        save_checkpoint(trainer.state_dict(), record.last_checkpoint)
+    def on_checkpoint() -> None:
+        writer.write(trainer.state_dict(), record.last_checkpoint)
 
     def on_evaluation(row: dict[str, Any], improved: bool) -> None:
         record.append_metrics(row)
-        keep()
-        if improved:
-            copy_checkpoint(record.last_checkpoint, record.best_checkpoint)
+        writer.write(trainer.state_dict(), record.last_checkpoint, record.best_checkpoint if improved else None)
         mirror.log(row)
         display.show_evaluation(row, improved)
 
     for row in read_metrics(record.folder)[-1:]:
         mirror.log(row)  # after a kill W&B may lack it; readers keep the last row of an epoch
     settings = trainer.settings
-    with ProgressDisplay(label, trainer.total_steps, settings.epochs, settings.progress_bar) as display:
-        trainer.fit(on_evaluation, keep, display.show_step)
+    with writer, ProgressDisplay(label, trainer.total_steps, settings.epochs, settings.progress_bar) as display:
+        trainer.fit(on_evaluation, on_checkpoint, display.show_step)
 
 
 def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[str, Any]:

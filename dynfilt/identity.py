@@ -25,13 +25,18 @@ OUTSIDE_DIGEST = (
     "trainer.eval_batch_size",
     "trainer.channels_last",
     "trainer.compile",
+    "trainer.compile_mode",
     "trainer.formulation",
     "trainer.checkpoint_every_seconds",
     "trainer.progress_bar",
 )
 # Keys that came after the first results; with these values they mean what was done before, so that old runs stay the
 # same runs.
-ADDED_LATER = {"trainer.evaluate_every_steps": None, "trainer.formulation": "auto"}
+ADDED_LATER = {
+    "trainer.evaluate_every_steps": None,
+    "trainer.formulation": "auto",
+    "trainer.compile_mode": "default",
+}
 LONGEST_NAME = 120
 
 

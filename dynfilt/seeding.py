@@ -17,6 +17,17 @@ def seeded_generator(device: torch.device | str, *counters: Counter) -> torch.Ge
     return torch.Generator(device).manual_seed(_seed(counters))
 
 
+def seed_global_generators(device: torch.device, *counters: Counter) -> None:
+    """Seed torch's own generators, of the CPU and of `device`, as a function of the counters alone.
+
+    torch.manual_seed does the same for every device there is, and takes 0.1 ms where CUDA has not been used yet.
+    """
+    seed = _seed(counters)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+
+
 def _seed(counters: tuple[Counter, ...]) -> int:
     assert counters, "a generator needs at least one counter"
     assert all(type(counter) in (int, str) for counter in counters), counters

@@ -138,7 +138,7 @@ def test_killed_again_and_again_it_ends_the_same(start: Starter, whole: Path) ->
 
 def test_kill_minus_nine_of_a_real_process_at_random_steps(whole: Path, command: Command, tmp_path: Path) -> None:
     folder, rng = tmp_path / FOLDER, random.Random(2)
-    first = real_process(tmp_path, signal.SIGSTOP, step=rng.randrange(5, 9))
+    first = real_process(tmp_path, signal.SIGSTOP, step=rng.randrange(9, 13))  # its first checkpoint is on disk
     assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
     # It lives, at a random step: nobody else may work on its folder.
     before = contents(folder)

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 import torch
 
-from dynfilt.seeding import seeded_generator
+from dynfilt.seeding import seed_global_generators, seeded_generator
 
 
 def draws(*counters: int | str) -> list[int]:
@@ -46,3 +46,13 @@ def test_the_global_stream_is_left_alone() -> None:
 def test_other_types_are_no_counters(counter: object) -> None:
     with pytest.raises(AssertionError):
         seeded_generator("cpu", counter)  # type: ignore[arg-type]
+
+
+def test_the_global_stream_is_a_function_of_the_counters() -> None:
+    drawn = []
+    for counters in ((0, "step", 1), (0, "step", 2), (0, "step", 1)):
+        seed_global_generators(torch.device("cpu"), *counters)
+        drawn.append(torch.rand(5))
+        torch.manual_seed(seeded_generator("cpu", *counters).initial_seed())
+        assert torch.equal(torch.rand(5), drawn[-1])
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class TrainerSettings:
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
     formulation: Literal["auto", "grouped", "chunked", "taps", "outputs", "inputs"]
     clip_gradient_norm: float | None
     evaluate_every_epochs: float
@@ -52,6 +55,10 @@ class TrainerSettings:
     def autocast(self, device: torch.device) -> torch.autocast:
         """bfloat16 where `precision` asks for it; attention and norms leave it themselves."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def compiled(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        """The model as training calls it: through torch.compile where `compile` asks for it."""
+        return torch.compile(model, mode=self.compile_mode) if self.compile else model
 
     def _require_positive(self, key: str, otherwise: str = "") -> None:
         value = getattr(self, key)

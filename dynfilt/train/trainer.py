@@ -14,7 +14,7 @@ from dynfilt.data.batches import TrainingBatches
 from dynfilt.data.bundle import ImageData
 from dynfilt.layers.attention import get_temperature, set_temperature
 from dynfilt.schedules import Progress
-from dynfilt.seeding import seeded_generator
+from dynfilt.seeding import seed_global_generators
 from dynfilt.train.evaluation import Evaluator
 from dynfilt.train.settings import TrainerSettings
 
@@ -52,7 +52,7 @@ class Trainer:
         self.data = data
         self.batches = TrainingBatches(data, settings.batch_size, seed)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
-        self.forward = torch.compile(model) if settings.compile else model
+        self.forward = settings.compiled(model)
         self.evaluator = Evaluator.from_settings(data, settings, device)
         self.applied_temperature: float | None = None
         self.step = 0
@@ -119,7 +119,7 @@ class Trainer:
         """One optimizer step on the batch of the current global step."""
         images, labels = self.batches.batch(self.step)
         self._apply_schedules()
-        torch.manual_seed(seeded_generator("cpu", self.seed, "step", self.step).initial_seed())
+        seed_global_generators(self.device, self.seed, "step", self.step)
         loss, scores = self.optimise(images, labels)
         self._add(loss, scores, labels)
         self.step += 1
