@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import statistics
 import sys
@@ -114,11 +115,15 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start measuring the peak anew: CUDA's counter, on Linux also the process's."""
+    """Start measuring the peak anew: CUDA's counter, on Linux also the process's.
+
+    Where the system forbids that, as some containers do, the process's peak is that since its beginning.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb(device: torch.device) -> float:

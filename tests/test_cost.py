@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,3 +170,13 @@ def test_peak_memory_holds_what_was_allocated_since_the_reset() -> None:
         block = torch.ones(64 * 2**18)
         assert 48 < peak_memory_mb(CPU) - fresh < 96
         assert block.sum() == len(block)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to forget a peak")
+def test_a_system_that_keeps_its_peak_to_itself_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    reset_peak_memory(CPU)
+    assert peak_memory_mb(CPU) > 1

@@ -16,7 +16,7 @@ class Backbone(nn.Module):
     """ResNet-18 (He et al., CVPR 2016, arXiv 1512.03385) from conv1 to block `blocks` of layer1, never frozen.
 
     images: (B, 3, 32, 32) -> v (B, 64, 8, 8). `weights` as in dynfilt.models.weights.
-    Raises ValueError when blocks is not 1 or 2, or when the images are not 32x32.
+    Raises ValueError when blocks is not 1 or 2, or when the images are not 3x32x32.
     """
 
     def __init__(self, blocks: int, weights: str) -> None:
@@ -31,8 +31,6 @@ class Backbone(nn.Module):
         load_backbone_weights(self, weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1)
-        v = self.layer1(x)
-        if v.shape[1:] != (FEATURE_CHANNELS, FEATURE_SIZE, FEATURE_SIZE):
-            raise ValueError(f"features are {tuple(v.shape[1:])}, expected (64, 8, 8): the images must be 3x32x32")
-        return v
+        if images.shape[1:] != (3, 4 * FEATURE_SIZE, 4 * FEATURE_SIZE):
+            raise ValueError(f"images are {tuple(images.shape[1:])}, must be (3, 32, 32)")
+        return self.layer1(F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1))
