@@ -159,7 +159,7 @@ def test_latency_is_the_time_of_one_image() -> None:
 
 def test_peak_memory_holds_what_was_allocated_since_the_reset() -> None:
     before = peak_memory_mb(CPU)
-    held = torch.ones(64 * 2**18)  # 64 MiB
+    held = torch.ones(256 * 2**18)  # 256 MiB: the C library keeps up to 64 of what is freed
     after = peak_memory_mb(CPU)
     assert 20 < before <= after
     assert held.sum() == len(held)
@@ -167,8 +167,8 @@ def test_peak_memory_holds_what_was_allocated_since_the_reset() -> None:
     if sys.platform == "linux":
         reset_peak_memory(CPU)
         fresh = peak_memory_mb(CPU)
-        block = torch.ones(64 * 2**18)
-        assert 48 < peak_memory_mb(CPU) - fresh < 96
+        block = torch.ones(256 * 2**18)
+        assert 192 < peak_memory_mb(CPU) - fresh < 320
         assert block.sum() == len(block)
 
 
