@@ -13,6 +13,7 @@ USAGE_ERROR = 2
 # command's module is imported.
 COMMANDS = {
     "table": ("analysis.table", "compare the variants of one or more studies"),
+    "report": ("analysis.report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),
     "figures": ("analysis.figures.command", "curves, accuracy against cost, paired differences, before/after"),
     "kernels": ("analysis.pictures.kernels", "picture the 3x3 kernels that a lab network gives its images"),
     "responses": ("analysis.pictures.responses", "picture the response maps of a label-guided network"),
@@ -20,6 +21,7 @@ COMMANDS = {
     "filters": ("analysis.pictures.filters", "picture the first filters and what they and the last ones answer"),
     "architecture": ("analysis.pictures.architecture", "print the layers of a network with parameters and FLOPs"),
     "sync": ("analysis.wandb.sync", "upload offline W&B runs, one by one"),
+    "dashboard": ("analysis.wandb.dashboard", "save a W&B workspace that compares the variants of a project"),
 }
 
 

@@ -38,13 +38,14 @@ def one_line(error: Any) -> str:
 
 
 def provenance_of(told: Any) -> dict[str, Any]:
-    """`commits`, `devices` and `dirty` of a Run, from the content of provenance.json: all attempts at the run."""
+    """What a Run holds of provenance.json's content: itself, and `commits`, `devices` and `dirty` of all attempts."""
     first = told if isinstance(told, Mapping) else {}
     attempts = [first, *_objects(first.get("resumed"))]
     return {
         "commits": _distinct(attempt.get("commit") for attempt in attempts),
         "devices": _distinct(attempt.get("device") for attempt in attempts),
         "dirty": any(attempt.get("dirty") is True for attempt in attempts),
+        "provenance": first,
     }
 
 

@@ -14,7 +14,8 @@ class Run:
 
     `numbers` holds result.json's numbers; it is empty when the run does not count, and `error` may say why.
     `config` may be shared between runs that differ in seed and study only, which it therefore lacks.
-    `commits` and `devices` have several entries when a run was resumed elsewhere.
+    `commits` and `devices` have several entries when a run was resumed elsewhere; `provenance` is all that was noted of
+    the first attempt, with the later ones under `resumed`.
     `rows` fetches the evaluations during training; None where `place` is a run folder. Ask `analysis.curves`.
     """
 
@@ -31,6 +32,7 @@ class Run:
     devices: tuple[str, ...] = ()
     dirty: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     rows: Callable[[], Iterable[Mapping[str, Any]]] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow
 from pyarrow import parquet
@@ -92,7 +93,8 @@ class Run:
 
 
 class WandbServer:
-    """Context manager: serves on 127.0.0.1, keeps the runs by id in `runs`.
+    """Context manager: serves on 127.0.0.1, keeps the runs by id in `runs`, uploads as
+    `files["<id>/<path>"]` and workspaces as `views`.
 
     `failure` may be changed at any time: None serves, a number answers everything with this HTTP status,
     "hang" accepts connections and never answers until the server closes. `exports` says whether the history of a
@@ -101,6 +103,8 @@ class WandbServer:
 
     def __init__(self, failure: int | str | None = None) -> None:
         self.runs: dict[str, Run] = {}
+        self.files: dict[str, bytes] = {}
+        self.views: list[dict[str, Any]] = []
         self.failure = failure
         self.exports = False
         self.operations: list[str] = []
@@ -157,7 +161,8 @@ class WandbServer:
         return {"upsertBucket": {"bucket": run.bucket(), "inserted": inserted}}
 
     def _CreateRunFiles(self, variables: dict[str, Any]) -> dict[str, Any]:
-        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
+        place = f"{self.url}/upload/{variables['run']}"
+        files = [{"name": name, "uploadUrl": f"{place}/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
     def _Runs(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -186,6 +191,10 @@ class WandbServer:
     def _RunParquetHistory(self, variables: dict[str, Any]) -> dict[str, Any]:
         urls = [f"{self.url}/history/{variables['runName']}.parquet"] if self.exports else []
         return {"project": {"run": {"parquetHistory": {"parquetUrls": urls, "liveData": []}}}}
+
+    def _UpsertView2(self, variables: dict[str, Any]) -> dict[str, Any]:
+        self.views.append(variables)
+        return {"upsertView": {"view": {"id": f"view-{len(self.views)}", "name": variables["name"]}, "inserted": True}}
 
     def exported(self, name: str) -> bytes:
         """A run's numbers as a parquet file."""
@@ -247,6 +256,8 @@ def _handler_of(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 return self._answer(200, server.graphql(request["query"], request.get("variables") or {}))
             if self.path.startswith("/history/"):
                 return self._answer(200, server.exported(Path(self.path).stem))
+            if self.path.startswith("/upload/"):
+                server.files[unquote(self.path.removeprefix("/upload/"))] = body
             if self.path.endswith("/file_stream"):
                 server.file_stream(self.path.split("/")[-2], json.loads(body))
             self._answer(200, {"limits": {}})

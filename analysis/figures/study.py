@@ -60,7 +60,7 @@ class StudyFigures:
                 caption = captions.of_curves(self.heading, shown, metric, x)
                 yield Drawing(metric, overlay(shown, self.looks, metric, x, width), caption)
                 yield Drawing(f"{metric}_by_variant", by_variant(shown, self.looks, metric, x, width), caption)
-        yield from self._accuracies()
+        yield from self.accuracies(width)
         if shown := self.pair_series():
             yield Drawing(
                 "before_after", before_after(shown, self.looks, x, width), captions.of_pair(self.heading, shown, x)
@@ -99,13 +99,14 @@ class StudyFigures:
             raise ValueError(f"{name} is several rows of {self.heading}; choose one of {', '.join(map(repr, found))}")
         return name if name in found else next(iter(found), None)
 
-    def _accuracies(self) -> Iterator[Drawing]:
+    def accuracies(self, width: str) -> Iterator[Drawing]:
+        """The figures of test accuracy: against cost, and as differences to the baseline."""
         if any(points(self.rows, key) for key in COSTS):
-            figure = accuracy_against_cost(self.rows, self.looks, self.choice.width)
+            figure = accuracy_against_cost(self.rows, self.looks, width)
             yield Drawing("accuracy_against_cost", figure, captions.of_cost(self.heading, self.rows))
         if shown := differences(self.rows):
             baseline = next(row.label for row in self.rows if row.is_baseline)
-            figure = differences_to_baseline(shown, baseline, self.looks, self.choice.width)
+            figure = differences_to_baseline(shown, baseline, self.looks, width)
             yield Drawing("differences", figure, captions.of_differences(self.heading, shown, baseline))
 
     def _read(self, run: Run, label: str) -> MetricRows:

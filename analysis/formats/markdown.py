@@ -15,7 +15,7 @@ def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
     blocks = []
     for grid in grids:
         title = [] if grid.title == RESULTS_TITLE else [f"**{escaped(grid.title)}**", ""]
-        blocks.append("\n".join([*title, *_table(grid)]))
+        blocks.append("\n".join([*title, *table(grid)]))
     blocks.append("\n".join(f"- {escaped(line)}" for line in footer))
     if caveats:
         blocks.append("**Caveats**\n\n" + "\n".join(f"- {escaped(line)}" for line in caveats))
@@ -27,7 +27,8 @@ def escaped(text: str) -> str:
     return SPECIAL.sub(lambda match: "\\" + match[0], text)
 
 
-def _table(grid: Grid) -> list[str]:
+def table(grid: Grid) -> list[str]:
+    """The lines of one table, its columns padded to one width."""
     headings = [escaped(heading.line) for heading in grid.headings]
     rows = []
     for name, lines in grid.blocks.items():

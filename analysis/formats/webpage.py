@@ -31,18 +31,24 @@ ul { margin: .5rem 0; padding-left: 1.2rem; color: var(--soft); max-width: 60rem
 
 def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
     """The whole page: tables under their titles, then the footer and the caveats as lists."""
-    title = escape(f"Results of {grids[0].of}")
-    parts = [part for grid in grids for part in (f"<h2>{escape(grid.title)}</h2>", *table(grid))]
-    parts += ["<h2>How to read this</h2>", *_list(footer)]
-    parts += ["<h2>Caveats</h2>", *_list(caveats)] if caveats else []
+    title = f"Results of {grids[0].of}"
+    parts = [f"<h1>{escape(title)}</h1>"]
+    parts += [part for grid in grids for part in (f"<h2>{escape(grid.title)}</h2>", *table(grid))]
+    parts += ["<h2>How to read this</h2>", *bullets(footer)]
+    parts += ["<h2>Caveats</h2>", *bullets(caveats)] if caveats else []
+    return page(title, parts)
+
+
+def page(title: str, parts: list[str], style: str = "", head: str = "") -> str:
+    """A page of finished parts; `style` is added to that of every page, `head` goes before it."""
     return "\n".join(
         [
             "<!doctype html>",
             '<html lang="en">',
-            '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title>",
-            f"<style>\n{STYLE}</style></head>",
-            f"<body><main>\n<h1>{title}</h1>",
+            '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">' + head,
+            f"<title>{escape(title)}</title>",
+            f"<style>\n{STYLE}{style}</style></head>",
+            "<body><main>",
             *parts,
             "</main></body></html>\n",
         ]
@@ -73,5 +79,6 @@ def _row(line: Line, kinds: list[str]) -> str:
     return f'<tr><th scope="row">{name}</th>{filled}</tr>'
 
 
-def _list(lines: list[str]) -> list[str]:
+def bullets(lines: list[str]) -> list[str]:
+    """A list of plain sentences."""
     return ["<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]

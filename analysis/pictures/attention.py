@@ -10,7 +10,7 @@ from analysis.pictures.checks import MEANINGS, UNTOUCHED, Check, checks
 from analysis.pictures.checks import sheet as check_sheet
 from analysis.pictures.replacement import dynamic_layers
 from analysis.pictures.sheet import markdown, records
-from analysis.pictures.trained import TrainedRun, add_run_arguments, open_runs, require
+from analysis.pictures.trained import TrainedRun, add_run_arguments, require, runs_to_draw
 from dynfilt.layers.dyconv import DYConv2d
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """For each run the attention's tables and pictures, where there is attention, then the checks."""
-    for opened in open_runs(options):
+    for opened in runs_to_draw(options, "attention"):
         layers = dynamic_layers(opened.model)
         needs = "networks with a dynamic layer (dyconv_resnet18 with 2 or more kernels, dynamic_3x3 and its faults)"
         require(opened, bool(layers), "attention", needs)

@@ -49,13 +49,14 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the pictures go, and as what."""
+    """Where the pictures go, and as what; the commands draw the runs that `trained.runs_to_draw` gives them."""
     parser.add_argument(
         "--out", metavar="DIR", default="pictures", help="written to DIR/study/variant/seed (default: pictures)"
     )
     parser.add_argument(
         "--format", type=_formats, default=("png",), metavar="F[,F]", help=f"{', '.join(FORMATS)} (default: png)"
     )
+    parser.add_argument("--wandb", action="store_true", help="also log the PNGs to each run's own W&B run")
 
 
 def style() -> AbstractContextManager[None]:

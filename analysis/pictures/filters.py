@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from analysis.pictures import canvas, panels
-from analysis.pictures.trained import TrainedRun, add_run_arguments, open_runs, require
+from analysis.pictures.trained import TrainedRun, add_run_arguments, require, runs_to_draw
 from dynfilt.data.augment import normalise
 from dynfilt.layers.class_filters import ClassResponses
 from dynfilt.layers.dyconv import DYConv2d
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the picture of each run."""
-    for opened in open_runs(options):
+    for opened in runs_to_draw(options, "filters"):
         picture = read_photograph(opened, options.image, options.index)
         found = look(opened, picture, options.filters)
         source = Path(options.image).name if options.image else f"test image {options.index}"

@@ -16,7 +16,7 @@ from analysis.formats.numbers import MISSING
 from analysis.pictures import canvas, panels
 from analysis.pictures.diversity import diversity
 from analysis.pictures.sheet import Column, Sheet, markdown
-from analysis.pictures.trained import TrainedRun, add_run_arguments, open_runs, require
+from analysis.pictures.trained import TrainedRun, add_run_arguments, require, runs_to_draw
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 from dynfilt.models.lab_net import LabNet
 
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the pictures of each run and print one row of numbers a run."""
-    rows = [(opened, draw_run(opened, options)) for opened in open_runs(options)]
+    rows = [(opened, draw_run(opened, options)) for opened in runs_to_draw(options, "kernels")]
     print(markdown(sheet(rows)))
     lines = [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
     print("\n".join(f"- {line}" for line in [*lines, *notes([opened for opened, _ in rows])]))

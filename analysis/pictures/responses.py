@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.pictures import canvas, panels
 from analysis.pictures.sheet import Column, Sheet, markdown
-from analysis.pictures.trained import TrainedRun, add_run_arguments, open_runs, require
+from analysis.pictures.trained import TrainedRun, add_run_arguments, require, runs_to_draw
 from dynfilt.models.label_net import LabelNet
 
 COLUMNS = 5
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the picture of each run and print the scores."""
-    for opened in open_runs(options):
+    for opened in runs_to_draw(options, "responses"):
         found = responses(opened, options.image)
         folder = Path(options.out) / opened.place
         with canvas.style():

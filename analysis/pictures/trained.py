@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.folders import RunFolders
+from analysis.wandb.pictures import log_pictures, require_wandb_run
 from dynfilt.assembly import build_data
 from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
@@ -151,6 +152,24 @@ def open_runs(options: argparse.Namespace) -> list[TrainedRun]:
             raise ValueError(f"{name}: is the same run as {opened[run.place].folder} ({run.place}); name it once")
         opened[run.place] = run
     return list(opened.values())
+
+
+def runs_to_draw(options: argparse.Namespace, command: str) -> Iterator[TrainedRun]:
+    """The runs that the arguments name; with --wandb the pictures `<command>*.png` of each go to its W&B run, once
+    the next one is asked for.
+
+    Raises ValueError as `open_runs` does and, before anything is drawn, for pictures that W&B cannot take.
+    """
+    runs = open_runs(options)
+    if options.wandb:
+        if "png" not in options.format:
+            raise ValueError("--wandb sends PNG files; add png to --format")
+        for run in runs:
+            require_wandb_run(run.folder)
+    for run in runs:
+        yield run
+        if options.wandb:
+            log_pictures(run.folder, sorted(Path(options.out, run.place).glob(f"{command}*.png")), run.title)
 
 
 def require(run: TrainedRun, fits: bool, command: str, needs: str) -> None:

@@ -10,6 +10,8 @@ from analysis.runs import NO_SEED, Run
 
 # What W&B's summary holds beside the result: the last value of everything that was logged.
 LOGGED_ONLY = {"epoch", "step", "lr", "temperature", "seconds", "error"}
+# How the keys of logged pictures begin.
+PICTURES = "pictures/"
 # Keys of W&B's config that are no settings of the run.
 NO_SETTINGS = {"study", "seed", "provenance"}
 FINISHED, FAILED = "finished", "failed"
@@ -32,7 +34,7 @@ def to_run(
     mirrored: MirroredRun, source: str, place: str, rows: Callable[[], Iterable[Mapping[str, Any]]] | None
 ) -> Run:
     """The run as analysis sees it; it counts when W&B says that it finished and its summary holds the result."""
-    summary = {key: _finite(value) for key, value in mirrored.summary.items() if key[:1] != "_"}
+    summary = {key: _finite(value) for key, value in mirrored.summary.items() if not key.startswith(("_", PICTURES))}
     told = {**mirrored.config, **summary}
     seed = _seed(told.get("seed"))
     numbers, state, error = _outcome(mirrored, summary, seed)

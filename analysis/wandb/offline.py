@@ -7,10 +7,12 @@ from typing import Any
 
 from analysis.runs import NO_SEED, Run
 from analysis.search import SEED_FOLDER
-from analysis.wandb.mirrored import FAILED, FINISHED, MirroredRun, to_run
+from analysis.wandb.mirrored import FAILED, FINISHED, PICTURES, MirroredRun, to_run
 from analysis.wandb.records import header_records, history_rows
 from analysis.wandb.transaction_log import TransactionLog
 
+# How the name of a log's folder begins that was written without a server.
+OFFLINE = "offline-"
 EMPTY = "is empty: the run was killed before anything was written"
 
 
@@ -63,9 +65,10 @@ def read_log(path: str) -> MirroredRun:
 
 
 def logged_rows(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of several logs of one run, in the order in which they were started. Raises ValueError."""
+    """Rows of several logs of one run, in the order in which they were started, without pictures. Raises ValueError."""
     for path in paths:
-        yield from history_rows(TransactionLog(path))
+        for row in history_rows(TransactionLog(path)):
+            yield {key: value for key, value in row.items() if not key.startswith(PICTURES)}
 
 
 def _run(source: str, attempts: list[tuple[str, MirroredRun]]) -> Run:
@@ -93,4 +96,4 @@ def run_id(path: str) -> str:
 
 def started(path: str) -> tuple[str, str]:
     """Sorts by the time in the name of the log's folder, `offline-run-<date>_<time>-<id>`."""
-    return os.path.basename(os.path.dirname(path)).removeprefix("offline-"), path
+    return os.path.basename(os.path.dirname(path)).removeprefix(OFFLINE), path

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from analysis.curves import by_epoch
 from analysis.runs import Run
 from analysis.wandb.history_cache import HistoryCache
 from analysis.wandb.mirrored import MirroredRun, to_run
-from analysis.wandb.server import connect, one_line_error
+from analysis.wandb.server import connect, one_line_errors
 
 if TYPE_CHECKING:
     from wandb.apis.public import Run as ApiRun
@@ -25,8 +24,8 @@ def read_project(source: str) -> list[Run]:
 
     Sorted by study, variant and seed. Raises ValueError when there is no key, no answer, no such project or no run.
     """
-    entity, project, group = _parsed(source)
-    with _one_line_errors(source):
+    entity, project, group = parse_source(source)
+    with one_line_errors(source):
         api = connect(entity)
         filters = {"group": group} if group else {}
         found = _with_configs(api.runs(f"{entity}/{project}", filters=filters, per_page=PAGE, lazy=False))
@@ -38,10 +37,11 @@ def read_project(source: str) -> list[Run]:
     return sorted(runs, key=lambda run: (run.study, run.variant, run.seed, run.place))
 
 
-def _parsed(source: str) -> tuple[str, str, str]:
+def parse_source(source: str) -> tuple[str, str, str]:
+    """Entity, project and group (empty for all) of `wandb:entity/project[/group]`. Raises ValueError."""
     entity, _, rest = source.removeprefix(PREFIX).partition("/")
     project, _, group = rest.partition("/")
-    if not entity or not project:
+    if not source.startswith(PREFIX) or not entity or not project:
         raise ValueError(f"{source} is no W&B project; write {PREFIX}entity/project or {PREFIX}entity/project/group")
     return entity, project, group
 
@@ -80,16 +80,7 @@ def _rows(run: "ApiRun", cache: HistoryCache) -> Iterable[Mapping[str, Any]]:
     updated = run.heartbeat_at or ""
     rows = cache.load(run.id, updated)
     if rows is None:
-        with _one_line_errors("/".join(run.path)):
+        with one_line_errors("/".join(run.path)):
             rows = by_epoch(run.scan_history(use_cache=False))
         cache.store(run.id, updated, rows)
     return rows
-
-
-@contextmanager
-def _one_line_errors(what: str) -> Iterator[None]:
-    """Whatever the client raises becomes a ValueError of one line."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(f"{what}: {one_line_error(error)}") from error

@@ -1,5 +1,7 @@
 """The W&B server: whether it can be used is told within seconds, where the client would prompt or wait for minutes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dynfilt.wandb_mirror import PROBE_SECONDS, answers
@@ -33,3 +35,12 @@ def connect(entity: str) -> "wandb.Api":
 def one_line_error(error: Exception) -> str:
     """What the client complains about, in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def one_line_errors(what: str) -> Iterator[None]:
+    """Whatever the client raises becomes a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {one_line_error(error)}") from error

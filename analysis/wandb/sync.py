@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from analysis.search import wandb_logs
-from analysis.wandb.offline import run_id, started
+from analysis.wandb.offline import OFFLINE, run_id, started
 from analysis.wandb.server import connect
 from analysis.wandb.upload import UNFINISHED, Outcome, Upload, is_uploaded, upload
 
-OFFLINE = "offline-"
 EARLIER_PART = "an earlier part of this run has to be uploaded first"
 GOOD = {Outcome.UPLOADED, Outcome.PRESENT, Outcome.RUNNING}
 

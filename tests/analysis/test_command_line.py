@@ -71,7 +71,7 @@ def test_csv_prints_records_only(study: WriteRun, capsys: pytest.CaptureFixture[
         (["table", "outputs", "--rows", "model.kernels"], "no run with a result has model.kernels in its config"),
         (["table", "outputs", "--by", "variant"], "both variant"),
         (["table"], "SOURCE"),
-        (["report", "outputs"], "table"),
+        (["reports", "outputs"], "table"),
         ([], "COMMAND"),
     ],
 )

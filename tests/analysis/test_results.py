@@ -34,4 +34,5 @@ def test_an_error_is_one_short_line() -> None:
 
 @pytest.mark.parametrize("told", [None, "x", [], {}, {"resumed": "x"}, {"resumed": ["x"], "dirty": None}])
 def test_provenance_that_was_not_recorded_is_empty(told: object) -> None:
-    assert provenance_of(told) == {"commits": (), "devices": (), "dirty": False}
+    noted = told if isinstance(told, dict) else {}
+    assert provenance_of(told) == {"commits": (), "devices": (), "dirty": False, "provenance": noted}

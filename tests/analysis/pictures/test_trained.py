@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from analysis.__main__ import main
+from analysis.pictures import trained as trained_runs
 from analysis.pictures.trained import open_runs
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from dynfilt.train.evaluation import Evaluator
+from tests.wandb_logs import exit_record, log_folder, run_record, write_log
 
 COMMANDS = ("kernels", "responses", "attention", "filters", "architecture")
 
@@ -75,6 +77,47 @@ def test_a_wrong_option_is_refused(
     with pytest.raises(ValueError, match=message):
         chosen = options("kernels", copy, "--out", tmp_path / "out", *words)
         chosen.run(chosen)
+
+
+@pytest.mark.parametrize(
+    ("command", "model", "names"),
+    [
+        ("kernels", "static_3x3", ["kernels", "kernels-differences"]),
+        ("responses", "label_guided_1x1", ["responses"]),
+        ("attention", "dynamic_3x3", ["attention-checks"]),
+        ("filters", "static_3x3", ["filters"]),
+    ],
+)
+def test_with_wandb_the_pictures_of_each_run_are_logged_once_they_are_drawn(
+    command: str, model: str, names: list[str], trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [shutil.copytree(trained(model), tmp_path / f"copy{seed}") for seed in range(2)]
+    result = json.loads((runs[1] / "result.json").read_text())
+    (runs[1] / "result.json").write_text(json.dumps({**result, "seed": 1}))
+    logged: list[tuple[Path, list[Path], str]] = []
+    monkeypatch.setattr(trained_runs, "log_pictures", lambda *call: logged.append(call))
+    monkeypatch.setattr(trained_runs, "require_wandb_run", lambda folder: None)
+    size = ["--images", "60"] if command in ("kernels", "attention") else []
+    arguments = [command, *map(str, runs), *size, "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*arguments, "--format", "png,svg"]) == 0 and not logged
+    assert main([*arguments, "--wandb"]) == 0
+    assert [folder for folder, _, _ in logged] == runs
+    for seed, (_, pictures, caption) in enumerate(logged):
+        assert sorted(path.stem for path in pictures) == names
+        assert all(path.parent.name == f"seed{seed}" for path in pictures)
+        assert f", seed {seed}, best weights (epoch " in caption
+
+
+def test_what_wandb_cannot_take_is_refused_before_anything_is_drawn(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["kernels", str(copy), "--wandb", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "has no wandb/ with a run to add pictures to" in capsys.readouterr().err
+    write_log(log_folder(copy / "wandb", "abc"), [run_record("abc", {}), exit_record(0)])
+    assert main([*arguments, "--format", "svg"]) == 2
+    assert capsys.readouterr().err == "error: --wandb sends PNG files; add png to --format\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_run_twice_is_refused(copy: Path, options: Callable) -> None:

@@ -1,0 +1,1 @@
+"""A study as one page that opens from disk, and as Markdown: question, answer, tables, curves, pictures, configs."""

@@ -1,0 +1,190 @@
+"""The page in a real browser: it sorts, toggles, reads values, stays within a phone, and asks nothing of anybody."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.analysis.report.conftest import HOSTILE, shown
+
+WriteRun = Callable[..., Path]
+Report = Callable[..., tuple[str, str]]
+CONSOLE_ERRORS = {"SEVERE", "WARNING"}
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent.trim())", selector
+    )
+
+
+def column(browser: Any, number: int, block: int = 1) -> list[str]:
+    return texts(
+        browser, f"#results .wide:first-of-type tbody:nth-of-type({block}) tr > :nth-child({number}):not([colspan])"
+    )
+
+
+def click_heading(browser: Any, number: int) -> None:
+    browser.find_elements("css selector", "#results .wide:first-of-type thead button")[number - 1].click()
+
+
+def complaints(browser: Any) -> list[dict[str, Any]]:
+    return [entry for entry in browser.get_log("browser") if entry["level"] in CONSOLE_ERRORS]
+
+
+@pytest.fixture
+def opened(study: WriteRun, report: Report, browser: Any) -> Any:
+    """The report of a study, open at a desk."""
+    report()
+    shown(browser)
+    return browser
+
+
+def test_a_heading_sorts_by_value_up_and_down(opened: Any) -> None:
+    assert column(opened, 1) == ["static_3x3", "bypass_3x3", "dynamic_3x3"]
+    assert column(opened, 6) == ["1.00 M", "12.3 k", "2.45 M"]
+    click_heading(opened, 6)
+    assert column(opened, 6) == ["12.3 k", "1.00 M", "2.45 M"]
+    click_heading(opened, 6)
+    assert column(opened, 6) == ["2.45 M", "1.00 M", "12.3 k"]
+    click_heading(opened, 1)
+    assert column(opened, 1) == ["bypass_3x3", "dynamic_3x3", "static_3x3"]
+    states = "return [...document.querySelectorAll('#results .wide th[aria-sort]')].map((th) => th.ariaSort)"
+    assert opened.execute_script(states) == ["ascending"]
+
+
+def test_the_keyboard_sorts(opened: Any) -> None:
+    opened.execute_script("document.querySelectorAll('#results thead button')[2].focus()")
+    opened.switch_to.active_element.send_keys("\ue007")
+    assert column(opened, 3) == sorted(column(opened, 3))
+    opened.switch_to.active_element.send_keys(" ")
+    assert column(opened, 3) == sorted(column(opened, 3), reverse=True)
+
+
+def test_ties_keep_their_order_and_what_is_missing_stays_last(study: WriteRun, report: Report, browser: Any) -> None:
+    study("a_same", 0, 0.66, parameters=2_450_000)
+    study("unknown", 0, 0.66, parameters=None)
+    study("static_1x1", 0, 0.4, study="other", parameters=7)
+    report()
+    shown(browser)
+    first = dict(zip(column(browser, 1), column(browser, 6), strict=True))
+    for _ in range(2):
+        click_heading(browser, 6)
+        order = column(browser, 1)
+        assert [name for name in order if first.get(name) == "2.45 M"] == ["a_same", "dynamic_3x3"]
+        assert order[-1] == "unknown" and column(browser, 1, block=2) == ["static_1x1"]
+        assert texts(browser, "#results .wide:first-of-type tbody > :first-child") == ["lab_3x3", "other"]
+
+
+def test_the_legend_takes_a_variant_away_and_brings_it_back(opened: Any) -> None:
+    lines = "return document.querySelectorAll('.panel path[stroke]').length"
+    strokes = (
+        "const all = [...document.querySelectorAll('.panel path[stroke]')];"
+        "return new Set(all.map((path) => path.getAttribute('stroke'))).size"
+    )
+    assert (opened.execute_script(strokes), opened.execute_script(lines)) == (3, 4 * 3 * 4)
+    button = opened.find_elements("css selector", ".legend button")[1]
+    button.click()
+    assert (opened.execute_script(strokes), opened.execute_script(lines)) == (2, 4 * 2 * 4)
+    assert button.get_attribute("aria-pressed") == "false"
+    for other in opened.find_elements("css selector", ".legend button[aria-pressed=true]"):
+        other.click()
+    assert opened.execute_script(lines) == 0
+    for hidden in opened.find_elements("css selector", ".legend button"):
+        hidden.click()
+    assert (opened.execute_script(strokes), opened.execute_script(lines)) == (3, 4 * 3 * 4)
+    assert complaints(opened) == []
+
+
+def recorded(variant: str, seed: int, epoch: int) -> float:
+    lines = Path(f"outputs/lab_3x3/{variant}/seed{seed}/metrics.jsonl").read_text().splitlines()
+    return json.loads(lines[epoch - 1])["val_accuracy"]
+
+
+def test_a_pointer_reads_run_epoch_and_value(opened: Any) -> None:
+    panel = opened.find_elements("css selector", ".panel svg")[1]
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", panel)
+    from selenium.webdriver import ActionChains
+
+    told = set()
+    for right in range(-200, 200, 25):
+        ActionChains(opened).move_to_element_with_offset(panel, right, -40).perform()
+        (tip,) = opened.find_elements("css selector", ".tip.on")
+        name, value = (span.text for span in tip.find_elements("css selector", "*"))
+        if "mean" not in name:
+            variant, seed = name.split(", seed ")
+            epoch, accuracy = value.removeprefix("epoch ").split(": accuracy ")
+            assert accuracy == f"{100 * recorded(variant, int(seed), int(epoch)):.2f} %"
+            told.add((name, value))
+    assert len(told) > 3
+    ActionChains(opened).move_to_element(opened.find_element("css selector", "h1")).perform()
+    assert opened.find_elements("css selector", ".tip.on") == []
+
+
+def test_the_arrow_keys_read_values(opened: Any) -> None:
+    panel = opened.find_elements("css selector", ".panel svg")[1]
+    opened.execute_script("arguments[0].focus()", panel)
+    for key in ("\ue014", "\ue012"):
+        opened.switch_to.active_element.send_keys(key)
+    told = opened.find_element("css selector", ".tip.on").text.split("\n")
+    assert told == ["static_3x3, seed 0", f"epoch 19: accuracy {100 * recorded('static_3x3', 0, 19):.2f} %"]
+    opened.switch_to.active_element.send_keys("\ue015")
+    assert "seed 1" in opened.find_element("css selector", ".tip.on").text
+
+
+def test_nothing_is_asked_of_the_network_and_nothing_complains(opened: Any) -> None:
+    time.sleep(0.3)
+    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    assert asked and all(address.startswith(("file:", "data:")) for address in asked)
+    assert complaints(opened) == []
+
+
+def test_no_width_makes_the_page_wider_than_the_screen(study: WriteRun, report: Report, browser: Any) -> None:
+    study(f"dynamic_3x3,{'long' * 25}=1", 0, 0.5)
+    error = {"type": "E", "message": "x" * 300, "traceback": "y" * 300}
+    (study("static_3x3", 5, 0.5, state="failed", error=error) / "result.json").unlink()
+    report("--question", "why" * 60)
+    for width in (360, 768, 1280):
+        shown(browser, width)
+        browser.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert complaints(browser) == []
+
+
+def test_light_and_dark(opened: Any) -> None:
+    seen = []
+    for theme in ("light", "dark"):
+        shown(opened, theme=theme)
+        seen.append(
+            opened.execute_script("return ['backgroundColor', 'color'].map((k) => getComputedStyle(document.body)[k])")
+        )
+    assert seen[0][0] == "rgb(255, 255, 255)" and seen[1][0] == "rgb(21, 23, 26)" and seen[0][1] != seen[1][1]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    write_curves: WriteRun, report: Report, browser: Any
+) -> None:
+    variant = "<img src=x onerror=alert(1)>'\"&amp;"
+    write_curves("static", 0, 0.5, settings={"model.weights": HOSTILE})
+    write_curves(variant, 0, 0.6)
+    report("--question", HOSTILE)
+    shown(browser)
+    assert texts(browser, ".legend button") == ["static", variant] and variant in column(browser, 1)
+    assert HOSTILE in texts(browser, ".question")[0]
+    assert browser.find_elements("css selector", "main img") == []
+    assert complaints(browser) == []
+
+
+def test_without_javascript_the_pictures_stand_in(
+    study: WriteRun, report: Report, browser_without_javascript: Any
+) -> None:
+    report()
+    browser = browser_without_javascript
+    browser.get(Path("written/report.html").resolve().as_uri())
+    images = browser.find_elements("css selector", "#curves img")
+    assert len(images) == 2 and all(image.is_displayed() and image.size["width"] > 300 for image in images)
+    assert "Question" in browser.find_element("css selector", "main").text

@@ -1,0 +1,86 @@
+"""A peer is timed only because it computes the same."""
+
+import copy
+import dataclasses
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.arm import Arm
+from benchmarks.peers import PictureDataset, public_loader
+from benchmarks.step import NETWORKS
+from dynfilt.assembly import build_data
+from dynfilt.config import compose, make
+from dynfilt.data.augment import normalise
+from dynfilt.data.bundle import ImageData
+
+CPU = torch.device("cpu")
+PEERS = [arm for network in NETWORKS.values() for arm in network.public if "_target_" in " ".join(arm.overrides)]
+
+
+@pytest.fixture(scope="module")
+def sample() -> ImageData:
+    return build_data(compose(["data=cifar10_sample"]), CPU)
+
+
+def scores_and_gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
+    scores = model(images)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(scores.square().sum(), parameters)
+    return [scores, *(gradient for _, gradient in sorted(zip(names, gradients, strict=True)))]
+
+
+@pytest.mark.parametrize("arm", PEERS, ids=[arm.name for arm in PEERS])
+def test_a_peer_has_our_scores_and_gradients(arm: Arm) -> None:
+    config = arm.config(CPU)
+    ours = make(compose([o for o in arm.overrides if o.startswith("model=")])["model"], "model")
+    peer = make(config["model"], "model")
+    assert {type(module) for module in peer.modules()} != {type(module) for module in ours.modules()}
+    peer.load_state_dict(copy.deepcopy(ours.state_dict()))
+    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    for model in (ours, peer):
+        model.double().train()
+        for layer in model.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+    for a, b in zip(scores_and_gradients(ours, images), scores_and_gradients(peer, images), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_ten_passes_are_ten() -> None:
+    arm = NETWORKS["label"].public[0]
+    model = make(arm.config(CPU)["model"], "model")
+    passes = []
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    model(torch.randn(2, 3, 32, 32))
+    assert len(passes) == 10
+
+
+def test_pictures_are_the_images_that_we_feed(sample: ImageData) -> None:
+    pictures = PictureDataset(sample)
+    few = sample.train.subset(torch.arange(3))
+    ours = normalise(few.images, sample.mean, sample.std)
+    theirs = torch.stack([pictures[i][0] for i in range(3)])
+    torch.testing.assert_close(theirs, ours)
+    assert [pictures[i][1] for i in range(3)] == few.labels.tolist()
+    assert len(pictures) == len(sample.train)
+
+
+def test_the_public_loader_augments_when_we_do(sample: ImageData) -> None:
+    augmented = PictureDataset(dataclasses.replace(sample, flip=True, pad=4))
+    assert len({augmented[0][0].sum().item() for _ in range(8)}) > 1
+    assert len({PictureDataset(sample)[0][0].sum().item() for _ in range(8)}) == 1
+
+
+def test_the_public_loader_shuffles_full_batches(sample: ImageData) -> None:
+    batches = [labels for _, labels in public_loader(sample, 700, 0, CPU)]
+    assert [len(labels) for labels in batches] == [700, 700]
+    assert len(batches[0].unique()) == 10  # the images are stored by class
+
+
+def test_without_torchvision_it_is_one_line(sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ValueError, match="needs torchvision"):
+        PictureDataset(sample)
