@@ -1,1 +1,1 @@
-"""How fast: training steps, start-up; each figure with its machine, its spread and the commit."""
+"""How fast: layers, training steps, data, start-up; each figure with its machine, its spread and the commit."""

@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks layers|step|startup`."""
+"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|all|compare`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,45 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import layers, startup, step
-from benchmarks.report import write_result
+from benchmarks import compare, data, layers, startup, step, suite
+from benchmarks.report import default_path, write_result
+from benchmarks.tables import render
+from benchmarks.timing import Deadline
 
-COMMANDS = {"layers": layers, "step": step, "startup": startup}
+BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup}
 
 
-def main() -> int:
-    """Run one benchmark, print its table, write its JSON; exit code 0, or 2 after an error of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in COMMANDS.items():
+def parser() -> argparse.ArgumentParser:
+    """Options of all commands."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    for name, module in {**BENCHMARKS, "all": suite}.items():
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
-        command.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+        command.add_argument("--commit", help="written to the JSON where the files have no git history")
         module.add_arguments(command)
-    arguments = parser.parse_args()
+        if module is not suite:
+            command.add_argument(
+                "--out", type=Path, help="JSON file (default: benchmarks/results/<device>_<name>.json)"
+            )
+    command = commands.add_parser("compare", help=compare.__doc__, description=compare.__doc__)
+    compare.add_arguments(command)
+    return top
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; exit code 0, 1 when `compare` finds something slower, 2 after an error of the user's."""
+    arguments = parser().parse_args(words)
     try:
-        result = COMMANDS[arguments.command].run(arguments)
-        print(result.table)
-        if arguments.out:
-            write_result(result, arguments.out)
+        if arguments.command == "compare":
+            return compare.run(arguments)
+        if arguments.command == "all":
+            return suite.run(arguments, parser())
+        result = BENCHMARKS[arguments.command].run(arguments, Deadline(None))
+        path = arguments.out or default_path(result.name, result.device)
+        print(render(result))
+        write_result(result, path, arguments.commit)
+        print(f"\nwritten to {path}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

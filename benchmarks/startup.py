@@ -9,48 +9,52 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.report import Result, spread, text_table
+from benchmarks.report import Result, Timing, require_any
+from benchmarks.timing import Deadline
+from benchmarks.turns import NO_TIME
+from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[1]
+FIRST_STEP = ("data=cifar10_sample", "trainer=smoke", "trainer.max_steps=1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repetitions", type=int, default=5)
 
 
-def run(arguments: argparse.Namespace) -> Result:
+def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
     """Seconds of `python run.py --help` and of a whole run of one training step, each in a process of its own."""
-    samples: dict[str, list[float]] = {"help": [], "first step": []}
+    device = resolve_device(arguments.device)
+    commands = {
+        "python run.py --help": (["--help"], ""),
+        "to the evaluation after the first step": ([*FIRST_STEP, f"trainer.device={device}"], "  epoch "),
+    }
+    timings = [Timing("start-up", name, "ours") for name in commands]
     for _ in range(arguments.repetitions):
-        samples["help"].append(_seconds(["--help"]))
-        with tempfile.TemporaryDirectory() as folder:
-            samples["first step"].append(_seconds_to_first_step(folder, arguments.device))
-    rows = [{"what": what, "seconds": seconds} for what, seconds in samples.items()]
-    table = text_table(
-        ["what", "n", "seconds"], [[what, str(len(seconds)), spread(seconds, 2)] for what, seconds in samples.items()]
-    )
-    return Result("startup", arguments.device, rows, table)
+        for index, (words, line) in enumerate(commands.values()):
+            if deadline.seconds_left() and timings[index].failure is None:
+                timings[index] = _repeat(timings[index], words, line)
+    timings = [t if t.ms or t.failure else Timing(t.case, t.arm, t.role, failure=NO_TIME) for t in timings]
+    require_any(timings)
+    return Result("startup", device, timings)
 
 
-def _seconds(arguments: list[str]) -> float:
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "run.py", *arguments], cwd=PROJECT, check=True, capture_output=True)
-    return time.perf_counter() - started
-
-
-def _seconds_to_first_step(folder: str, device: str) -> float:
-    """Until the line of the evaluation that follows the first step of a run."""
-    command = [
-        *(sys.executable, "run.py", "data=cifar10_sample", "trainer=smoke", "trainer.max_steps=1"),
-        *(f"trainer.device={device}", f"output_root={folder}"),
-    ]
-    started = time.perf_counter()
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
-        assert run.stdout is not None
-        seconds = None
-        for line in run.stdout:
-            if "  epoch " in line:
-                seconds = time.perf_counter() - started
-    if seconds is None or run.returncode != 0:
-        raise ValueError(f"the run did not train: {' '.join(command)}")
-    return seconds
+def _repeat(timing: Timing, words: list[str], line: str) -> Timing:
+    """One more repetition: until a line that holds `line` is printed, with `` until the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*words, f"output_root={folder}"] if line else words
+        started = time.perf_counter()
+        seen = None
+        with subprocess.Popen(
+            [sys.executable, "run.py", *words], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as command:
+            assert command.stdout is not None and command.stderr is not None
+            for printed in command.stdout:
+                if line and line in printed:
+                    seen = time.perf_counter() - started
+            complaint = command.stderr.read().strip().splitlines()
+    seconds = seen if line else time.perf_counter() - started
+    if command.returncode != 0 or seconds is None:
+        return Timing(timing.case, timing.arm, timing.role, failure=" ".join(complaint[-1:]) or "printed no result")
+    timing.ms.append(seconds * 1e3)
+    return timing

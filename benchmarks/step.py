@@ -1,109 +1,192 @@
-"""A training step through the real trainer: images per second, and the share that is not the network itself."""
+"""A training step of whole networks through the real trainer: ours, the static twin, and how public code does it."""
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import tempfile
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import torch
 
-from benchmarks.report import Result, spread, text_table
-from dynfilt.assembly import build_trainer
-from dynfilt.config import compose
-from dynfilt.record import RunRecord
-from dynfilt.train.checkpoint import save_checkpoint
+from benchmarks.arm import Arm, Run
+from benchmarks.machine import Machine
+from benchmarks.report import Result, Timing, require_any
+from benchmarks.timing import Deadline
+from benchmarks.turns import Turn, Turns
+from dynfilt.layers.formulation import FORMULATIONS
 from dynfilt.train.settings import resolve_device
-from dynfilt.train.trainer import Trainer
 
-LAB_MODELS = ["static_3x3", "dynamic_3x3"]
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A dynamic network, its static twin, and arms that do the same as public code does."""
+
+    static: str
+    ours: str
+    batch: int
+    public: tuple[Arm, ...]
+    overrides: tuple[str, ...] = ()
+
+
+def _public(name: str, role: str, *overrides: str, **options: Any) -> Arm:
+    return Arm(name, role, (*overrides, "trainer.channels_last=false"), "nchw", **options)
+
+
+NETWORKS = {
+    "lab": Network(
+        "static_3x3",
+        "dynamic_3x3",
+        64,
+        (
+            _public("dynamic_3x3, grouped", "public", "model=dynamic_3x3", "trainer.formulation=grouped"),
+            _public(
+                "dynamic_3x3, loop",
+                "other",
+                "model=dynamic_3x3",
+                "model.filter._target_=benchmarks.peers.LoopedConv2d",
+                path="loop over images",
+            ),
+            Arm("static_3x3, public loop", "public loop", ("model=static_3x3",), "data-loader"),
+            Arm(
+                "dynamic_3x3, public loop",
+                "public loop",
+                ("model=dynamic_3x3", "model.filter._target_=benchmarks.peers.LoopedConv2d"),
+                "data-loader",
+            ),
+        ),
+    ),
+    "label": Network(
+        "static_1x1",
+        "label_guided_1x1",
+        64,
+        (
+            _public(
+                "label_guided_1x1, ten passes",
+                "public",
+                "model=label_guided_1x1",
+                "model._target_=benchmarks.peers.TenPassLabelNet",
+                path="a backbone pass for each class",
+                canonical=False,
+            ),
+        ),
+    ),
+    "dyconv": Network(
+        "resnet18",
+        "dyconv_resnet18",
+        128,
+        (
+            _public("dyconv_resnet18, grouped", "public", "model=dyconv_resnet18", "trainer.formulation=grouped"),
+            _public(
+                "dyconv_resnet18, stacked outputs",
+                "mixed outputs",
+                "model=dyconv_resnet18",
+                "model._target_=benchmarks.peers.stacked_outputs_resnet18",
+                path="outputs, stacked",
+                canonical=False,
+            ),
+        ),
+        # As in sweeps/dyconv_twins.yaml.
+        ("model.stem=cifar", "optimizer=sgd", "data.flip=true", "data.pad=4"),
+    ),
+}
+
+
+def names(text: str) -> list[str]:
+    """A list on the command line: names with commas between."""
+    return text.split(",")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", nargs="+", default=LAB_MODELS, help="choices of conf/model")
-    parser.add_argument("--steps", type=int, default=704, help="steps a repetition; 704 = one epoch of CIFAR-10 at 64")
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=20, help="steps before the clock starts")
-    parser.add_argument("overrides", nargs="*", help="config overrides, e.g. data.root=... trainer.compile=true")
+    parser.add_argument("--network", type=names, default=list(NETWORKS), help=f"of {','.join(NETWORKS)} (default: all)")
+    parser.add_argument("--models", type=names, help="choices of conf/model instead, the first is the twin")
+    parser.add_argument("--formulation", type=names, default=["auto"], help="with --models: " + ",".join(FORMULATIONS))
+    parser.add_argument("--batch", type=int, help="default: 64, of ResNet-18 128")
+    parser.add_argument("--precision", type=names, default=["float32"], help=",".join(PRECISIONS))
+    parser.add_argument("--run", type=names, default=["eager"], help=f"how, of {','.join(get_args(Run)[:-1])}")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a repetition, at least one step")
+    parser.add_argument("overrides", nargs="*", help="config overrides for all arms, e.g. data.root=...")
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    """Time each model's epochs in turn, so that a drift of the machine falls on all alike."""
+def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
+    """Time the arms of each network in turn, so that a drift of the machine falls on all alike."""
     device = resolve_device(arguments.device)
-    trainers = {model: _trainer(model, arguments.overrides, device) for model in arguments.models}
-    for trainer in trainers.values():
-        _steps(trainer, arguments.warmup)
-    samples: dict[str, list[dict[str, float]]] = {model: [] for model in trainers}
-    for _ in range(arguments.repetitions):
-        for model, trainer in trainers.items():
-            samples[model].append(_measure(trainer, arguments.steps))
-    rows: list[dict[str, Any]] = [
-        {"model": m, "samples": s, "threads": torch.get_num_threads()} for m, s in samples.items()
-    ]
-    return Result("step", arguments.device, rows, _table(samples))
+    machine = Machine(device)
+    timings = []
+    for precision in arguments.precision:
+        for case, arms in cases(arguments, precision):
+            turns = Turns(arms, device, arguments.seconds, deadline)
+            turns.take(arguments.repetitions)
+            timings += [_timing(case, turn, machine, getattr(torch, precision)) for turn in turns.all]
+    require_any(timings)
+    return Result("step", device, timings, machine.facts())
 
 
-def _measure(trainer: Trainer, steps: int) -> dict[str, float]:
-    """Seconds of `steps` steps with one record and one checkpoint, and how much of it the network took."""
-    in_network = 0.0
-    optimise = trainer.optimise
-
-    def timed_optimise(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        nonlocal in_network
-        started = time.perf_counter()
-        result = optimise(images, labels)
-        in_network += time.perf_counter() - started
-        return result
-
-    trainer.optimise = timed_optimise  # type: ignore[method-assign]
-    images = trainer.images_seen
-    with tempfile.TemporaryDirectory() as folder, RunRecord(Path(folder), {}) as record:
-        started = time.perf_counter()
-        _steps(trainer, steps)
-        seconds_of_steps = time.perf_counter() - started
-        record.append_metrics({"step": trainer.step})
-        save_checkpoint(trainer.state_dict(), record.last_checkpoint)
-        seconds = time.perf_counter() - started
-    trainer.optimise = optimise  # type: ignore[method-assign]
-    return {
-        "seconds": seconds,
-        "network_seconds": in_network,
-        "record_and_checkpoint_seconds": seconds - seconds_of_steps,
-        "step_ms": seconds_of_steps / steps * 1e3,
-        "images_per_second": (trainer.images_seen - images) / seconds,
-        "share_outside_network": 1 - in_network / seconds,
-    }
+def _timing(case: str, turn: Turn, machine: Machine, dtype: torch.dtype) -> Timing:
+    arm, facts = turn.arm, turn.facts
+    canonical = arm.canonical and facts.get("flops")
+    floor_ms = machine.floor_ms(facts["flops"], facts["bytes"], dtype) if canonical else None
+    path = arm.path or facts.get("path", "-")
+    return Timing(
+        *(case, arm.name, arm.role, arm.run, path, turn.ms, facts.get("images")),
+        *(turn.peak_mb, floor_ms, turn.figures, turn.failure),
+    )
 
 
-def _steps(trainer: Trainer, count: int) -> None:
-    trainer.model.train()
-    for _ in range(count):
-        trainer.train_step()
-    if trainer.device.type == "cuda":
-        torch.cuda.synchronize(trainer.device)
+def cases(arguments: argparse.Namespace, precision: str) -> list[tuple[str, list[Arm]]]:
+    """Each case's name and arms. Raises ValueError for an unknown network, run or config choice."""
+    require_known("--network", arguments.network, NETWORKS)
+    require_known("--run", arguments.run, get_args(Run)[:-1])
+    require_known("--precision", arguments.precision, PRECISIONS)
+    if arguments.models:
+        batch = arguments.batch or 64
+        every = [f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides]
+        arms = [
+            Arm(
+                model if formulation == "auto" else f"{model}, {formulation}",
+                "static" if index == 0 else "ours",
+                (f"model={model}", f"trainer.formulation={formulation}", *every),
+                way,
+            )
+            for way in arguments.run
+            for index, model in enumerate(arguments.models)
+            for formulation in arguments.formulation
+        ]
+        return [(f"{' '.join(arguments.models)}, batch {batch}, {precision}", _checked(arms))]
+    return [_case(name, arguments, precision) for name in arguments.network]
 
 
-def _trainer(model: str, overrides: list[str], device: torch.device) -> Trainer:
-    return build_trainer(compose([f"model={model}", *overrides]), device)
-
-
-def _table(samples: dict[str, list[dict[str, float]]]) -> str:
-    header = ["model", "n", "images/s", "ms a step", "outside the network", "record and checkpoint, ms"]
-    rows = []
-    for model, measured in samples.items():
-        column = {key: [sample[key] for sample in measured] for key in measured[0]}
-        percent = [100 * share for share in column["share_outside_network"]]
-        rows.append(
-            [
-                model,
-                str(len(measured)),
-                spread(column["images_per_second"], 0),
-                spread(column["step_ms"], 1),
-                f"{spread(percent, 1)} %",
-                f"{statistics.median(column['record_and_checkpoint_seconds']) * 1e3:.0f}",
-            ]
+def _case(name: str, arguments: argparse.Namespace, precision: str) -> tuple[str, list[Arm]]:
+    network = NETWORKS[name]
+    batch = arguments.batch or network.batch
+    arms = [
+        arm
+        for way in arguments.run
+        for arm in (
+            Arm(network.static, "static", (f"model={network.static}",), way),
+            Arm(network.ours, "ours", (f"model={network.ours}",), way),
         )
-    return text_table(header, rows)
+    ]
+    if "eager" in arguments.run:
+        arms += [arm for arm in network.public if precision == "float32" or arm.run != "data-loader"]
+    every = (f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides)
+    arms = [replace(arm, overrides=(*arm.overrides, *network.overrides, *every)) for arm in arms]
+    return f"{network.static} and {network.ours}, batch {batch}, {precision}", _checked(arms)
+
+
+def _checked(arms: list[Arm]) -> list[Arm]:
+    for arm in arms:
+        try:
+            arm.config(torch.device("cpu"))
+        except Exception as error:  # Hydra has an exception for each way to go wrong
+            raise ValueError(f"{arm.name}: {' '.join(str(error).split())}") from error
+    return arms
+
+
+def require_known(option: str, given: Sequence[str], allowed: Sequence[str] | dict[str, Any]) -> None:
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"{option} {name}: allowed: {', '.join(allowed)}")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.__main__ import parser
-from benchmarks.goals import CPU_GOALS, CUDA_GOALS, REST, Goal, best, goal_table, images_per_second, peak_mb, rest_ms
+from benchmarks.goals import CPU_GOALS, CUDA_GOALS, REST, Goal, best, goal_table, images_per_second, largest, peak_mb
 from benchmarks.layers import SHAPES
 from benchmarks.report import Timing
 from benchmarks.step import cases
@@ -21,9 +21,10 @@ ARMS = [
 
 def test_figures_are_of_the_fastest_arm_of_a_role() -> None:
     assert best("static")(ARMS) == 2.0 and best("static", "other")(ARMS) != best("static")(ARMS)
+    assert best("ours", runs=("eager",))(ARMS) == 5.0
     assert images_per_second("ours")(ARMS) == pytest.approx(8 / 3e-3)
     assert peak_mb("ours")(ARMS) == 20.0
-    assert rest_ms(ARMS) == 0.2  # a graph's is not the trainer's
+    assert largest(REST)(ARMS) == 0.2  # a graph's is not the trainer's
     assert math.isnan(best("public")(ARMS)) and math.isnan(images_per_second("public")(ARMS))
 
 

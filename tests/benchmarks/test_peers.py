@@ -59,6 +59,7 @@ def test_the_ten_passes_are_ten() -> None:
 
 
 def test_pictures_are_the_images_that_we_feed(sample: ImageData) -> None:
+    sample = dataclasses.replace(sample, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     pictures = PictureDataset(sample)
     few = sample.train.subset(torch.arange(3))
     ours = normalise(few.images, sample.mean, sample.std)
@@ -68,10 +69,14 @@ def test_pictures_are_the_images_that_we_feed(sample: ImageData) -> None:
     assert len(pictures) == len(sample.train)
 
 
-def test_the_public_loader_augments_when_we_do(sample: ImageData) -> None:
-    augmented = PictureDataset(dataclasses.replace(sample, flip=True, pad=4))
-    assert len({augmented[0][0].sum().item() for _ in range(8)}) > 1
-    assert len({PictureDataset(sample)[0][0].sum().item() for _ in range(8)}) == 1
+@pytest.mark.parametrize(("flip", "pad", "most"), [(False, 0, 1), (True, 0, 2), (False, 2, 25), (True, 2, 50)])
+def test_the_public_loader_augments_as_we_do(flip: bool, pad: int, most: int, sample: ImageData) -> None:
+    augmented = PictureDataset(dataclasses.replace(sample, flip=flip, pad=pad))
+    seen = {augmented[0][0].numpy().tobytes() for _ in range(400)}
+    assert most / 2 < len(seen) <= most
+    if flip and not pad:
+        first, second = (torch.frombuffer(bytearray(raw), dtype=torch.float32).view(3, 32, 32) for raw in seen)
+        assert torch.equal(first.flip(2), second)
 
 
 def test_the_public_loader_shuffles_full_batches(sample: ImageData) -> None:

@@ -12,13 +12,13 @@ from tests.benchmarks.conftest import Bench
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run.py that prints the line of its first evaluation after 0.1 s and ends after 0.6 s."""
+    """A run.py that prints the line of its first evaluation after 0.1 s and ends 2 s later."""
     program = """
         import sys, time
         if "--help" not in sys.argv:
             time.sleep(0.1)
             print("dynamic_3x3/seed0  epoch 0.001/20", flush=True)
-            time.sleep(0.5)
+            time.sleep(2)
     """
     (tmp_path / "run.py").write_text(textwrap.dedent(program))
     monkeypatch.setattr(startup, "PROJECT", tmp_path)
@@ -30,7 +30,7 @@ def test_the_wait_ends_with_the_first_evaluation(stand_in: Path, bench: Bench) -
     help_, first = content["timings"]
     assert (help_.arm, len(help_.ms)) == ("python run.py --help", 2)
     assert (first.arm, len(first.ms)) == ("to the evaluation after the first step", 2)
-    assert 100 < min(first.ms) < 500 + min(help_.ms)
+    assert 100 < min(first.ms) < 1500 + min(help_.ms)
 
 
 def test_a_run_that_fails_is_told_with_its_last_line(stand_in: Path, bench: Bench) -> None:

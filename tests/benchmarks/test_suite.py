@@ -50,7 +50,7 @@ def test_each_command_is_run_within_what_is_left_and_written(
     assert read_result(tmp_path / "cpu_step.json")["timings"] == [Timing("case", "arm", ms=[1.0])]
     printed = capsys.readouterr()
     assert "nothing measured: RuntimeError: no data here" in printed.err
-    assert printed.out.count("| arm") == 3 and printed.out.rstrip().splitlines()[-1].startswith("| resnet18 and")
+    assert printed.out.count("\n\ncase\n\n") == 3 and printed.out.rstrip().splitlines()[-1].startswith("| resnet18 and")
 
 
 def test_without_time_nothing_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

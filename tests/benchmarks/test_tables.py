@@ -9,9 +9,14 @@ CPU = torch.device("cpu")
 
 
 def cells(text: str, arm: str) -> dict[str, str]:
-    """An arm's row of a rendered table, by column."""
-    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if "|" in line]
-    return dict(zip(lines[0], next(line for line in lines if line[0] == arm), strict=True))
+    """An arm's first row of the rendered tables, by column."""
+    header: list[str] = []
+    for line in text.splitlines():
+        row = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        header = row if row[0] == "arm" else header
+        if row[0] == arm:
+            return dict(zip(header, row, strict=True))
+    raise AssertionError(f"no row of {arm}")
 
 
 def test_a_row_holds_what_was_measured_and_the_paired_ratios() -> None:

@@ -26,7 +26,7 @@ def test_arms_that_raise_or_die_are_told_and_the_others_go_on() -> None:
     raised, sound, dead = turns.all
     assert (len(sound.ms), sound.failure) == (2, None)
     assert sound.peak_mb and sound.peak_mb > 50
-    assert set(sound.figures) == {"data, ms", "network, ms", "rest of the step, ms"}
+    assert set(sound.figures) == {"data, ms", "network, ms", "rest of the step, ms", "loop alone, ms"}
     assert all(len(values) == 2 for values in sound.figures.values())
     assert (raised.ms, raised.failure) == ([], "OutOfMemoryError: no memory")
     assert (dead.ms, dead.failure) == ([], "the process was ended by SIGKILL (out of memory?)")
