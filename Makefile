@@ -8,7 +8,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-REPORT := outputs/demo/report.md
+REPORT := outputs/demo/report
 
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -22,10 +22,9 @@ help:
 
 demo: $(VENV)/installed
 	$(BIN)/python run.py -cd sweeps -cn demo
-	$(BIN)/python -m analysis table outputs/demo > $(REPORT).part
-	@mv $(REPORT).part $(REPORT)
-	@echo && cat $(REPORT)
-	@echo && echo "The report is $(REPORT)."
+	@$(BIN)/python -m analysis report outputs/demo --out $(REPORT) 2> $(REPORT).log || { cat $(REPORT).log; exit 1; }
+	@echo && $(BIN)/python -m analysis table outputs/demo
+	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"
 
 test: lint
 	$(BIN)/python -m pytest

@@ -23,7 +23,9 @@ from dynfilt.config_errors import explain
 if TYPE_CHECKING:
     from dynfilt.plan import PlannedRun
 
-failures: list[str] = []
+LISTED_REASONS = 5
+
+failures: dict[str, list[str]] = {}  # what went wrong -> the jobs it happened to
 planned: list[PlannedRun] = []
 
 
@@ -35,8 +37,10 @@ def run_job(cfg: DictConfig) -> None:
     try:
         outcome = experiment.run(read_job(cfg))
     except Exception as error:
-        failures.append(f"{_job_of_a_sweep()}{explain(error)}")
-        print(f"failed: {failures[-1]}", file=sys.stderr, flush=True)
+        reason, job = explain(error), _job_of_a_sweep()
+        if reason not in failures:
+            print(f"failed: {': '.join(filter(None, (job, reason)))}", file=sys.stderr, flush=True)
+        failures.setdefault(reason, []).append(job)
         return
     if outcome is not None:
         planned.append(outcome)
@@ -45,6 +49,9 @@ def run_job(cfg: DictConfig) -> None:
 def main() -> int:
     """Run the command line; 0 for success, 1 when a job failed, 2 for a wrong command, 130 when interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Threads that wait spin by default, for milliseconds; beside other jobs that costs several times the work.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]
     OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
@@ -62,9 +69,16 @@ def main() -> int:
         from dynfilt.plan import format_plan
 
         print(format_plan(planned))
-    if len(failures) > 1:
-        print(f"{len(failures)} jobs failed:", *failures[:12], sep="\n  ", file=sys.stderr)
+    if (count := sum(map(len, failures.values()))) > 1:
+        print(f"{count} jobs failed:", *_failures_in_words(), sep="\n  ", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _failures_in_words() -> list[str]:
+    """One line a reason, with its jobs."""
+    lines = [f"{'; '.join(jobs)}: {reason}" for reason, jobs in failures.items()]
+    more = len(lines) - LISTED_REASONS
+    return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; status.json tells each"]
 
 
 def _quote_run_folder(argument: str) -> str:
@@ -78,7 +92,7 @@ def _quote_run_folder(argument: str) -> str:
 def _job_of_a_sweep() -> str:
     """The job's own overrides, which tell it from the others of its sweep; nothing for a single run."""
     settings = HydraConfig.get()
-    return f"{' '.join(settings.overrides.task)}: " if settings.mode == RunMode.MULTIRUN else ""
+    return " ".join(settings.overrides.task) if settings.mode == RunMode.MULTIRUN else ""
 
 
 def _warn_in_one_line(message: Warning | str, *_: object) -> None:

@@ -80,5 +80,5 @@ def load_best(folder: Path) -> dict[str, Any]:
     """The checkpoint of a run with the best validation accuracy. Raises ValueError when there is none."""
     path = folder / "checkpoint" / "best.pt"
     if not path.exists():
-        raise ValueError(f"{folder}: has no checkpoint/best.pt; train it first")
+        raise ValueError(f"{folder}: has no checkpoint/best.pt; train it first, or anew with rerun=true")
     return load_checkpoint(path)

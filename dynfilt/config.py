@@ -54,8 +54,8 @@ class Run:
 class Job:
     """One composed run: plain resolved config, the choice of each group, and what the user changed.
 
-    `differences` are the overridden keys whose composed value is not the primary config's; `overridden` all
-    overridden keys.
+    `differences` are the overridden keys whose composed value is not the primary config's, or not that of the primary
+    config with the chosen groups; `overridden` all overridden keys.
     """
 
     config: dict[str, Any]
@@ -82,12 +82,15 @@ def read_job(cfg: DictConfig) -> Job:
     settings = HydraConfig.get()
     choices = {group: choice for group, choice in settings.runtime.choices.items() if group in GROUPS}
     base, base_choices = _compose_base(settings.job.config_name)
+    switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices[group])
+    own_base, _ = _compose_base(settings.job.config_name, switched)
     overrides = OverridesParser.create().parse_overrides(list(settings.overrides.task))
     keys = [override.key_or_group for override in overrides]
     differences: dict[str, Any] = {}
     for key in keys:
-        here, there = _value(key, config, choices), _value(key, base, base_choices)
-        if key != "model" and here != there:
+        here = _value(key, config, choices)
+        # A group's own defaults may hold the value by which another run of the same name differs.
+        if key != "model" and (here != _value(key, base, base_choices) or here != _value(key, own_base, choices)):
             differences[key] = here
     return Job(config, choices, differences, tuple(keys))
 
@@ -100,6 +103,9 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     _check_top_level(config)
     if config["seed"] < 0:
         raise ValueError(f"seed={config['seed']}: must be a whole number >= 0")
+    for key in ("study", "output_root"):
+        if not config[key]:
+            raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
     for group in GROUPS:
@@ -144,10 +150,10 @@ def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
     return node
 
 
-@functools.lru_cache(maxsize=4)
-def _compose_base(config_name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The primary config without any override, and its group choices."""
-    base = hydra.compose(config_name, return_hydra_config=True)
+@functools.lru_cache(maxsize=64)
+def _compose_base(config_name: str, switched: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """The primary config without any override but those of groups, and its group choices."""
+    base = hydra.compose(config_name, list(switched), return_hydra_config=True)
     choices = {group: choice for group, choice in base.hydra.runtime.choices.items() if group in GROUPS}
     OmegaConf.set_struct(base, False)
     base.pop("hydra")

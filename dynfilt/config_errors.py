@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import sys
 from pathlib import Path
@@ -22,8 +23,16 @@ def explain(error: BaseException) -> str:
     for pattern, explanation in _EXPLANATIONS:
         if match := re.search(pattern, text, re.DOTALL):
             return explanation(match)
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_the_disk(error)
     line = " ".join(str(error).split())[:LONGEST_LINE] or type(error).__name__
     return line if isinstance(error, (ValueError, FloatingPointError)) else f"{type(error).__name__}: {line}"
+
+
+def _of_the_disk(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}: free some where output_root is; the same command goes on from the last checkpoint"
+    return f"{error.filename or 'a file'}: {error.strerror}" if error.strerror else str(error)
 
 
 def _full_text(error: BaseException) -> str:

@@ -55,7 +55,8 @@ def train(job: Job, identity: Identity) -> None:
     folder = identity.folder(job.config["output_root"])
     if job.config["rerun"] and folder.exists():
         print(f"{folder}: set aside as {set_aside(folder).name}")
-    if (folder / "result.json").exists():
+    done = folder / "result.json"
+    if done.exists() and read_json(done) is not None:
         require_same_config(folder, job.config)
         print(f"{folder}: already done{_commit_note(folder)}; skipped, rerun=true runs it anew")
         return
@@ -80,9 +81,13 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
     if parent is not None and not record.last_checkpoint.exists():
         adopt_checkpoints(Path(parent), record.folder)
     if not record.last_checkpoint.exists():
+        if read_metrics(record.folder):
+            print(f"{record.folder}: has evaluations but no checkpoint/last.pt; starting again at step 0")
         record.drop_metrics_after(-1)
         return
     state = load_checkpoint(record.last_checkpoint)
+    if state["best"]["accuracy"] >= 0 and state["best"]["epoch"] != state["epoch"]:
+        load_best(record.folder)  # without it there is no result, so it is better to know before training
     if state["best"]["epoch"] == state["epoch"]:
         copy_checkpoint(record.last_checkpoint, record.best_checkpoint)  # a crash may have come between the two
     trainer.load_state_dict(state)

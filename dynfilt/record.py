@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 
-from dynfilt.identity import ADDED_LATER, differing_keys
+from dynfilt.identity import complete, differing_keys
 from dynfilt.train.checkpoint import replace_atomically
 
 
@@ -87,10 +87,15 @@ class RunRecord:
 
     def _claim_config(self) -> None:
         path = self.folder / "config.yaml"
-        if path.exists():
+        if path.exists() and self._holds_training():
             require_same_config(self.folder, self.config)
         else:
             replace_atomically(path, yaml.safe_dump(self.config, sort_keys=False).encode())
+
+    def _holds_training(self) -> bool:
+        """Whether something would be lost with the folder: an attempt that failed before its first row has nothing."""
+        names = ("metrics.jsonl", "result.json", "checkpoint/last.pt", "checkpoint/best.pt")
+        return any((self.folder / name).exists() and (self.folder / name).stat().st_size for name in names)
 
     def _write_failure(self, error: BaseException) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -175,24 +180,26 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not the config of a run ({type(error).__name__})") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: not the config of a run (no keys)")
-    for key, neutral in ADDED_LATER.items():
-        group, name = key.split(".")
-        config.get(group, {}).setdefault(name, neutral)
-    return config
+    return complete(config)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All whole rows of metrics.jsonl, in order; none when there is no file."""
+    """All whole rows of metrics.jsonl, in order; none when there is no file.
+
+    A last line torn by a crash is left out. Raises ValueError for any other damage.
+    """
+    path = folder / "metrics.jsonl"
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     rows = []
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # a line torn by a crash; nothing whole can follow it
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}: line {number} is damaged; rerun=true sets the run aside") from error
     return rows
 
 

@@ -20,6 +20,7 @@ SAMPLE = ("data=cifar10_sample", "tracking=off", "trainer.device=cpu", "trainer=
     ("arguments", "line"),
     [
         ([*TINY, "seed=-1"], "seed=-1: must be a whole number >= 0"),
+        ([*TINY, "study="], "study: must not be empty"),
         ([*TINY, "trainer.epochs=0"], "trainer.epochs=0: must be a number > 0"),
         ([*TINY, "trainer.epochs=abc"], "trainer.epochs='abc': must be a valid number; set in conf/trainer/default.ya"),
         ([*TINY, "+trainer.epocs=3"], "trainer.epocs: no such key; conf/trainer/default.yaml allows: epochs"),
@@ -95,7 +96,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
         patch.setattr(experiment, "replace_atomically", full)
         outcome = command(*TINY)
     assert outcome.code == 1
-    assert "OSError: [Errno 28] No space left on device" in outcome.err
+    assert "No space left on device: free some where output_root is; the same command goes on" in outcome.err
     after = contents(finished_copy)
     assert {name for name in before if before[name] != after[name]} <= {"lock", "provenance.json", "status.json"}
     assert command(*TINY).code == 0

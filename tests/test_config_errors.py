@@ -83,7 +83,7 @@ def wrapped(inner: Exception, outer: Exception) -> Exception:
         (lambda: ValueError("trainer.epochs=0:\n  must be\tmore"), "trainer.epochs=0: must be more"),
         (lambda: FloatingPointError("the loss is nan"), "the loss is nan"),
         (lambda: KeyError("weight"), "KeyError: 'weight'"),
-        (lambda: OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (lambda: OSError(28, "No space left on device"), "No space left on device: free some where output_root is"),
         (lambda: ValueError(), "ValueError"),
         (lambda: RuntimeError(), "RuntimeError: RuntimeError"),
         (

@@ -408,6 +408,33 @@ def test_an_interrupted_run_says_so_and_goes_on(
     assert_same_outcome(folder, finished_run)
 
 
+@pytest.mark.parametrize("content", ["", '{"test_acc'])
+def test_a_damaged_result_is_not_taken_for_one(content: str, command: Command, finished_copy: Path) -> None:
+    (finished_copy / "result.json").write_text(content)
+    outcome = command(*TINY)
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert "result.json: not readable as JSON" in outcome.err and "rerun=true sets the run aside" in outcome.err
+
+
+def test_a_lost_best_checkpoint_is_told_before_training(command: Command, finished_copy: Path) -> None:
+    (finished_copy / "result.json").unlink()
+    state = load_checkpoint(finished_copy / "checkpoint" / "last.pt")
+    state["best"]["epoch"] = 0.25
+    save_checkpoint(state, finished_copy / "checkpoint" / "last.pt")
+    (finished_copy / "checkpoint" / "best.pt").unlink()
+    outcome = command(*TINY)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "has no checkpoint/best.pt; train it first, or anew with rerun=true" in outcome.err
+
+
+def test_a_lost_last_checkpoint_is_said(command: Command, finished_copy: Path) -> None:
+    (finished_copy / "result.json").unlink()
+    (finished_copy / "checkpoint" / "last.pt").unlink()
+    outcome = command(*TINY)
+    assert outcome.code == 0
+    assert "has evaluations but no checkpoint/last.pt; starting again at step 0" in outcome.out
+
+
 def test_a_damaged_checkpoint_is_never_trained_on(command: Command, finished_copy: Path) -> None:
     (finished_copy / "result.json").unlink()
     last = finished_copy / "checkpoint" / "last.pt"

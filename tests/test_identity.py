@@ -34,6 +34,9 @@ def name(job: Job) -> str:
             "trainer.patience=null data.mean=[0.5,0.5,0.5] data.flip=false",
             "dynamic_3x3",
         ),
+        # What the chosen group has by itself is no name for what the primary config has.
+        ("model=static_3x3 optimizer=sgd", "static_3x3,optimizer=sgd"),
+        ("model=static_3x3 optimizer=sgd optimizer.lr=5e-4", "static_3x3,optimizer=sgd,optimizer.lr=0.0005"),
         # What does not change the numbers, and what names the run.
         (
             "study=other seed=7 mode=plan rerun=true output_root=elsewhere tracking=off tracking.project=p "

@@ -11,7 +11,7 @@ from dynfilt.record import RunRecord, is_in_use, read_config, read_json, read_me
 from tests.run_folders import contents, read_status
 
 CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2}}
-CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto"}
+CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto", "compile_mode": "default"}
 
 
 @pytest.fixture
@@ -92,9 +92,26 @@ def test_another_config_is_refused_by_name_and_nothing_is_lost(folder: Path) -> 
         pass  # the refused attempt does not hold the lock
 
 
-def test_many_differing_keys_are_counted(folder: Path) -> None:
+def test_an_attempt_that_never_trained_claims_nothing(folder: Path) -> None:
+    with pytest.raises(KeyError), RunRecord(folder, CONFIG):
+        raise KeyError
+    other = {**CONFIG, "optimizer": {"lr": 0.2}}
+    with RunRecord(folder, other):
+        assert read_config(folder)["optimizer"] == {"lr": 0.2}
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "result.json", "checkpoint/last.pt", "checkpoint/best.pt"])
+def test_whatever_training_left_keeps_the_folder_for_its_config(name: str, folder: Path) -> None:
     with RunRecord(folder, CONFIG):
-        pass
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("something")
+    with pytest.raises(ValueError, match="belongs to another config"):
+        RunRecord(folder, {**CONFIG, "optimizer": {"lr": 0.2}}).__enter__()
+
+
+def test_many_differing_keys_are_counted(folder: Path) -> None:
+    with RunRecord(folder, CONFIG) as record:
+        record.append_metrics({"step": 1})
     with pytest.raises(ValueError, match=r"and 4 more\)"):
         RunRecord(folder, {**CONFIG, **{f"key{number}": 1 for number in range(10)}}).__enter__()
 
@@ -134,6 +151,13 @@ def test_rows_past_a_checkpoint_and_a_torn_line_are_dropped(folder: Path) -> Non
         record.append_metrics({"step": 12, "val_loss": 0.0})
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows == [{"step": 4, "val_loss": 0.25}, {"step": 8, "val_loss": 0.125}, {"step": 12, "val_loss": 0.0}]
+
+
+def test_a_damaged_line_before_the_last_is_an_error(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text('{"step": 4}\n{"st\n{"step": 12}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is damaged; rerun=true sets the run aside"):
+        read_metrics(folder)
 
 
 def test_numbers_survive_to_the_last_bit(folder: Path) -> None:
@@ -202,7 +226,7 @@ def test_what_is_no_config_is_named(text: str | None, tmp_path: Path) -> None:
 
 def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("trainer: {epochs: 1, formulation: taps}\nseed: 0\n")
-    trainer = {"epochs": 1, "formulation": "taps", "evaluate_every_steps": None}
+    trainer = {"epochs": 1, "formulation": "taps", "evaluate_every_steps": None, "compile_mode": "default"}
     assert read_config(tmp_path) == {"trainer": trainer, "seed": 0}
 
 

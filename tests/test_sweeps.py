@@ -124,6 +124,16 @@ def test_a_failing_job_leaves_the_others_running_and_is_named(
     assert {path.name for path in tmp_path.iterdir()} == {"outputs", "in the sweep"}
 
 
+def test_one_reason_is_told_once_with_all_its_jobs(command: Command) -> None:
+    outcome = command(*TINY_SWEEP, "optimizer.lr=-1")
+    assert outcome.code == 1
+    first, count, summary = outcome.err.splitlines()
+    jobs = [f"seed={seed} optimizer.lr=-1" for seed in range(3)]
+    assert first == f"failed: {jobs[0]}: optimizer: Invalid learning rate: -1"
+    assert count == "3 jobs failed:"
+    assert summary.strip() == f"{'; '.join(jobs)}: optimizer: Invalid learning rate: -1"
+
+
 def test_a_bad_value_in_a_sweep_is_named_with_its_job(command: Command) -> None:
     outcome = command(*TINY_SWEEP, "mode=plan", "seed=0,-1")
     assert outcome.code == 1

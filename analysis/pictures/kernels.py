@@ -76,7 +76,8 @@ def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
 
     Raises ValueError for a network without such a filter, an unknown class, and too few images.
     """
-    require(run, isinstance(run.model, LabNet), "kernels", "the lab's 3x3 networks (dynamic_3x3 and its relatives)")
+    tells = isinstance(run.model, LabNet) and callable(getattr(run.model.filter, "filters", None))
+    require(run, tells, "kernels", "the lab's networks whose filter layer has a method `filters` (dynamic_3x3, ...)")
     found = filters(run, run.sample(run.data.test, options.images))
     measures = {**asdict(diversity(found.filters, found.labels)), "saturated": found.saturated}
     chosen = choose(found.labels, run.data.class_names, options.label)
@@ -105,7 +106,7 @@ def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
 def filters(run: TrainedRun, indices: Tensor) -> Filters:
     """The filters of the test images at `indices`, in that order, on the CPU."""
     model, split = run.model, run.data.test.subset(indices)
-    assert isinstance(model, LabNet) and isinstance(model.filter, GeneratedConv2d | SharedConv2d)
+    assert isinstance(model, LabNet)
     caught: list[Tensor] = []
     saturated: list[Tensor] = []
 

@@ -36,9 +36,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+        raise ValueError(f"{path}: not a readable checkpoint ({reason}); rerun=true trains the run anew") from error
     if expected != _checksum(state):
-        raise ValueError(f"{path}: damaged, its content does not have the checksum it was written with")
+        raise ValueError(
+            f"{path}: damaged, its content does not have the checksum it was written with; rerun=true trains anew"
+        )
     return state
 
 

@@ -47,6 +47,16 @@ def test_rows_columns_and_groups_are_chosen(study: WriteRun, capsys: pytest.Capt
     assert capsys.readouterr().out.startswith("**Test accuracy by study**\n\n| variant ")
 
 
+@pytest.mark.parametrize("command", ["figures", "report"])
+def test_a_folder_that_cannot_be_made_is_one_line(
+    command: str, study: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a_file").touch()
+    assert main([command, "outputs", "--out", "a_file/figures"]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: a_file/figures") and last.endswith("Not a directory")
+
+
 def test_csv_prints_records_only(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     study("dynamic_3x3", 2, None, state="failed")
     assert main(["table", "outputs", "--format", "csv", "--baseline", "dynamic_3x3"]) == 0

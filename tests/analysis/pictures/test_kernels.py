@@ -1,5 +1,6 @@
 """The command `kernels`: whose filters are drawn, which numbers are printed, what is written."""
 
+import argparse
 import json
 import re
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from analysis.__main__ import main
-from analysis.pictures.kernels import choose, filters
+from analysis.pictures.kernels import choose, draw_run, filters
 
 NAMES = tuple("abcdefghij")
 
@@ -25,6 +26,13 @@ def test_filters_are_those_that_the_network_applies(opened: Callable) -> None:
         assert found.predictions[position] == run.model(image).argmax() and found.labels[position] == label
     outputs = run.model.filter.generator(run.model.backbone(image)).abs()
     assert filters(run, indices[2:]).saturated == pytest.approx((outputs > 0.99).float().mean().item())
+
+
+def test_a_layer_that_does_not_tell_its_kernels_is_refused(opened: Callable) -> None:
+    run = opened("static_3x3")
+    run.model.filter = torch.nn.Conv2d(64, 1, 3, padding=1)
+    with pytest.raises(ValueError, match=r"`kernels` is for the lab's networks whose filter layer has a method `filt"):
+        draw_run(run, argparse.Namespace(images=2))
 
 
 def test_a_filter_of_a_batch_goes_to_the_images_of_that_batch(opened: Callable) -> None:
