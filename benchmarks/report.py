@@ -80,12 +80,13 @@ def default_path(name: str, device: torch.device) -> Path:
 
 
 def write_result(result: Result, path: Path, commit: str | None = None) -> None:
-    """Write the figures with where they come from; the host's name is left out.
+    """Write the figures with where they come from; the names of the host and of the program's folder are left out.
 
     `commit` stands in where the files are a copy without a history. Raises OSError when path cannot be written.
     """
     machine = collect_provenance(result.device)
     del machine["host"]
+    machine["command"] = ["python -m benchmarks", *machine["command"][1:]]
     machine |= {"cpu": _cpu_model(), "cores": os.cpu_count(), "commit": machine["commit"] or commit}
     timings = [dataclasses.asdict(timing) for timing in result.timings]
     content = {"benchmark": result.name, "machine": machine, "facts": result.facts, "timings": timings}

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.arm import Arm, ArmFailed, ArmProcess
+from benchmarks.arm import Arm
+from benchmarks.arm_process import ArmFailed, ArmProcess
 from benchmarks.timing import Deadline
 
 LONGEST_PREPARATION_S = 900.0

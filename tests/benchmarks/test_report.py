@@ -31,6 +31,7 @@ def test_a_result_comes_back_with_its_machine_versions_and_commit(tmp_path: Path
     assert machine["threads"] == torch.get_num_threads()
     assert machine["cpu"] and machine["cores"] and machine["device"]
     assert {"commit", "dirty", "time", "command"} <= machine.keys()
+    assert machine["command"][0] == "python -m benchmarks"
     assert "host" not in machine
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmarks.arm import Arm, ArmFailed, ArmProcess
+from benchmarks.arm import Arm
+from benchmarks.arm_process import ArmFailed, ArmProcess
 from benchmarks.timing import Deadline
 from benchmarks.turns import NO_TIME, Turn, Turns
 from tests.benchmarks.conftest import TINY_STEP
