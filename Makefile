@@ -13,7 +13,7 @@ REPORT := outputs/demo/report
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-# Threads that wait spin by default, for milliseconds; beside other jobs that costs several times the work.
+# Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help

@@ -50,7 +50,7 @@ def main() -> int:
     """Run the command line; 0 for success, 1 when a job failed, 2 for a wrong command, 130 when interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
     if "OMP_WAIT_POLICY" not in os.environ:
-        # Threads that wait spin by default, for milliseconds; beside other jobs that costs several times the work.
+        # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]

@@ -89,8 +89,11 @@ class RunRecord:
         path = self.folder / "config.yaml"
         if path.exists() and self._holds_training():
             require_same_config(self.folder, self.config)
-        else:
-            replace_atomically(path, yaml.safe_dump(self.config, sort_keys=False).encode())
+            return
+        content = yaml.safe_dump(self.config, sort_keys=False).encode()
+        if path.exists() and path.read_bytes() != content:
+            (self.folder / "provenance.json").unlink(missing_ok=True)  # it tells of the attempt at the other config
+        replace_atomically(path, content)
 
     def _holds_training(self) -> bool:
         """Whether something would be lost with the folder: an attempt that failed before its first row has nothing."""

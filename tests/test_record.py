@@ -93,11 +93,14 @@ def test_another_config_is_refused_by_name_and_nothing_is_lost(folder: Path) -> 
 
 
 def test_an_attempt_that_never_trained_claims_nothing(folder: Path) -> None:
-    with pytest.raises(KeyError), RunRecord(folder, CONFIG):
+    with pytest.raises(KeyError), RunRecord(folder, CONFIG) as record:
+        record.start({"commit": "a"})
         raise KeyError
     other = {**CONFIG, "optimizer": {"lr": 0.2}}
-    with RunRecord(folder, other):
+    with RunRecord(folder, other) as record:
         assert read_config(folder)["optimizer"] == {"lr": 0.2}
+        record.start({"commit": "b"})
+    assert read_json(folder / "provenance.json") == {"commit": "b"}
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "result.json", "checkpoint/last.pt", "checkpoint/best.pt"])
