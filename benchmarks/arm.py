@@ -12,9 +12,11 @@ import torch
 
 from dynfilt.config import compose
 
-Run = Literal["eager", "nchw", "cudnn-benchmark", "compiled", "reduce-overhead", "max-autotune", "graph", "data-loader"]
+Compiled = Literal["compiled", "reduce-overhead", "max-autotune", "compiled-graph"]
+Run = Literal["eager", "nchw", "cudnn-benchmark", "graph", Compiled, "data-loader"]
 COMPILE = "trainer.compile=true"
-# What a way to run adds to the config; `cudnn-benchmark`, `graph` and `data-loader` are set up in training.py.
+GRAPH = "trainer.cuda_graph=true"
+# What a way to run adds to the config; `cudnn-benchmark` and `data-loader` are set up in training.py.
 RUN_OVERRIDES: dict[Run, tuple[str, ...]] = {
     "eager": (),
     "nchw": ("trainer.channels_last=false",),
@@ -22,7 +24,8 @@ RUN_OVERRIDES: dict[Run, tuple[str, ...]] = {
     "compiled": (COMPILE,),
     "reduce-overhead": (COMPILE, "trainer.compile_mode=reduce-overhead"),
     "max-autotune": (COMPILE, "trainer.compile_mode=max-autotune"),
-    "graph": (),
+    "graph": (GRAPH,),
+    "compiled-graph": (COMPILE, GRAPH),
     "data-loader": ("trainer.channels_last=false",),
 }
 # A benchmark's trainer never evaluates and never ends by itself.

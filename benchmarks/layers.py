@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.graph import graphed
 from benchmarks.machine import Machine
 from benchmarks.paths import describe_paths, record_paths
 from benchmarks.report import Result, Timing, require_any
@@ -21,6 +20,7 @@ from benchmarks.turns import NO_TIME
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.train.graphed_step import EAGER_STEPS, record_cuda_graph
 from dynfilt.train.settings import resolve_device
 
 ONES = (1, 1)
@@ -157,7 +157,11 @@ class Candidate:
                 y = forward()
                 torch.autograd.grad(y, self.inputs, torch.ones_like(y))
 
-        return graphed(step)[0] if way == "graph" else step
+        if way != "graph":
+            return step
+        for _ in range(EAGER_STEPS):  # libraries set themselves up, which cannot be recorded
+            step()
+        return record_cuda_graph(step)
 
 
 def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:

@@ -28,9 +28,9 @@ PLANS = {
     "cpu": {"layers": "layers", "step": "step", "data": "data", "startup": "startup"},
     "cuda": {
         "step_dyconv_512": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
-        "--run eager,cudnn-benchmark,compiled,graph",
+        "--run eager,cudnn-benchmark,compiled,compiled-graph",
         "step_lab": f"step --network lab --precision float32,bfloat16 {QUICK} "
-        "--run eager,compiled,reduce-overhead,graph",
+        "--run eager,compiled,reduce-overhead,graph,compiled-graph",
         "step_dyconv_128": f"step --network dyconv --precision bfloat16,float32 {QUICK} --run eager,compiled",
         "layers": "layers --precision bfloat16,float32 --layout nhwc --run eager,graph --rounds 5",
         "data": "data --batch 512 --seconds 0.5",

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from benchmarks.arm import Arm
 from benchmarks.clock import StepClock, fit_steps, loop_alone_ms
-from benchmarks.graph import graphed
 from benchmarks.paths import describe_paths, record_paths
 from benchmarks.public_loop import PublicLoop
 from benchmarks.timing import wait
@@ -31,11 +30,8 @@ def build(arm: Arm, config: dict[str, Any], device: torch.device) -> TrainerArm 
     """The arm's trainer, or public loop, on its device."""
     if arm.run == "data-loader":
         return PublicLoop(config, device)
-    torch.backends.cudnn.benchmark = arm.run in ("cudnn-benchmark", "graph")
-    trainer = build_trainer(config, device)
-    if arm.run == "graph":
-        trainer.optimise = GraphedStep(trainer)  # type: ignore[method-assign]
-    return TrainerArm(trainer)
+    torch.backends.cudnn.benchmark = arm.run == "cudnn-benchmark"
+    return TrainerArm(build_trainer(config, device))
 
 
 class TrainerArm:
@@ -87,27 +83,6 @@ class TrainerArm:
         with record_paths() as taken, settings.autocast(self.trainer.device):
             self.trainer.model(images.contiguous(memory_format=settings.memory_format))
         return describe_paths(taken)
-
-
-class GraphedStep:
-    """Forward, backward and update of a full batch as one CUDA graph. The learning rate stays as captured: this
-    is a bound on what is to be gained, not a way to train."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        optimise = trainer.optimise
-        for group in trainer.optimizer.param_groups:
-            if "capturable" in group:
-                group["capturable"] = True
-        images, labels = trainer.batches.batch(0)
-        self.images, self.labels = images.clone(), labels.clone()
-        self.replay, self.result = graphed(lambda: optimise(self.images, self.labels))
-
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, 3, H, W), labels (B,) -> the loss and the scores (B, classes) that the next call overwrites."""
-        self.images.copy_(images)
-        self.labels.copy_(labels)
-        self.replay()
-        return self.result
 
 
 def _work(trainer: Trainer) -> tuple[float, float]:

@@ -26,6 +26,7 @@ OUTSIDE_DIGEST = (
     "trainer.channels_last",
     "trainer.compile",
     "trainer.compile_mode",
+    "trainer.cuda_graph",
     "trainer.formulation",
     "trainer.checkpoint_every_seconds",
     "trainer.progress_bar",
@@ -36,6 +37,7 @@ ADDED_LATER = {
     "trainer.evaluate_every_steps": None,
     "trainer.formulation": "auto",
     "trainer.compile_mode": "default",
+    "trainer.cuda_graph": False,
 }
 LONGEST_NAME = 120
 

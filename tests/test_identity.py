@@ -108,6 +108,7 @@ def test_every_key_that_can_change_the_numbers_changes_the_digest(config: dict) 
         *("tracking._target_", "tracking.mode", "tracking.project", "tracking.entity"),
         *("trainer.device", "trainer.eval_batch_size", "trainer.channels_last", "trainer.compile"),
         "trainer.compile_mode",
+        "trainer.cuda_graph",
         "trainer.formulation",
         *("trainer.checkpoint_every_seconds", "trainer.progress_bar"),
     }

@@ -11,7 +11,8 @@ from dynfilt.record import RunRecord, is_in_use, read_config, read_json, read_me
 from tests.run_folders import contents, read_status
 
 CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2}}
-CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto", "compile_mode": "default"}
+CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto"}
+CONFIG["trainer"] |= {"compile_mode": "default", "cuda_graph": False}
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def test_what_is_no_config_is_named(text: str | None, tmp_path: Path) -> None:
 def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("trainer: {epochs: 1, formulation: taps}\nseed: 0\n")
     trainer = {"epochs": 1, "formulation": "taps", "evaluate_every_steps": None, "compile_mode": "default"}
-    assert read_config(tmp_path) == {"trainer": trainer, "seed": 0}
+    assert read_config(tmp_path) == {"trainer": {**trainer, "cuda_graph": False}, "seed": 0}
 
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:

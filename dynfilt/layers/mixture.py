@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from dynfilt.layers.formulation import forced_among
 from dynfilt.layers.per_sample import conv2d_per_sample
 
 Pair = tuple[int, int]
-# Mixed kernels of one chunk should stay in the cache while their convolution runs; below a few images a chunk the
-# K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
+# Images, outputs and mixed kernels of one chunk should stay in the cache while their convolution runs; below a few
+# images a chunk the K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
 CHUNK_BYTES = 16 * 2**20
 SMALLEST_CHUNK = 6
 
@@ -59,11 +60,12 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
 def _choose(x: Tensor, kernels: Tensor) -> str:
     if x.device.type != "cpu":
         return "outputs"
-    return "chunked" if _chunk_size(kernels) >= SMALLEST_CHUNK else "outputs"
+    return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
 
 
-def _chunk_size(kernels: Tensor) -> int:
-    return CHUNK_BYTES // (kernels[0].numel() * kernels.element_size())
+def _chunk_size(x: Tensor, kernels: Tensor) -> int:
+    filter_bytes = kernels[0].numel() * kernels.element_size()
+    return CHUNK_BYTES // (filter_bytes + 2 * x[0].numel() * x.element_size())
 
 
 def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
@@ -95,30 +97,41 @@ class _ChunkedMixture(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
         ctx.save_for_backward(x, kernels, pi)
         ctx.geometry = geometry
-        chunk = max(1, _chunk_size(kernels))
-        parts = [
-            conv2d_per_sample(images, mix(weights, kernels).to(x.dtype), None, *geometry)
-            for images, weights in zip(x.split(chunk), pi.split(chunk), strict=True)
-        ]
-        return torch.cat(parts)
+        y = None
+        for chunk, mixed in _mixed_chunks(x, kernels, pi):
+            part = conv2d_per_sample(x[chunk], mixed, None, *geometry)
+            y = part.new_empty(len(x), *part.shape[1:]) if y is None else y
+            y[chunk] = part
+        assert y is not None
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, kernels, pi = ctx.saved_tensors
-        chunk = max(1, _chunk_size(kernels))
         bank = kernels.to(pi.dtype).flatten(1)
+        grad_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         grad_bank = torch.zeros_like(bank)
-        grad_x, grad_pi = [], []
-        for images, weights, above in zip(x.split(chunk), pi.split(chunk), grad.split(chunk), strict=True):
-            mixed = (weights @ bank).unflatten(1, kernels.shape[1:]).to(x.dtype)
-            below, grad_mixed = _grouped_backward(above, images, mixed, ctx.geometry, ctx.needs_input_grad[0])
+        grad_pi = torch.empty_like(pi)
+        for chunk, mixed in _mixed_chunks(x, kernels, pi):
+            below, grad_mixed = _grouped_backward(grad[chunk], x[chunk], mixed, ctx.geometry, grad_x is not None)
             rows = grad_mixed.flatten(1).to(pi.dtype)
-            grad_bank.addmm_(weights.t(), rows)
-            grad_pi.append(rows @ bank.t())
-            grad_x.append(below)
-        whole = torch.cat(grad_x) if ctx.needs_input_grad[0] else None
-        return whole, grad_bank.view_as(kernels).to(kernels.dtype), torch.cat(grad_pi), None
+            grad_bank.addmm_(pi[chunk].t(), rows)
+            torch.mm(rows, bank.t(), out=grad_pi[chunk])
+            if grad_x is not None:
+                grad_x[chunk] = below
+        return grad_x, grad_bank.view_as(kernels).to(kernels.dtype), grad_pi, None
+
+
+def _mixed_chunks(x: Tensor, kernels: Tensor, pi: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """The images of a chunk and their mixed kernels (n, O, ...), which the next chunk overwrites."""
+    size = max(1, _chunk_size(x, kernels))
+    bank = kernels.to(pi.dtype).flatten(1)
+    memory = bank.new_empty(min(size, len(x)), bank.shape[1])
+    for start in range(0, len(x), size):
+        weights = pi[start : start + size]
+        mixed = torch.mm(weights, bank, out=memory[: len(weights)])
+        yield slice(start, start + size), mixed.unflatten(1, kernels.shape[1:]).to(x.dtype)
 
 
 def _grouped_backward(

@@ -25,6 +25,7 @@ class TrainerSettings:
     channels_last: bool
     compile: bool
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
+    cuda_graph: bool
     formulation: Literal["auto", "grouped", "chunked", "taps", "outputs", "inputs"]
     clip_gradient_norm: float | None
     evaluate_every_epochs: float

@@ -16,11 +16,11 @@ from dynfilt.layers.attention import get_temperature, set_temperature
 from dynfilt.schedules import Progress
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.evaluation import Evaluator
+from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
 from dynfilt.train.settings import TrainerSettings
 
 Schedule = Callable[[Progress], float]
 STEPS_BETWEEN_LOSS_CHECKS = 50
-NEVER = 2**62
 
 
 class Trainer:
@@ -53,6 +53,9 @@ class Trainer:
         self.batches = TrainingBatches(data, settings.batch_size, seed)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.forward = settings.compiled(model)
+        self.optimise: Step = self._optimise
+        if settings.cuda_graph:
+            self._replay_steps()
         self.evaluator = Evaluator.from_settings(data, settings, device)
         self.applied_temperature: float | None = None
         self.step = 0
@@ -124,7 +127,13 @@ class Trainer:
         self._add(loss, scores, labels)
         self.step += 1
 
-    def optimise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _replay_steps(self) -> None:
+        if self.device.type != "cuda":
+            raise ValueError(f"trainer.cuda_graph=true needs a CUDA device, but trainer.device is {self.device}")
+        make_recordable(self.optimizer, self.device)
+        self.optimise = GraphedStep(self._optimise, self.settings.batch_size, record_cuda_graph)
+
+    def _optimise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Forward, backward and update on one batch -> (mean loss, scores (B, classes)), both detached."""
         with self.settings.autocast(self.device):
             scores = self.forward(images.contiguous(memory_format=self.settings.memory_format))
@@ -175,7 +184,10 @@ class Trainer:
         progress = Progress(self.step, self.total_steps, self.batches.steps_per_epoch)
         factor = self.schedule(progress)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(base * factor)
+            else:
+                group["lr"] = base * factor
         temperature = self.temperature(progress)
         if temperature != self.applied_temperature:
             set_temperature(self.model, temperature)
@@ -186,20 +198,21 @@ class Trainer:
         self.correct_sum = torch.zeros((), dtype=torch.int64, device=self.device)
         self.images_seen = 0
         self.seconds_at_evaluation = self.train_seconds
-        self.first_bad_step = torch.full((), NEVER, device=self.device)
+        self.steps_summed = 0
+        self.finite_steps = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def _add(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
-        # Nothing here waits for the device: sums and the first step with a bad loss are read at evaluations.
-        self.loss_sum += loss.double() * len(labels)
+        # Nothing here waits for the device: sums are read at evaluations. A sum stays bad from the first bad loss on.
+        self.loss_sum.add_(loss, alpha=len(labels))
+        self.finite_steps += self.loss_sum.isfinite()
         self.correct_sum += (scores.argmax(1) == labels).sum()
         self.images_seen += len(labels)
-        bad_step = torch.where(loss.isfinite(), NEVER, self.step)
-        self.first_bad_step = torch.minimum(self.first_bad_step, bad_step)
+        self.steps_summed += 1
 
     def _require_finite_loss(self) -> None:
-        first = int(self.first_bad_step)
-        if first != NEVER:
-            raise FloatingPointError(f"the training loss is not finite at step {first} (counted from 0)")
+        bad = self.steps_summed - int(self.finite_steps)
+        if bad:
+            raise FloatingPointError(f"the training loss is not finite at step {self.step - bad} (counted from 0)")
 
     def _evaluate(self) -> tuple[dict[str, float | int | None], bool]:
         try:
@@ -213,7 +226,7 @@ class Trainer:
         row = {
             "epoch": self.epoch,
             "step": self.step,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
             "temperature": get_temperature(self.model),
             "train_loss": self.loss_sum.item() / self.images_seen,
             "train_accuracy": self.correct_sum.item() / self.images_seen,

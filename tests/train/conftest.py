@@ -36,18 +36,19 @@ def make_trainer(settings: Callable[..., TrainerSettings]) -> Callable[..., Trai
         temperature: Callable = Constant(2.0),  # noqa: B008
         optimizer: Callable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         model: torch.nn.Module | None = None,
+        device: str = "cpu",
         **changes: Any,
     ) -> Trainer:
         torch.manual_seed(seed)
-        model = TinyNet(num_classes=4, dropout=0.2) if model is None else model
+        model = (TinyNet(num_classes=4, dropout=0.2) if model is None else model).to(device)
         return Trainer(
             model=model,
-            data=tiny_data(num_classes=4, split_seed=0, flip=True, pad=2),
+            data=tiny_data(num_classes=4, split_seed=0, flip=True, pad=2).to(torch.device(device)),
             optimizer=optimizer(model.parameters()),
             schedule=schedule,
             temperature=temperature,
             settings=settings(**changes),
-            device=torch.device("cpu"),
+            device=torch.device(device),
             seed=seed,
         )
 
