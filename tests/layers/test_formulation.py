@@ -1,8 +1,19 @@
-"""Forcing a formulation: nested, given back after an exception, refused when unknown."""
+"""Forcing a formulation: nested, given back after an exception, refused when unknown, kept by a compiler."""
 
 import pytest
+import torch
+from torch import nn
 
+from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.formulation import FORMULATIONS, force_formulation, forced_among
+from dynfilt.layers.generated import GeneratedConv2d
+
+CHANNELS, SIZE = 3, 6
+GENERATED = {"condition_features": CHANNELS * SIZE**2, "normalisation": "per_image", "gradient": "full"}
+LAYERS = {
+    "mixed": lambda: DYConv2d(CHANNELS, 4, 3, padding=1),
+    "generated": lambda: GeneratedConv2d(CHANNELS, 1, 3, 1, **GENERATED),
+}
 
 
 def test_a_forced_formulation_ends_with_its_block() -> None:
@@ -23,3 +34,18 @@ def test_an_unknown_formulation_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'fft'.*auto, grouped"), force_formulation("fft"):
         pass
     assert forced_among(FORMULATIONS) == "auto"
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_layer_is_compiled_whole_and_computes_the_same(kind: str, formulation: str) -> None:
+    torch.manual_seed(0)
+    layer: nn.Module = LAYERS[kind]()
+    x = torch.randn(5, CHANNELS, SIZE, SIZE, requires_grad=True)
+    inputs = [x, *layer.parameters()]
+    torch.compiler.reset()
+    with force_formulation(formulation):
+        expected, y = layer(x), torch.compile(layer, backend="aot_eager", fullgraph=True)(x)
+        gradients = [torch.autograd.grad(out.square().sum(), inputs) for out in (y, expected)]
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(*gradients)
