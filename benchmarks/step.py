@@ -14,6 +14,7 @@ from benchmarks.machine import Machine
 from benchmarks.report import Result, Timing, require_any
 from benchmarks.timing import Deadline
 from benchmarks.turns import Turn, Turns
+from dynfilt.config_errors import explain
 from dynfilt.layers.formulation import FORMULATIONS
 from dynfilt.train.settings import resolve_device
 
@@ -182,7 +183,7 @@ def _checked(arms: list[Arm]) -> list[Arm]:
         try:
             arm.config(torch.device("cpu"))
         except Exception as error:  # Hydra has an exception for each way to go wrong
-            raise ValueError(f"{arm.name}: {' '.join(str(error).split())}") from error
+            raise ValueError(f"{arm.name}: {explain(error)}") from error
     return arms
 
 

@@ -88,6 +88,17 @@ def _null(match: re.Match[str]) -> str:
     return f"{match['key']}=null: must have a value; set in conf/config.yaml"
 
 
+def _no_group(match: re.Match[str]) -> str:
+    return "GROUP=null: a group cannot be left out; choose one of the files in conf/GROUP/"
+
+
+def _missing(match: re.Match[str]) -> str:
+    key = match["key"]
+    names = sorted(path.stem for path in (PROJECT / "conf" / key).glob("*.yaml"))
+    choices = f"; conf/{key}/ has: {', '.join(names)}" if names else ""
+    return f"{key}: is missing{choices}"
+
+
 def _not_a_text(match: re.Match[str]) -> str:
     return f"{match['key']}={match['value']}: must be a text, not a {match['type']}; set in conf/config.yaml"
 
@@ -132,6 +143,8 @@ _EXPLANATIONS = (
         r"(?P<type>\w+).*full_key: (?P<key>\S+)",
         _wrong_type,
     ),
+    (r"Config group override must be a string or a list", _no_group),
+    (r"Missing mandatory value: (?P<key>\w+)", _missing),
     (r"field '[^']*' is not Optional\s+full_key: (?P<key>\S+)", _null),
     (r"Cannot convert '(?P<type>\w+)' to string: '(?P<value>[^\n]*)'\s+full_key: (?P<key>\S+)", _not_a_text),
     (r"Error parsing override '(?P<override>[^\n]*)'", _bad_override),

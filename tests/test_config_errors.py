@@ -44,6 +44,7 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
             ["model=static_3x4"],
             "model=static_3x4: no such file in conf/model/ (did you mean static_3x3?); allowed: byp",
         ),
+        (["model=null"], "GROUP=null: a group cannot be left out; choose one of the files in conf/GROUP/"),
         (["optimizer=lamb"], "optimizer=lamb: no such file in conf/optimizer/; allowed: adam, adamw, sgd"),
         (["-m", "model=static_3x3,static_3x4"], "model=static_3x4: no such file in conf/model/ (did you mean static_3"),
         # Values of the wrong type.
@@ -82,6 +83,10 @@ def wrapped(inner: Exception, outer: Exception) -> Exception:
     [
         (lambda: ValueError("trainer.epochs=0:\n  must be\tmore"), "trainer.epochs=0: must be more"),
         (lambda: FloatingPointError("the loss is nan"), "the loss is nan"),
+        (
+            lambda: Exception("Missing mandatory value: optimizer\n    full_key: optimizer"),
+            "optimizer: is missing; conf/optimizer/ has: adam, adamw, sgd",
+        ),
         (lambda: KeyError("weight"), "KeyError: 'weight'"),
         (lambda: OSError(28, "No space left on device"), "No space left on device: free some where output_root is"),
         (lambda: ValueError(), "ValueError"),

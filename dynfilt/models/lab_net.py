@@ -12,6 +12,7 @@ class LabNet(nn.Module):
 
     images: (B, 3, 32, 32) -> scores (B, num_classes). `filter` maps features (B, 64, 8, 8) to (B, 1, 8, 8);
     `second_head`, if given, adds its own scores from the same features (the control of equal capacity).
+    Raises ValueError when the filter gives maps of another shape.
     """
 
     def __init__(
@@ -35,5 +36,11 @@ class LabNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         v = self.backbone(images)
-        scores = self.classifier(self.filter(v).flatten(1))
+        response = self.filter(v)
+        if response.shape[1:] != (1, FEATURE_SIZE, FEATURE_SIZE):
+            raise ValueError(
+                f"model.filter: gives maps of {tuple(response.shape[1:])}, but the classifier reads "
+                f"{(1, FEATURE_SIZE, FEATURE_SIZE)}: padding must be (kernel_size - 1) / 2 and out_channels 1"
+            )
+        scores = self.classifier(response.flatten(1))
         return scores if self.second_head is None else scores + self.second_head(v)

@@ -140,3 +140,9 @@ def test_the_number_of_classes_is_the_datas(nodes: dict[str, dict[str, Any]]) ->
     assert nodes["bypass_3x3"]["num_classes"] == nodes["bypass_3x3"]["second_head"]["num_classes"] == 10
     node = config.compose(["model=bypass_3x3", "data=cifar100"])["model"]
     assert node["num_classes"] == node["second_head"]["num_classes"] == 100
+
+
+def test_a_map_of_another_size_is_refused_with_the_way_out(nodes: dict[str, dict[str, Any]]) -> None:
+    node = {**nodes["static_3x3"], "filter": {**nodes["static_3x3"]["filter"], "padding": 0}}
+    with pytest.raises(ValueError, match=r"gives maps of \(1, 6, 6\).*reads \(1, 8, 8\): padding must be"):
+        config.make(node, "model")(images().float())
