@@ -1,6 +1,7 @@
+"""One run from config to result: its folder, what it refuses, how it ends."""
+
 import json
 import math
-import re
 import shutil
 from collections.abc import Callable
 from importlib import metadata
@@ -14,11 +15,11 @@ import yaml
 
 from dynfilt import experiment
 from dynfilt.config import Job
-from dynfilt.identity import ADDED_LATER, digest
+from dynfilt.identity import digest
 from dynfilt.record import RunRecord
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from dynfilt.train.trainer import Trainer
-from tests.conftest import TINY, Command, command_line
+from tests.conftest import TINY, Command
 from tests.run_folders import assert_same_outcome, contents, read_result, read_rows, read_status
 from tests.tiny_run import TinyNet, tiny_data
 
@@ -196,178 +197,6 @@ def test_a_folder_in_use_is_refused_and_left_alone(command: Command, finished_co
         assert contents(finished_copy) == before
         assert list(finished_copy.parent.iterdir()) == [finished_copy]
     assert command(*TINY).code == 0
-
-
-def test_mode_test_reproduces_the_test_accuracy_and_touches_nothing_else(command: Command, finished_copy: Path) -> None:
-    before = contents(finished_copy)
-    outcome = command("mode=test", f"run={finished_copy}", "trainer.device=cpu")
-    assert outcome.code == 0, outcome.err
-    result, test = read_result(finished_copy), json.loads((finished_copy / "test.json").read_text())
-    assert test["test_accuracy"] == result["test_accuracy"]
-    assert test["test_loss"] == result["test_loss"]
-    assert test["provenance"]["versions"]["torch"] == metadata.version("torch")
-    after = contents(finished_copy)
-    assert after.pop("test.json")
-    assert after == before
-    assert [path.name for path in (finished_copy.parents[3]).iterdir()] == ["outputs"]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "named"),
-    [
-        (["seed=1"], "seed: "),
-        (["trainer.epochs=3", "tracking=off"], "trainer.epochs, tracking: "),
-        (["model=static_3x3"], "model: "),
-        (["data.split_seed=1"], "data.split_seed: "),
-    ],
-)
-def test_mode_test_refuses_other_overrides(
-    overrides: list[str], named: str, command: Command, finished_run: Path
-) -> None:
-    outcome = command("mode=test", f"run={finished_run}", *overrides)
-    assert (outcome.code, len(outcome.lines)) == (1, 1)
-    assert f"{named}mode=test uses the run's own config; only data.root, trainer.device may differ" in outcome.err
-    assert not (finished_run / "test.json").exists()
-
-
-def test_mode_test_looks_for_the_data_where_it_is_told(command: Command, finished_copy: Path, tmp_path: Path) -> None:
-    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
-    lab = {"mean": [0.5] * 3, "std": [0.5] * 3, "flip": False, "pad": 0, "split_seed": 0}
-    config["data"] = {"_target_": "dynfilt.data.cifar.cifar10", "root": None, "num_classes": 10, **lab}
-    config["data"]["validation_size"] = 5000
-    (finished_copy / "config.yaml").write_text(yaml.safe_dump(config))
-    outcome = command("mode=test", f"run={finished_copy}", f"data.root={tmp_path / 'nowhere'}")
-    assert (outcome.code, len(outcome.lines)) == (1, 1)
-    assert f"data.root: {tmp_path / 'nowhere'} is no folder" in outcome.err
-
-
-@pytest.fixture(scope="session")
-def later_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of two runs: one of two epochs and then two more, one of four epochs at once."""
-
-    root = tmp_path_factory.mktemp("later")
-    with command_line(root) as call:
-        for study, epochs in (("parts", 2), ("whole", 4)):
-            outcome = call(*TINY, f"study={study}", f"trainer.epochs={epochs}", "trainer.evaluate_every_steps=4")
-            assert outcome.code == 0, outcome.err
-        parent = "run=outputs/parts/tiny,trainer.epochs=2,trainer.evaluate_every_steps=4/seed0"
-        outcome = call("mode=train", parent, "trainer.epochs=4", "tracking=off")
-        assert outcome.code == 0, outcome.err
-    return root / "outputs"
-
-
-PARENT = "parts/tiny,trainer.epochs=2,trainer.evaluate_every_steps=4/seed0"
-CHILD = "parts/tiny,trainer.epochs=4,trainer.evaluate_every_steps=4/seed0"
-WHOLE = "whole/tiny,trainer.epochs=4,trainer.evaluate_every_steps=4/seed0"
-
-
-def test_a_continued_run_equals_an_uninterrupted_one(later_run: Path) -> None:
-    child, whole = later_run / CHILD, later_run / WHOLE
-    assert [row["step"] for row in read_rows(child)] == [12, 16]
-    whole_rows = read_rows(whole)
-    (child / "copy").mkdir(exist_ok=True)
-    rows = [*whole_rows[:2], *read_rows(child)]
-    complete = child / "copy"
-    shutil.copytree(child, complete, dirs_exist_ok=True, ignore=shutil.ignore_patterns("copy"))
-    (complete / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert_same_outcome(complete, whole, ignored=frozenset({"study", "config_digest"}))
-    shutil.rmtree(complete)
-
-
-def test_a_continued_run_names_its_parent(later_run: Path) -> None:
-    parent_config = yaml.safe_load((later_run / PARENT / "config.yaml").read_text())
-    name = f"{PARENT}@{digest(parent_config)}:8"
-    config = yaml.safe_load((later_run / CHILD / "config.yaml").read_text())
-    provenance = json.loads((later_run / CHILD / "provenance.json").read_text())
-    assert (config["parent"], provenance["parent"]) == (name, name)
-    assert parent_config["parent"] is None
-    assert config["run"].endswith(PARENT)
-    assert {**parent_config, **{key: config[key] for key in ("parent", "run", "trainer")}} == config
-    assert read_result(later_run / CHILD)["config_digest"] != read_result(later_run / WHOLE)["config_digest"]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "problem"),
-    [
-        ([], "say what changes, e.g. trainer.epochs=4"),
-        (["trainer.device=cpu", "tracking=off"], "say what changes"),
-        (["trainer.epochs=2"], "say what changes|is at epoch 2 already"),
-        (["trainer.epochs=1"], "trainer.epochs=1: .* is at epoch 2 already; choose more"),
-        (["schedule=cosine"], "trainer.epochs=2: .* is at epoch 2 already; choose more"),
-        (["model=static_3x3", "trainer.epochs=4"], "model: cannot change when going on from"),
-        (["optimizer=sgd", "trainer.epochs=4"], "optimizer: cannot change when going on from"),
-        (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
-    ],
-)
-def test_going_on_without_a_sense_is_refused(
-    overrides: list[str], problem: str, command: Command, later_run: Path, tmp_path: Path
-) -> None:
-    parent = tmp_path / "parent" / "seed0"
-    shutil.copytree(later_run / PARENT, parent)
-    if "trainer.patience=1" in overrides:
-        last = parent / "checkpoint" / "last.pt"
-        save_checkpoint({**load_checkpoint(last), "evaluations_without_improvement": 1}, last)
-    before = contents(tmp_path)
-    outcome = command("mode=train", f"run={parent}", *overrides)
-    assert (outcome.code, len(outcome.lines)) == (1, 1)
-
-    assert re.search(problem, outcome.err), outcome.err
-    assert contents(tmp_path) == before
-
-
-def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, later_run: Path) -> None:
-    outcome = command("mode=plan", f"run={later_run / PARENT}", "trainer.epochs=4", "schedule=cosine", "seed=5")
-    assert outcome.code == 0, outcome.err
-    assert "tiny,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
-
-
-@pytest.mark.parametrize("key", ADDED_LATER)
-def test_a_run_from_before_a_key_existed_is_still_a_run(key: str, command: Command, finished_copy: Path) -> None:
-    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
-    group, name = key.split(".")
-    config[group].pop(name)
-    (finished_copy / "config.yaml").write_text(yaml.safe_dump(config))
-    outcome = command("mode=test", f"run={finished_copy}")
-    assert outcome.code == 0, outcome.err
-    outcome = command("mode=plan", f"run={finished_copy}", "trainer.epochs=6")
-    assert outcome.code == 0, outcome.err
-
-
-def test_a_plan_runs_and_creates_nothing(command: Command, finished_copy: Path, tmp_path: Path) -> None:
-    (finished_copy.with_name("seed1")).mkdir()
-    (finished_copy.with_name("seed1") / "status.json").write_text('{"state": "failed"}')
-    for number in (2, 3):
-        shutil.copytree(finished_copy, finished_copy.with_name(f"seed{number}"))
-        folder = finished_copy.with_name(f"seed{number}")
-        (folder / "result.json").unlink()
-        (folder / "status.json").write_text('{"state": "running"}')
-        rows = (folder / "metrics.jsonl").read_text().splitlines()[:2]
-        (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n")
-    before = contents(tmp_path)
-    with RunRecord(finished_copy.with_name("seed3"), yaml.safe_load((finished_copy / "config.yaml").read_text())):
-        outcome = command(*TINY, "-m", "mode=plan", "seed=0,1,2,3,4")
-    before["outputs/tests/tiny/seed3/lock"] = contents(tmp_path)["outputs/tests/tiny/seed3/lock"]
-    assert contents(tmp_path) == before
-    assert outcome.code == 0, outcome.err
-    states = {line.split()[0]: line.split()[1] for line in outcome.lines[1:-1] if line.startswith("tiny/")}
-    assert states == {
-        "tiny/seed0": "completed",
-        "tiny/seed1": "failed",
-        "tiny/seed2": "interrupted",
-        "tiny/seed3": "running",
-        "tiny/seed4": "to" if "to do" in outcome.out else "",
-    }
-    assert "1.53333/3" in outcome.out
-    assert outcome.lines[-1].startswith("1 of 5 done; time left 0 min ")
-
-
-def test_the_time_left_is_judged_by_the_epochs_that_were_timed(command: Command, finished_copy: Path) -> None:
-    rows = read_rows(finished_copy)
-    rows[-1]["seconds"] = 3 * 600.0
-    (finished_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    outcome = command(*TINY, "-m", "mode=plan", "seed=0,1,2")
-    assert [line.split("  ")[-1].strip() for line in outcome.lines[1:4]] == ["0 min 00 s", "30 min 00 s", "30 min 00 s"]
-    assert outcome.lines[-1] == "1 of 3 done; time left 1 h 00 min"
 
 
 def test_a_diverging_run_fails_with_one_line_that_names_the_step(command: Command, tmp_path: Path) -> None:
