@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from analysis.formats import numbers
 from analysis.pictures.reestimation import batch_norms, reestimated
@@ -68,7 +69,8 @@ def checks(run: TrainedRun, test_images: int | None, train_images: int) -> list[
     batches = list(_training_batches(run, train_images)) if follows else []
     rows: list[Check] = []
     correct: list[Tensor] = []
-    for name, replacements in _replacements(run, split).items():
+    replacements_of = _replacements(run, split)
+    for name, replacements in tqdm(replacements_of.items(), "checks", unit="check", leave=False, disable=None):
         with replaced(run.model, replacements):
             results = [_correct(run, split)]
             if follows:
