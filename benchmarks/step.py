@@ -103,7 +103,7 @@ def names(text: str) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", type=names, default=list(NETWORKS), help=f"of {','.join(NETWORKS)} (default: all)")
     parser.add_argument("--models", type=names, help="choices of conf/model instead, the first is the twin")
-    parser.add_argument("--formulation", type=names, default=["auto"], help="with --models: " + ",".join(FORMULATIONS))
+    parser.add_argument("--formulation", type=names, default=["auto"], help=f"of ours: {','.join(FORMULATIONS)}")
     parser.add_argument("--batch", type=int, help="default: 64, of ResNet-18 128")
     parser.add_argument("--precision", type=names, default=["float32"], help=",".join(PRECISIONS))
     parser.add_argument("--run", type=names, default=["eager"], help=f"how, of {','.join(get_args(Run)[:-1])}")
@@ -168,7 +168,7 @@ def _case(name: str, arguments: argparse.Namespace, precision: str) -> tuple[str
         for way in arguments.run
         for arm in (
             Arm(network.static, "static", (f"model={network.static}",), way),
-            Arm(network.ours, "ours", (f"model={network.ours}",), way),
+            *(_ours(network.ours, formulation, way) for formulation in arguments.formulation),
         )
     ]
     if "eager" in arguments.run:
@@ -176,6 +176,13 @@ def _case(name: str, arguments: argparse.Namespace, precision: str) -> tuple[str
     every = (f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides)
     arms = [replace(arm, overrides=(*arm.overrides, *network.overrides, *every)) for arm in arms]
     return f"{network.static} and {network.ours}, batch {batch}, {precision}", _checked(arms)
+
+
+def _ours(model: str, formulation: str, way: Run) -> Arm:
+    if formulation == "auto":
+        return Arm(model, "ours", (f"model={model}",), way)
+    overrides = (f"model={model}", f"trainer.formulation={formulation}")
+    return Arm(f"{model}, {formulation}", formulation, overrides, way)
 
 
 def _checked(arms: list[Arm]) -> list[Arm]:

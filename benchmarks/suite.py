@@ -29,6 +29,8 @@ PLANS = {
     "cuda": {
         "step_dyconv_512": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
         "--run eager,cudnn-benchmark,compiled,compiled-graph",
+        "step_dyconv_512_fused": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
+        "--run compiled,compiled-graph --formulation fused",
         "step_lab": f"step --network lab --precision float32,bfloat16 {QUICK} "
         "--run eager,compiled,reduce-overhead,graph,compiled-graph",
         "step_dyconv_128": f"step --network dyconv --precision bfloat16,float32 {QUICK} --run eager,compiled",

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 # For filters of one's own: all images as groups of one convolution; the same a few images at a time; one matrix
-# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs.
-FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs")
+# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs; and,
+# on CUDA, kernels mixed inside the convolution's own GEMM.
+FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs", "fused")
 _forced = "auto"
 
 

@@ -65,6 +65,12 @@ def test_ways_to_run_multiply_ours_and_the_twin_only() -> None:
     ]
 
 
+def test_a_formulation_is_an_arm_of_ours_beside_the_twin() -> None:
+    [case] = planned("--network", "dyconv", "--run", "compiled", "--formulation", "auto,fused").values()
+    assert list(case) == ["resnet18, compiled", "dyconv_resnet18, compiled", "dyconv_resnet18, fused, compiled"]
+    assert case["dyconv_resnet18, fused, compiled"][0] == "fused"
+
+
 def test_every_arm_of_the_networks_is_what_its_name_says() -> None:
     arguments = parser().parse_args(["step", "--precision", "bfloat16", "--batch", "8", "data=cifar10_sample"])
     for _, arms in cases(arguments, "bfloat16"):

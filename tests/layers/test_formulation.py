@@ -36,7 +36,7 @@ def test_an_unknown_formulation_is_refused() -> None:
     assert forced_among(FORMULATIONS) == "auto"
 
 
-@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("formulation", [name for name in FORMULATIONS if name != "fused"])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_layer_is_compiled_whole_and_computes_the_same(kind: str, formulation: str) -> None:
     torch.manual_seed(0)

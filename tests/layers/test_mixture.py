@@ -99,3 +99,24 @@ def test_autocast_keeps_the_sum_over_kernels_precise(formulation: str) -> None:
     if formulation in ("grouped", "chunked", "auto"):  # the others round each response before it cancels
         assert (y.double() - expected).norm() < 0.02 * expected.norm()
     assert y.dtype == torch.bfloat16
+
+
+def test_kernels_mixed_inside_the_convolution_need_cuda() -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"])
+    with pytest.raises(ValueError, match="runs on CUDA, x is on cpu; choose another formulation"):
+        apply("fused", inputs, options)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+@pytest.mark.parametrize("formulation", [*FORMULATIONS, "fused"])
+def test_on_cuda_under_autocast_every_formulation_is_near_the_loop(formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"])
+    expected = loop(*inputs, **options)
+    wanted = torch.autograd.grad(expected.sum(), inputs)
+    on_gpu = [t.detach().float().cuda().requires_grad_() for t in inputs]
+    with torch.autocast("cuda", torch.bfloat16):
+        y = apply(formulation, on_gpu, options)
+    assert y.dtype == torch.bfloat16
+    for given, oracle in zip([y, *torch.autograd.grad(y.sum(), on_gpu)], [expected, *wanted], strict=True):
+        assert (given.cpu().double() - oracle).norm() < 0.03 * oracle.norm()
