@@ -177,14 +177,9 @@ def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:
         def mixed() -> Tensor:
             return conv2d_mixture(x, kernels, pi, None, ONES, ONES, ONES, 1)
 
-        forms = (
-            "grouped",
-            "auto",
-            "chunked",
-            "outputs",
-            "inputs",
-            *(("fused",) if setting.device.type == "cuda" else ()),
-        )
+        forms = ["grouped", "auto", "chunked", "outputs", "inputs"]
+        if setting.device.type == "cuda":
+            forms.append("fused")
         return [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
     weight = torch.randn(shape.batch, *kernel.shape, **options).requires_grad_()
 
