@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.machine import Machine
-from benchmarks.paths import describe_paths, record_paths
 from benchmarks.report import Result, Timing, require_any
 from benchmarks.step import names, require_known
 from benchmarks.timing import Deadline, extra_memory_mb, interleaved_ms
 from benchmarks.turns import NO_TIME
-from dynfilt.layers.formulation import force_formulation
+from dynfilt.layers.formulation import describe, force_formulation, record_formulations
 from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.train.graphed_step import EAGER_STEPS, record_cuda_graph
@@ -141,11 +140,11 @@ class Candidate:
         """
         if not deadline.seconds_left():
             raise TimeoutError(NO_TIME)
-        with force_formulation(self.formulation), record_paths() as taken:
+        with force_formulation(self.formulation), record_formulations() as taken:
             self.forward()
         step = self._step(setting.run)
         step()
-        return describe_paths(taken), step, extra_memory_mb(step, setting.device)
+        return describe(taken), step, extra_memory_mb(step, setting.device)
 
     def _step(self, way: str) -> Step:
         forward = self.forward

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from benchmarks.arm import Arm
 from benchmarks.clock import StepClock, fit_steps, loop_alone_ms
-from benchmarks.paths import describe_paths, record_paths
 from benchmarks.public_loop import PublicLoop
 from benchmarks.timing import wait
 from dynfilt.assembly import build_trainer
 from dynfilt.cost import count_layer_flops, peak_memory_mb, reset_peak_memory
+from dynfilt.layers.formulation import describe, record_formulations
 from dynfilt.train.trainer import Trainer
 
 WARMUP_STEPS = 8
@@ -80,9 +80,9 @@ class TrainerArm:
     def _path(self) -> str:
         images, _ = self.trainer.batches.batch(0)
         settings = self.trainer.settings
-        with record_paths() as taken, settings.autocast(self.trainer.device):
+        with record_formulations() as taken, settings.autocast(self.trainer.device):
             self.trainer.model(images.contiguous(memory_format=settings.memory_format))
-        return describe_paths(taken)
+        return describe(taken)
 
 
 def _work(trainer: Trainer) -> tuple[float, float]:

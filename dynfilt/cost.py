@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynfilt.layers.formulation import force_formulation
+from dynfilt.layers.formulation import describe, force_formulation, record_formulations
 
 FLOP_BATCH = 64
 LATENCY_RUNS = 30
@@ -112,6 +112,17 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
         times.append(time.perf_counter() - started)
     model.train(was_training)
     return statistics.median(times[LATENCY_WARMUP:]) * 1e3
+
+
+@torch.inference_mode()
+def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
+    """By which formulation how many layers apply filters of their own: `chunked x 15, outputs x 4`."""
+    was_training = model.training
+    model.eval()
+    with record_formulations() as taken:
+        model(torch.zeros(1, *image_shape, device=device))
+    model.train(was_training)
+    return describe(taken)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -67,6 +67,7 @@ def train(job: Job, identity: Identity) -> None:
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
         resume(trainer, record)
+        record.note(formulations=cost.name_formulations(trainer.model, image_shape(trainer), device))
         with open_wandb(record, identity) as mirror:
             fit(trainer, record, mirror, f"{identity.variant}/seed{identity.seed}")
             result = conclude(trainer, record, identity)
@@ -136,8 +137,6 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
     train_split, val, test = (evaluate(model, split) for split in (data.train, data.val, data.test))
     labels = trainer.evaluator.part(data.test).labels
     save_predictions(record.folder / "test_predictions.npz", labels, test, last_test)
-    channels, height, width = data.train.images.shape[1:]
-    image_shape = (channels, height, width)
     images = trainer.epoch * len(data.train)
     return {
         "study": identity.study,
@@ -152,13 +151,19 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
         "best_epoch": trainer.best_epoch,
         "last_test_accuracy": last_test.accuracy,
         "parameters": cost.count_parameters(model),
-        "flops": cost.count_flops(model, image_shape),
-        "latency_ms": cost.measure_latency_ms(model, image_shape, trainer.device),
+        "flops": cost.count_flops(model, image_shape(trainer)),
+        "latency_ms": cost.measure_latency_ms(model, image_shape(trainer), trainer.device),
         "train_seconds": trainer.train_seconds,
         "peak_memory_mb": cost.peak_memory_mb(trainer.device),
         "images_per_second": images / trainer.train_seconds,
         "config_digest": identity.digest,
     }
+
+
+def image_shape(trainer: Trainer) -> tuple[int, int, int]:
+    """(C, H, W) of the trainer's images."""
+    channels, height, width = trainer.data.train.images.shape[1:]
+    return channels, height, width
 
 
 def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: Evaluation) -> None:

@@ -67,6 +67,15 @@ class RunRecord:
         write_json(path, provenance)
         self._write_status("running", started=_now(), pid=os.getpid())
 
+    def note(self, **facts: str) -> None:
+        """Add to the provenance of the current attempt."""
+        path = self.folder / "provenance.json"
+        provenance = read_json(path)
+        assert provenance is not None
+        attempt = provenance["resumed"][-1] if "resumed" in provenance else provenance
+        attempt.update(facts)
+        write_json(path, provenance)
+
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one evaluation to metrics.jsonl, on disk before this returns."""
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:

@@ -74,8 +74,9 @@ def test_the_first_attempt_stays_on_top_of_the_provenance(folder: Path) -> None:
     for attempt in range(3):
         with RunRecord(folder, CONFIG) as record:
             record.start({"command": attempt})
-    resumed = [{"command": 1}, {"command": 2}]
-    assert read_json(folder / "provenance.json") == {"command": 0, "resumed": resumed}
+            record.note(formulations=f"of {attempt}")
+    first, *resumed = ({"command": attempt, "formulations": f"of {attempt}"} for attempt in range(3))
+    assert read_json(folder / "provenance.json") == {**first, "resumed": resumed}
 
 
 def test_another_config_is_refused_by_name_and_nothing_is_lost(folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Which of several exact formulations applies a filter: chosen by shape and device, or forced."""
+"""Which of several exact formulations applies a filter: chosen by shape and device, or forced; and what was taken."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 # on CUDA, kernels mixed inside the convolution's own GEMM.
 FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs", "fused")
 _forced = "auto"
+_taken: Counter[str] | None = None
 
 
 @contextmanager
@@ -28,6 +30,27 @@ def force_formulation(name: str) -> Iterator[None]:
         _forced = previous
 
 
-def forced_among(applicable: Collection[str]) -> str | None:
-    """The forced formulation when it is one of those that apply, else None."""
-    return _forced if _forced in applicable else None
+def decide(applicable: Collection[str], fastest: str) -> str:
+    """The forced formulation when it is one of those that apply, else the fastest."""
+    assert fastest in applicable
+    decision = _forced if _forced in applicable else fastest
+    if _taken is not None:
+        _taken[decision] += 1
+    return decision
+
+
+@contextmanager
+def record_formulations() -> Iterator[Counter[str]]:
+    """Count the formulations that filters of one's own are applied by."""
+    global _taken
+    previous, _taken = _taken, Counter()
+    try:
+        yield _taken
+    finally:
+        _taken = previous
+
+
+def describe(taken: Counter[str]) -> str:
+    """`chunked x 15, outputs x 4`; nothing taken means ordinary convolutions only."""
+    names = (name if count == 1 else f"{name} x {count}" for name, count in taken.most_common())
+    return ", ".join(names) or "nn.Conv2d"

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dynfilt.layers.formulation import forced_among
+from dynfilt.layers.formulation import decide
 from dynfilt.layers.fused_mixture import conv2d_mixture_fused
-from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.per_sample import conv2d_grouped
 
 Pair = tuple[int, int]
 # Images, outputs and mixed kernels of one chunk should stay in the cache while their convolution runs; below a few
@@ -39,9 +39,9 @@ def conv2d_mixture(
     """
     geometry = (stride, padding, dilation, groups)
     applicable = ("grouped", "chunked", "outputs") + (("inputs", "fused") if groups == 1 else ())
-    formulation = forced_among(applicable) or _choose(x, kernels)
+    formulation = decide(applicable, _fastest(x, kernels))
     if formulation == "grouped":
-        y = conv2d_per_sample(x, mix(pi, kernels), None, *geometry)
+        y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
     elif formulation == "chunked":
         y = _chunked(x, kernels, pi, geometry)
     elif formulation == "outputs":
@@ -60,7 +60,7 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
     return mixed.unflatten(1, parameters.shape[1:]).to(parameters.dtype)
 
 
-def _choose(x: Tensor, kernels: Tensor) -> str:
+def _fastest(x: Tensor, kernels: Tensor) -> str:
     if x.device.type != "cpu":
         return "outputs"
     return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
@@ -111,7 +111,7 @@ class _ChunkedMixture(torch.autograd.Function):
         ctx.geometry = geometry
         y = None
         for chunk, mixed in _mixed_chunks(x, kernels, pi):
-            part = conv2d_per_sample(x[chunk], mixed, None, *geometry)
+            part = conv2d_grouped(x[chunk], mixed, None, *geometry)
             y = part.new_empty(len(x), *part.shape[1:]) if y is None else y
             y[chunk] = part
         assert y is not None

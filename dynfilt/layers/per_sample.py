@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynfilt.layers.formulation import forced_among
+from dynfilt.layers.formulation import decide
 
 
 def conv2d_per_sample(
@@ -29,13 +29,12 @@ def conv2d_per_sample(
     _check_shapes(x, weight, bias, groups)
     geometry = (_pair(stride), _pair(padding), _pair(dilation))
     applicable = ("grouped", "taps") if _taps_apply(weight, *geometry, groups) else ("grouped",)
-    formulation = forced_among(applicable) or _choose(weight, applicable)
-    if formulation == "taps":
+    if decide(applicable, _fastest(weight, applicable)) == "taps":
         return _taps(x, weight, bias, padding=geometry[1], dilation=geometry[2])
-    return _grouped(x, weight, bias, *geometry, groups)
+    return conv2d_grouped(x, weight, bias, *geometry, groups)
 
 
-def _choose(weight: Tensor, applicable: Collection[str]) -> str:
+def _fastest(weight: Tensor, applicable: Collection[str]) -> str:
     # One GEMM with O * kh * kw rows reads x once; it pays while those rows are few (measured at O = 1).
     return "taps" if "taps" in applicable and weight.shape[1] <= 4 else "grouped"
 
@@ -45,16 +44,16 @@ def _taps_apply(weight: Tensor, stride: tuple, padding: tuple, dilation: tuple, 
     return groups == 1 and stride == (1, 1) and all(p <= r for p, r in zip(padding, reach, strict=True))
 
 
-def _grouped(
+def conv2d_grouped(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: tuple,
-    padding: tuple,
-    dilation: tuple,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    """All images as the groups of one convolution."""
+    """`conv2d_per_sample` in its canonical form: all images as the groups of one convolution."""
     batch, out_channels = weight.shape[:2]
     y = F.conv2d(
         x.reshape(1, -1, *x.shape[-2:]),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dynfilt.layers.dyconv import DYConv2d
-from dynfilt.layers.formulation import FORMULATIONS, force_formulation, forced_among
+from dynfilt.layers.formulation import FORMULATIONS, decide, describe, force_formulation, record_formulations
 from dynfilt.layers.generated import GeneratedConv2d
 
 CHANNELS, SIZE = 3, 6
@@ -19,21 +19,49 @@ LAYERS = {
 def test_a_forced_formulation_ends_with_its_block() -> None:
     with pytest.raises(KeyError), force_formulation("grouped"):
         with force_formulation("taps"):
-            assert forced_among(FORMULATIONS) == "taps"
-        assert forced_among(FORMULATIONS) == "grouped"
+            assert decide(FORMULATIONS[1:], "outputs") == "taps"
+        assert decide(FORMULATIONS[1:], "outputs") == "grouped"
         raise KeyError
-    assert forced_among(FORMULATIONS) == "auto"
+    assert decide(FORMULATIONS[1:], "outputs") == "outputs"
 
 
 def test_what_does_not_apply_is_left_to_the_choice() -> None:
     with force_formulation("taps"):
-        assert forced_among(("grouped", "chunked")) is None
+        assert decide(("grouped", "chunked"), "chunked") == "chunked"
 
 
 def test_an_unknown_formulation_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'fft'.*auto, grouped"), force_formulation("fft"):
         pass
-    assert forced_among(FORMULATIONS) == "auto"
+    assert decide(FORMULATIONS[1:], "outputs") == "outputs"
+
+
+@pytest.mark.parametrize("formulation", ["grouped", "chunked", "outputs", "inputs"])
+def test_a_mixture_is_counted_once(formulation: str) -> None:
+    layer, x = LAYERS["mixed"](), torch.randn(9, CHANNELS, SIZE, SIZE)
+    with force_formulation(formulation), record_formulations() as taken:
+        layer(x)
+        layer(x)
+    assert describe(taken) == f"{formulation} x 2"
+
+
+@pytest.mark.parametrize("formulation", ["grouped", "taps"])
+def test_a_filter_an_image_is_counted(formulation: str) -> None:
+    layer, x = LAYERS["generated"](), torch.randn(2, CHANNELS, SIZE, SIZE)
+    with record_formulations() as around:
+        with force_formulation(formulation), record_formulations() as taken:
+            layer(x)
+        assert describe(taken) == formulation
+        layer(x)
+        nn.Conv2d(CHANNELS, 1, 3)(x)
+    layer(x)
+    assert describe(around) == "taps"
+
+
+def test_ordinary_convolutions_are_no_formulation() -> None:
+    with record_formulations() as taken:
+        nn.Conv2d(CHANNELS, 3, 3)(torch.randn(1, CHANNELS, SIZE, SIZE))
+    assert describe(taken) == "nn.Conv2d"
 
 
 @pytest.mark.parametrize("formulation", [name for name in FORMULATIONS if name != "fused"])

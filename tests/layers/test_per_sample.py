@@ -187,7 +187,7 @@ def test_forced_taps_run_wherever_their_geometry_allows(name: str, taps: bool, m
     def forbidden(*_: object, **__: object) -> Tensor:
         raise AssertionError("the other formulation ran")
 
-    monkeypatch.setattr(per_sample, "_grouped" if taps else "_taps", forbidden)
+    monkeypatch.setattr(per_sample, "conv2d_grouped" if taps else "_taps", forbidden)
     with force_formulation("taps"):
         apply(conv2d_per_sample, tensors, geometry)
     monkeypatch.undo()
