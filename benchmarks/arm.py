@@ -12,8 +12,17 @@ import torch
 
 from dynfilt.config import compose
 
-Compiled = Literal["compiled", "reduce-overhead", "max-autotune", "compiled-graph"]
-Run = Literal["eager", "nchw", "cudnn-benchmark", "graph", Compiled, "data-loader"]
+Run = Literal[
+    "eager",
+    "nchw",
+    "cudnn-benchmark",
+    "compiled",
+    "reduce-overhead",
+    "max-autotune",
+    "graph",
+    "compiled-graph",
+    "data-loader",
+]
 COMPILE = "trainer.compile=true"
 GRAPH = "trainer.cuda_graph=true"
 # What a way to run adds to the config; `cudnn-benchmark` and `data-loader` are set up in training.py.

@@ -160,7 +160,7 @@ class Candidate:
             return step
         for _ in range(EAGER_STEPS):  # libraries set themselves up, which cannot be recorded
             step()
-        return record_cuda_graph(step)
+        return record_cuda_graph(step, self.inputs[0].device)
 
 
 def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:

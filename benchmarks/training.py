@@ -14,8 +14,8 @@ from benchmarks.clock import StepClock, fit_steps, loop_alone_ms
 from benchmarks.public_loop import PublicLoop
 from benchmarks.timing import wait
 from dynfilt.assembly import build_trainer
-from dynfilt.cost import count_layer_flops, peak_memory_mb, reset_peak_memory
-from dynfilt.layers.formulation import describe, record_formulations
+from dynfilt.cost import count_layer_flops, name_formulations, peak_memory_mb, reset_peak_memory
+from dynfilt.train.graphed_step import EAGER_STEPS
 from dynfilt.train.trainer import Trainer
 
 WARMUP_STEPS = 8
@@ -44,9 +44,12 @@ class TrainerArm:
 
     def prepare(self, seconds: float) -> dict[str, Any]:
         """Warm up, choose how many steps take about `seconds`, and say what a step is made of."""
-        path = self._path()
+        trainer = self.trainer
+        with trainer.settings.autocast(trainer.device):
+            path = name_formulations(trainer.model, trainer.data.image_shape, trainer.device)
         took: list[float] = []
-        while len(took) < LEAST_WARMUP_STEPS or (len(took) < WARMUP_STEPS and sum(took) < seconds):
+        least = EAGER_STEPS + 2 if trainer.settings.cuda_graph else LEAST_WARMUP_STEPS  # the last is a replay
+        while len(took) < least or (len(took) < WARMUP_STEPS and sum(took) < seconds):
             took.append(self._seconds(1))
         self.steps = max(1, round(seconds / took[-1]))
         flops, size = _work(self.trainer)
@@ -77,13 +80,6 @@ class TrainerArm:
         wait(self.trainer.device)
         return time.perf_counter() - started
 
-    def _path(self) -> str:
-        images, _ = self.trainer.batches.batch(0)
-        settings = self.trainer.settings
-        with record_formulations() as taken, settings.autocast(self.trainer.device):
-            self.trainer.model(images.contiguous(memory_format=settings.memory_format))
-        return describe(taken)
-
 
 def _work(trainer: Trainer) -> tuple[float, float]:
     """FLOPs and least bytes of a training step in the canonical form.
@@ -93,8 +89,7 @@ def _work(trainer: Trainer) -> tuple[float, float]:
     (float32) twice read, its gradient written and read, and it and the optimizer's state read and written.
     """
     batch = trainer.settings.batch_size
-    channels, height, width = trainer.data.train.images.shape[1:]
-    layers = [cost for cost in count_layer_flops(trainer.model, (channels, height, width)) if sum(cost.flops.values())]
+    layers = [cost for cost in count_layer_flops(trainer.model, trainer.data.image_shape) if sum(cost.flops.values())]
     flops = [sum(cost.flops.values()) for cost in layers]
     numbers = sum(torch.Size(cost.output_shape).numel() for cost in layers)
     item_bytes = 2 if trainer.settings.precision == "bfloat16" else 4

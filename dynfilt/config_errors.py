@@ -89,14 +89,13 @@ def _null(match: re.Match[str]) -> str:
 
 
 def _no_group(match: re.Match[str]) -> str:
-    return "GROUP=null: a group cannot be left out; choose one of the files in conf/GROUP/"
+    return f"a group is null: choose one of its files instead; groups: {', '.join(_groups())}"
 
 
 def _missing(match: re.Match[str]) -> str:
     key = match["key"]
     names = sorted(path.stem for path in (PROJECT / "conf" / key).glob("*.yaml"))
-    choices = f"; conf/{key}/ has: {', '.join(names)}" if names else ""
-    return f"{key}: is missing{choices}"
+    return f"{key}: is missing; " + (f"conf/{key}/ has: {', '.join(names)}" if names else "give it a value")
 
 
 def _not_a_text(match: re.Match[str]) -> str:
@@ -144,7 +143,7 @@ _EXPLANATIONS = (
         _wrong_type,
     ),
     (r"Config group override must be a string or a list", _no_group),
-    (r"Missing mandatory value: (?P<key>\w+)", _missing),
+    (r"Missing mandatory value: .*full_key: (?P<key>\S+)", _missing),
     (r"field '[^']*' is not Optional\s+full_key: (?P<key>\S+)", _null),
     (r"Cannot convert '(?P<type>\w+)' to string: '(?P<value>[^\n]*)'\s+full_key: (?P<key>\S+)", _not_a_text),
     (r"Error parsing override '(?P<override>[^\n]*)'", _bad_override),

@@ -116,7 +116,10 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
 
 @torch.inference_mode()
 def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
-    """By which formulation how many layers apply filters of their own: `chunked x 15, outputs x 4`."""
+    """By which formulation how many layers apply filters of their own: `chunked x 15, outputs x 4`.
+
+    The choice may depend on the dtype, so call it under training's autocast.
+    """
     was_training = model.training
     model.eval()
     with record_formulations() as taken:

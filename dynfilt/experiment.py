@@ -67,7 +67,8 @@ def train(job: Job, identity: Identity) -> None:
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
         resume(trainer, record)
-        record.note(formulations=cost.name_formulations(trainer.model, image_shape(trainer), device))
+        with trainer.settings.autocast(device):
+            record.note(formulations=cost.name_formulations(trainer.model, trainer.data.image_shape, device))
         with open_wandb(record, identity) as mirror:
             fit(trainer, record, mirror, f"{identity.variant}/seed{identity.seed}")
             result = conclude(trainer, record, identity)
@@ -151,19 +152,13 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[st
         "best_epoch": trainer.best_epoch,
         "last_test_accuracy": last_test.accuracy,
         "parameters": cost.count_parameters(model),
-        "flops": cost.count_flops(model, image_shape(trainer)),
-        "latency_ms": cost.measure_latency_ms(model, image_shape(trainer), trainer.device),
+        "flops": cost.count_flops(model, trainer.data.image_shape),
+        "latency_ms": cost.measure_latency_ms(model, trainer.data.image_shape, trainer.device),
         "train_seconds": trainer.train_seconds,
         "peak_memory_mb": cost.peak_memory_mb(trainer.device),
         "images_per_second": images / trainer.train_seconds,
         "config_digest": identity.digest,
     }
-
-
-def image_shape(trainer: Trainer) -> tuple[int, int, int]:
-    """(C, H, W) of the trainer's images."""
-    channels, height, width = trainer.data.train.images.shape[1:]
-    return channels, height, width
 
 
 def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: Evaluation) -> None:

@@ -44,7 +44,7 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
             ["model=static_3x4"],
             "model=static_3x4: no such file in conf/model/ (did you mean static_3x3?); allowed: byp",
         ),
-        (["model=null"], "GROUP=null: a group cannot be left out; choose one of the files in conf/GROUP/"),
+        (["model=null"], "a group is null: choose one of its files instead; groups: data, model, optimizer,"),
         (["optimizer=lamb"], "optimizer=lamb: no such file in conf/optimizer/; allowed: adam, adamw, sgd"),
         (["-m", "model=static_3x3,static_3x4"], "model=static_3x4: no such file in conf/model/ (did you mean static_3"),
         # Values of the wrong type.
@@ -86,6 +86,10 @@ def wrapped(inner: Exception, outer: Exception) -> Exception:
         (
             lambda: Exception("Missing mandatory value: optimizer\n    full_key: optimizer"),
             "optimizer: is missing; conf/optimizer/ has: adam, adamw, sgd",
+        ),
+        (
+            lambda: Exception("Missing mandatory value: lr\n    full_key: optimizer.lr"),
+            "optimizer.lr: is missing; give it a value",
         ),
         (lambda: KeyError("weight"), "KeyError: 'weight'"),
         (lambda: OSError(28, "No space left on device"), "No space left on device: free some where output_root is"),

@@ -59,10 +59,9 @@ def run(options: argparse.Namespace) -> int:
 def layers(run: TrainedRun) -> list[Layer]:
     """All modules that compute or hold something, in the order in which they finish, then those that only lend their
     parameters. Parameters (trainable ones) and FLOPs add up to those in the run's result.json."""
-    channels, height, width = run.data.test.images.shape[1:]
     modules = dict(run.model.named_modules())
     rows: list[Layer] = []
-    ran = count_layer_flops(run.model, (channels, height, width))
+    ran = count_layer_flops(run.model, run.data.image_shape)
     for cost in ran:
         rows += _rows(cost, modules[cost.name])
     lenders = modules.keys() - {cost.name for cost in ran}

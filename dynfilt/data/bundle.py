@@ -66,6 +66,12 @@ class ImageData:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
     def to(self, device: torch.device | str) -> "ImageData":
         """The same data with all three splits on `device`."""
         moved = {key: getattr(self, key).to(device) for key in ("train", "val", "test")}

@@ -48,8 +48,9 @@ class KernelAttention(nn.Module):
         if self.constant:
             return x.new_ones(x.shape[0], 1, dtype=torch.promote_types(x.dtype, torch.float32))
         with torch.autocast(device_type=x.device.type, enabled=False):
-            # The gradient of a sum is a view, that of a mean a whole map.
-            pooled = x.sum(dim=(2, 3), dtype=self.reduce.weight.dtype) / x[0, 0].numel()
+            # The gradient of a sum is a view, that of a mean a whole map; a sum of float16 would overflow.
+            total = x.sum(dim=(2, 3), dtype=torch.promote_types(self.reduce.weight.dtype, torch.float32))
+            pooled = (total / x.shape[2:].numel()).to(self.reduce.weight.dtype)
             logits = self.score(F.relu(self.reduce(pooled)))
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
             return logits.softmax(dim=1) if self.kind == "softmax" else logits.sigmoid()

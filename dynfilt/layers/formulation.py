@@ -18,7 +18,8 @@ _taken: Counter[str] | None = None
 def force_formulation(name: str) -> Iterator[None]:
     """Use one formulation wherever it applies; elsewhere, and with `auto`, the choice is by shape.
 
-    `grouped` applies everywhere and is the canonical form. Raises ValueError when `name` is not in FORMULATIONS.
+    `grouped` applies everywhere and is the canonical form; `fused` applies to mixtures, and off CUDA raises
+    ValueError there. Raises ValueError when `name` is not in FORMULATIONS.
     """
     global _forced
     if name not in FORMULATIONS:

@@ -72,7 +72,7 @@ def _convolve(source: Tensor, bank: Tensor, pi: Tensor, sizes: list[int], axes: 
     target = source.new_empty(batch, *sizes, target_channels)
     options = convolve_options(pixels, count, source.element_size(), bank.element_size())
     grid = (batch * ceil(pixels / options["BLOCK_PIXELS"]), ceil(target_channels / options["BLOCK_TARGET"]))
-    with torch.cuda.device_of(source):
+    with torch.cuda.device(source.get_device()):
         _kernels().convolve[grid](
             source,
             bank.contiguous(),
@@ -108,7 +108,7 @@ def _correlate(x: Tensor, grad: Tensor, kernels: Tensor, pi: Tensor, axes: list[
     slices = ceil(batch / images)
     grad_bank = weights.new_empty(slices, *bank.shape)
     grad_pi = weights.new_empty(batch, count, tiles)
-    with torch.cuda.device_of(x):
+    with torch.cuda.device(x.get_device()):
         _kernels().correlate[(tiles, slices)](
             x,
             grad,
@@ -184,7 +184,7 @@ def _precise(pi: Tensor, x: Tensor) -> Tensor:
 
 
 def _dot_precision(x: Tensor) -> str:
-    return "tf32" if x.is_cuda and torch.backends.cudnn.allow_tf32 else "ieee"
+    return "tf32" if x.is_cuda and torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"  # type: ignore[attr-defined]
 
 
 def _check(x: Tensor, kernels: Tensor, pi: Tensor) -> None:

@@ -99,7 +99,8 @@ def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair,
 def _autocast(x: Tensor) -> Tensor:
     # An autograd.Function is not a convolution to autocast.
     kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    casts = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
+    return x.to(torch.get_autocast_dtype(kind)) if casts else x
 
 
 class _ChunkedMixture(torch.autograd.Function):

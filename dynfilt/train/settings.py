@@ -45,6 +45,11 @@ class TrainerSettings:
             "checkpoint_every_seconds",
         ):
             self._require_positive(key)
+        if self.cuda_graph and self.compile and self.compile_mode != "default":
+            raise ValueError(
+                f"trainer.compile_mode={self.compile_mode} records graphs of its own: "
+                "choose trainer.compile_mode=default or trainer.cuda_graph=false"
+            )
         for key in ("evaluate_every_steps", "clip_gradient_norm", "patience", "max_steps", "max_eval_images"):
             if getattr(self, key) is not None:
                 self._require_positive(key, ", or null for none")

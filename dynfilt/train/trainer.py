@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class Trainer:
         self.forward = settings.compiled(model)
         self.optimise: Step = self._optimise
         if settings.cuda_graph:
-            self._replay_steps()
+            self._record_steps()
         self.evaluator = Evaluator.from_settings(data, settings, device)
         self.applied_temperature: float | None = None
         self.step = 0
@@ -127,11 +128,12 @@ class Trainer:
         self._add(loss, scores, labels)
         self.step += 1
 
-    def _replay_steps(self) -> None:
+    def _record_steps(self) -> None:
         if self.device.type != "cuda":
             raise ValueError(f"trainer.cuda_graph=true needs a CUDA device, but trainer.device is {self.device}")
         make_recordable(self.optimizer, self.device)
-        self.optimise = GraphedStep(self._optimise, self.settings.batch_size, record_cuda_graph)
+        record = partial(record_cuda_graph, device=self.device)
+        self.optimise = GraphedStep(self._optimise, self.settings.batch_size, record)
 
     def _optimise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Forward, backward and update on one batch -> (mean loss, scores (B, classes)), both detached."""
@@ -165,7 +167,9 @@ class Trainer:
         """Go on from a `state_dict()`."""
         self.model.load_state_dict(state["model"])
         options = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
+        saved = zip(state["optimizer"]["param_groups"], options, strict=True)
+        groups = [{**group, **own} for group, own in saved]  # they say where the state belongs
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         for group, own in zip(self.optimizer.param_groups, options, strict=True):
             group.update(own)  # the config decides, also when it changed since the checkpoint
         self.applied_temperature = None

@@ -136,3 +136,10 @@ def test_bad_temperature(value):
     with pytest.raises(ValueError, match="temperature="):
         set_temperature(model, value)
     assert get_temperature(model) == 30.0
+
+
+def test_bright_maps_of_half_precision_do_not_overflow() -> None:
+    attention = KernelAttention(4, 2, 0.25, "softmax").half()
+    x = torch.full((1, 4, 112, 112), 8.0, dtype=torch.float16)  # the sum is over 65504, the mean is 8
+    small = attention(x[:, :, :2, :2], torch.tensor(1.0))
+    torch.testing.assert_close(attention(x, torch.tensor(1.0)), small)

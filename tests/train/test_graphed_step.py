@@ -83,7 +83,7 @@ def test_the_learning_rate_of_a_recordable_update_is_written_in_place(make_train
 
 
 def test_an_optimizer_that_counts_on_the_host_is_told_to_count_on_the_device() -> None:
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))], lr=0.1, fused=True)
     make_recordable(optimizer, torch.device("cpu"))
     assert optimizer.param_groups[0]["capturable"]
 
@@ -104,18 +104,36 @@ def test_no_cuda_is_said_when_the_trainer_is_built(make_trainer: Callable[..., T
         make_trainer(cuda_graph=True)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_no_cuda_is_said_when_something_is_to_be_recorded() -> None:
-    with pytest.raises(ValueError, match="a CUDA graph needs a CUDA device"):
-        record_cuda_graph(lambda: None)
+    with pytest.raises(ValueError, match="a CUDA graph needs a CUDA device, not cpu"):
+        record_cuda_graph(lambda: None, torch.device("cpu"))
+
+
+def test_an_update_that_waits_for_its_rate_is_refused() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    with pytest.raises(ValueError, match=r"needs optimizer\.fused=true"):
+        make_recordable(optimizer, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_a_compiler_with_graphs_of_its_own_is_refused(mode: str, make_trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(ValueError, match=rf"compile_mode={mode} records graphs of its own: choose"):
+        make_trainer(cuda_graph=True, compile=True, compile_mode=mode)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
-def test_on_cuda_a_run_is_the_same_with_a_graph(kind: type, make_trainer: Callable[..., Trainer]) -> None:
+@pytest.mark.parametrize("changes", [{}, {"precision": "bfloat16", "clip_gradient_norm": 0.1}, {"compile": True}])
+def test_on_cuda_a_run_is_the_same_with_a_graph(
+    kind: type, changes: dict, make_trainer: Callable[..., Trainer]
+) -> None:
     def rows(cuda_graph: bool) -> list[dict]:
-        options = {"optimizer": lambda parameters: kind(parameters, lr=0.01, fused=True), "cuda_graph": cuda_graph}
+        options = {
+            "optimizer": lambda parameters: kind(parameters, lr=0.01, fused=True),
+            "cuda_graph": cuda_graph,
+            **changes,
+        }
         return fit(make_trainer(epochs=4, schedule=Cosine(final=0.0), device="cuda:0", **options))
 
     for row, expected in zip(rows(True), rows(False), strict=True):

@@ -306,3 +306,13 @@ def test_the_config_decides_on_the_optimizer_also_after_a_resume(make_trainer: C
     new.train_step()
     assert new.optimizer.param_groups[0]["lr"] == 0.02
     assert new.optimizer.param_groups[0]["weight_decay"] == 0.3
+
+
+def test_the_config_decides_where_the_optimizer_keeps_its_state(make_trainer: Callable[..., Trainer]) -> None:
+    old = make_trainer(optimizer=lambda p: torch.optim.Adam(p, lr=0.1))
+    fit(old)
+    new = make_trainer(optimizer=lambda p: torch.optim.Adam(p, lr=0.1, fused=True), epochs=3)
+    seen: list[dict] = []
+    new.optimizer.register_load_state_dict_pre_hook(lambda _, state: seen.extend(state["param_groups"]))
+    new.load_state_dict(old.state_dict())
+    assert [group["fused"] for group in seen] == [True]
