@@ -17,7 +17,7 @@ from dynfilt.layers.per_sample import conv2d_grouped
 Pair = tuple[int, int]
 # Images, outputs and mixed kernels of one chunk should stay in the cache while their convolution runs; below a few
 # images a chunk the K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 20 * 2**20
 SMALLEST_CHUNK = 6
 
 
