@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.fused_mixture import conv2d_mixture_fused
 from benchmarks.machine import Machine
 from benchmarks.report import Result, Timing, require_any
 from benchmarks.step import names, require_known
@@ -176,10 +177,14 @@ def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:
         def mixed() -> Tensor:
             return conv2d_mixture(x, kernels, pi, None, ONES, ONES, ONES, 1)
 
-        forms = ["grouped", "auto", "chunked", "outputs", "inputs"]
+        def fused() -> Tensor:
+            return conv2d_mixture_fused(x, kernels, pi, ONES, ONES, ONES)
+
+        forms = ("grouped", "auto", "chunked", "outputs", "inputs")
+        found = [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
         if setting.device.type == "cuda":
-            forms.append("fused")
-        return [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
+            found.append(Candidate("fused", "auto", fused, [x, kernels, pi]))
+        return found
     weight = torch.randn(shape.batch, *kernel.shape, **options).requires_grad_()
 
     def per_sample() -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.fused_mixture import conv2d_mixture_fused
 from dynfilt.data.bundle import ImageData
 from dynfilt.layers.attention import AttentionKind
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d
 from dynfilt.models.label_net import LabelNet
-from dynfilt.models.resnet import ResNet18, Stem
+from dynfilt.models.resnet import ResNet18, dyconv_resnet18
 
 
 class LoopedConv2d(GeneratedConv2d):
@@ -54,19 +56,31 @@ class StackedOutputsConv2d(DYConv2d):
         return (responses * pi[:, :, None, None, None]).sum(1)
 
 
-def stacked_outputs_resnet18(
-    num_classes: int,
-    stem: Stem,
-    num_kernels: int,
-    reduction: float,
-    attention: AttentionKind,
-    dynamic_layers: list[str],
-    dropout: float,
-    weights: str,
-) -> ResNet18:
-    """dyconv_resnet18, its dynamic layers replaced by StackedOutputsConv2d."""
-    conv = partial(StackedOutputsConv2d, num_kernels=num_kernels, reduction=reduction, attention=attention)
-    return ResNet18(num_classes, stem, conv, dynamic_layers, dropout, weights)
+class FusedConv2d(DYConv2d):
+    """Our own candidate: the kernels mixed inside the convolution's matrix product. CUDA only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) -> (B, O, H', W'); a layer with bias or groups is not asked for."""
+        assert self.bias is None and self.groups == 1
+        pi = self.attention_weights(x)
+        kind = x.device.type
+        x = x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+        return conv2d_mixture_fused(x, self.weight, pi, self.stride, self.padding, self.dilation)
+
+
+def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet18]:
+    """dyconv_resnet18 with another layer for its dynamic ones."""
+
+    @wraps(dyconv_resnet18)
+    def network(num_kernels: int, reduction: float, attention: AttentionKind, **options: Any) -> ResNet18:
+        conv = partial(layer, num_kernels=num_kernels, reduction=reduction, attention=attention)
+        return ResNet18(conv=conv, **options)
+
+    return network
+
+
+stacked_outputs_resnet18 = _network_of(StackedOutputsConv2d)
+fused_resnet18 = _network_of(FusedConv2d)
 
 
 class PictureDataset(Dataset[tuple[Tensor, int]]):

@@ -23,13 +23,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Network:
-    """A dynamic network, its static twin, and arms that do the same as public code does."""
+    """A dynamic network, its static twin, arms that do the same as public code does, and candidates for CUDA."""
 
     static: str
     ours: str
     batch: int
     public: tuple[Arm, ...]
     overrides: tuple[str, ...] = ()
+    on_cuda: tuple[Arm, ...] = ()
 
 
 def _public(name: str, role: str, *overrides: str, **options: Any) -> Arm:
@@ -91,6 +92,14 @@ NETWORKS = {
         ),
         # As in sweeps/dyconv_twins.yaml.
         ("model.stem=cifar", "optimizer=sgd", "data.flip=true", "data.pad=4"),
+        (
+            Arm(
+                "dyconv_resnet18, fused",
+                "fused",
+                ("model=dyconv_resnet18", "model._target_=benchmarks.peers.fused_resnet18"),
+                path="fused",
+            ),
+        ),
     ),
 }
 
@@ -103,7 +112,7 @@ def names(text: str) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", type=names, default=list(NETWORKS), help=f"of {','.join(NETWORKS)} (default: all)")
     parser.add_argument("--models", type=names, help="choices of conf/model instead, the first is the twin")
-    parser.add_argument("--formulation", type=names, default=["auto"], help=f"of ours: {','.join(FORMULATIONS)}")
+    parser.add_argument("--formulation", type=names, default=["auto"], help="with --models: " + ",".join(FORMULATIONS))
     parser.add_argument("--batch", type=int, help="default: 64, of ResNet-18 128")
     parser.add_argument("--precision", type=names, default=["float32"], help=",".join(PRECISIONS))
     parser.add_argument("--run", type=names, default=["eager"], help=f"how, of {','.join(get_args(Run)[:-1])}")
@@ -163,12 +172,14 @@ def cases(arguments: argparse.Namespace, precision: str) -> list[tuple[str, list
 def _case(name: str, arguments: argparse.Namespace, precision: str) -> tuple[str, list[Arm]]:
     network = NETWORKS[name]
     batch = arguments.batch or network.batch
+    on_cuda = resolve_device(arguments.device).type == "cuda"
     arms = [
         arm
         for way in arguments.run
         for arm in (
             Arm(network.static, "static", (f"model={network.static}",), way),
-            *(_ours(network.ours, formulation, way) for formulation in arguments.formulation),
+            Arm(network.ours, "ours", (f"model={network.ours}",), way),
+            *(replace(arm, run=way) for arm in network.on_cuda if on_cuda),
         )
     ]
     if "eager" in arguments.run:
@@ -176,13 +187,6 @@ def _case(name: str, arguments: argparse.Namespace, precision: str) -> tuple[str
     every = (f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides)
     arms = [replace(arm, overrides=(*arm.overrides, *network.overrides, *every)) for arm in arms]
     return f"{network.static} and {network.ours}, batch {batch}, {precision}", _checked(arms)
-
-
-def _ours(model: str, formulation: str, way: Run) -> Arm:
-    if formulation == "auto":
-        return Arm(model, "ours", (f"model={model}",), way)
-    overrides = (f"model={model}", f"trainer.formulation={formulation}")
-    return Arm(f"{model}, {formulation}", formulation, overrides, way)
 
 
 def _checked(arms: list[Arm]) -> list[Arm]:

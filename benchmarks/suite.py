@@ -28,9 +28,7 @@ PLANS = {
     "cpu": {"layers": "layers", "step": "step", "data": "data", "startup": "startup"},
     "cuda": {
         "step_dyconv_512": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
-        "--run eager,cudnn-benchmark,compiled,compiled-graph",
-        "step_dyconv_512_fused": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
-        "--run compiled,compiled-graph --formulation fused",
+        "--run eager,compiled,compiled-graph",
         "step_lab": f"step --network lab --precision float32,bfloat16 {QUICK} "
         "--run eager,compiled,reduce-overhead,graph,compiled-graph",
         "step_dyconv_128": f"step --network dyconv --precision bfloat16,float32 {QUICK} --run eager,compiled",
@@ -38,7 +36,7 @@ PLANS = {
         "data": "data --batch 512 --seconds 0.5",
         "step_label": f"step --network label {QUICK} --run eager,graph",
         "step_dyconv_512_tuned": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
-        "--run reduce-overhead,max-autotune",
+        "--run cudnn-benchmark,reduce-overhead,max-autotune",
         "step_lab_tuned": f"step --network lab {QUICK} --run max-autotune",
         "layers_compiled": "layers --precision bfloat16 --layout nhwc,nchw --run compiled,max-autotune --rounds 5",
         "startup": "startup --repetitions 3",

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 # For filters of one's own: all images as groups of one convolution; the same a few images at a time; one matrix
-# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs; and,
-# on CUDA, kernels mixed inside the convolution's own GEMM.
-FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs", "fused")
+# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs.
+FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs")
 _forced = "auto"
 _taken: Counter[str] | None = None
 
@@ -18,8 +17,7 @@ _taken: Counter[str] | None = None
 def force_formulation(name: str) -> Iterator[None]:
     """Use one formulation wherever it applies; elsewhere, and with `auto`, the choice is by shape.
 
-    `grouped` applies everywhere and is the canonical form; `fused` applies to mixtures, and off CUDA raises
-    ValueError there. Raises ValueError when `name` is not in FORMULATIONS.
+    `grouped` applies everywhere and is the canonical form. Raises ValueError when `name` is not in FORMULATIONS.
     """
     global _forced
     if name not in FORMULATIONS:

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dynfilt.layers.formulation import decide
-from dynfilt.layers.fused_mixture import conv2d_mixture_fused
 from dynfilt.layers.per_sample import conv2d_grouped
 
 Pair = tuple[int, int]
@@ -38,7 +37,7 @@ def conv2d_mixture(
     gradients. Sums over k have the precision of pi: bfloat16 rounds away 6 % of the attention at temperature 30.
     """
     geometry = (stride, padding, dilation, groups)
-    applicable = ("grouped", "chunked", "outputs") + (("inputs", "fused") if groups == 1 else ())
+    applicable = ("grouped", "chunked", "outputs") + (("inputs",) if groups == 1 else ())
     formulation = decide(applicable, _fastest(x, kernels))
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
@@ -46,10 +45,8 @@ def conv2d_mixture(
         y = _chunked(x, kernels, pi, geometry)
     elif formulation == "outputs":
         y = _outputs(x, kernels, pi, geometry)
-    elif formulation == "inputs":
-        y = _inputs(x, kernels, pi, geometry)
     else:
-        y = _fused(x, kernels, pi, geometry)
+        y = _inputs(x, kernels, pi, geometry)
     return y if bias is None else y + mix(pi, bias).to(y.dtype)[:, :, None, None]
 
 
@@ -88,19 +85,10 @@ def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, 
     return F.conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, *geometry)
 
 
-def _fused(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
-    return conv2d_mixture_fused(_autocast(x), kernels, pi, *geometry[:3])
-
-
 def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
-    return _ChunkedMixture.apply(_autocast(x), kernels, pi, geometry)
-
-
-def _autocast(x: Tensor) -> Tensor:
-    # An autograd.Function is not a convolution to autocast.
     kind = x.device.type
     casts = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
-    return x.to(torch.get_autocast_dtype(kind)) if casts else x
+    return _ChunkedMixture.apply(x.to(torch.get_autocast_dtype(kind)) if casts else x, kernels, pi, geometry)
 
 
 class _ChunkedMixture(torch.autograd.Function):

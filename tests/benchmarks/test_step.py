@@ -65,10 +65,13 @@ def test_ways_to_run_multiply_ours_and_the_twin_only() -> None:
     ]
 
 
-def test_a_formulation_is_an_arm_of_ours_beside_the_twin() -> None:
-    [case] = planned("--network", "dyconv", "--run", "compiled", "--formulation", "auto,fused").values()
-    assert list(case) == ["resnet18, compiled", "dyconv_resnet18, compiled", "dyconv_resnet18, fused, compiled"]
-    assert case["dyconv_resnet18, fused, compiled"][0] == "fused"
+def test_candidates_for_cuda_are_arms_there_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--network", "dyconv", "--run", "compiled")
+    assert list(*planned(*words).values()) == ["resnet18, compiled", "dyconv_resnet18, compiled"]
+    monkeypatch.setattr("benchmarks.step.resolve_device", lambda name: torch.device("cuda", 0))
+    [case] = planned(*words).values()
+    assert list(case)[2:] == ["dyconv_resnet18, fused, compiled"]
+    assert case["dyconv_resnet18, fused, compiled"] == ("fused", "fused")
 
 
 def test_every_arm_of_the_networks_is_what_its_name_says() -> None:

@@ -64,7 +64,7 @@ def test_ordinary_convolutions_are_no_formulation() -> None:
     assert describe(taken) == "nn.Conv2d"
 
 
-@pytest.mark.parametrize("formulation", [name for name in FORMULATIONS if name != "fused"])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_layer_is_compiled_whole_and_computes_the_same(kind: str, formulation: str) -> None:
     torch.manual_seed(0)

@@ -101,15 +101,9 @@ def test_autocast_keeps_the_sum_over_kernels_precise(formulation: str) -> None:
     assert y.dtype == torch.bfloat16
 
 
-def test_kernels_mixed_inside_the_convolution_need_cuda() -> None:
-    inputs, options = tensors(GEOMETRIES["3x3"])
-    with pytest.raises(ValueError, match="runs on CUDA, x is on cpu; choose another formulation"):
-        apply("fused", inputs, options)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
-@pytest.mark.parametrize("formulation", [*FORMULATIONS, "fused"])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 def test_on_cuda_under_autocast_every_formulation_is_near_the_loop(formulation: str) -> None:
     inputs, options = tensors(GEOMETRIES["3x3"])
     expected = loop(*inputs, **options)

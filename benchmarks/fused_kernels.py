@@ -23,6 +23,22 @@ def _source_position(target, tap, size, AXIS: tl.constexpr):
 
 
 @triton.jit
+def _source_pixel(
+    pixel, target_w, tap, source_h, source_w, TAPS_W: tl.constexpr, AXIS_H: tl.constexpr, AXIS_W: tl.constexpr
+):
+    """Which pixel of the source a tap reads for pixels of the target, and whether there is one."""
+    h, in_h = _source_position(pixel // target_w, tap // TAPS_W, source_h, AXIS_H)
+    w, in_w = _source_position(pixel % target_w, tap % TAPS_W, source_w, AXIS_W)
+    return h * source_w + w, in_h & in_w
+
+
+@triton.jit
+def _load(origin, pixel, in_image, channel, channels):
+    """A tile of an NHWC image; 0 outside of it."""
+    return tl.load(origin + pixel * channels + channel, in_image & (channel < channels), 0.0)
+
+
+@triton.jit
 def convolve(
     source,
     bank,
@@ -63,10 +79,8 @@ def convolve(
     for step in range(TAPS * blocks):
         tap = step // blocks
         c = step % blocks * BLOCK_SOURCE + tl.arange(0, BLOCK_SOURCE)
-        h, in_h = _source_position(pixel // target_w, tap // TAPS_W, source_h, AXIS_H)
-        w, in_w = _source_position(pixel % target_w, tap % TAPS_W, source_w, AXIS_W)
-        inside = (c < source_channels)[:, None] & (in_h & in_w)[None, :]
-        x = tl.load(source + (h * source_w + w)[None, :] * source_channels + c[:, None], inside, 0.0)
+        read, in_image = _source_pixel(pixel, target_w, tap, source_h, source_w, TAPS_W, AXIS_H, AXIS_W)
+        x = _load(source, read[None, :], in_image[None, :], c[:, None], source_channels)
         place = o[:, None] * source_channels + c[None, :]
         inside = (o < target_channels)[:, None] & (c < source_channels)[None, :]
         mixed = tl.zeros((BLOCK_TARGET, BLOCK_SOURCE), ACCUMULATOR)
@@ -76,6 +90,19 @@ def convolve(
         y = tl.dot(mixed.to(x.dtype), x, y, input_precision=PRECISION, out_dtype=ACCUMULATOR)
     inside = (o < target_channels)[:, None] & (pixel < target_pixels)[None, :]
     tl.store(target + pixel[None, :] * target_channels + o[:, None], y, inside)
+
+
+@triton.jit
+def _tile(tile, tiles_c, TAPS: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_C: tl.constexpr):
+    """The tap, the output channels and the channels of a tile of the bank."""
+    o = tile // TAPS // tiles_c * BLOCK_O + tl.arange(0, BLOCK_O)
+    return tile % TAPS, o, tile // TAPS % tiles_c * BLOCK_C + tl.arange(0, BLOCK_C)
+
+
+@triton.jit
+def _store_inner(target, product, kernel, in_kernel):
+    """The inner product of a tile with the bank's, in the precision of the tile."""
+    tl.store(target, tl.sum(product * tl.load(kernel, in_kernel, 0.0).to(product.dtype)))
 
 
 @triton.jit
@@ -106,48 +133,36 @@ def correlate(
 ):
     """Gradients of bank and pi; a program computes a tile of one tap from a slice of `images` images.
 
-    x (B, H, W, C), grad (B, H', W', O). With G_b the gradient of image b's mixed kernel:
-    grad_bank[slice, k] = sum_b pi[b, k] G_b, (slices, K, taps, O, C), and
-    grad_pi[b, k, tile] = the sum of G_b bank[k] over the tile, (B, K, tiles).
+    x (B, H, W, C), grad (B, H', W', O). With G_b the gradient of image b's mixed kernel: grad_bank[slice, k] =
+    sum_b pi[b, k] G_b, (slices, K, taps, O, C); grad_pi[b, k, tile] = sum of G_b bank[k] over it, (B, K, tiles).
     """
-    ACCUMULATOR: tl.constexpr = pi.dtype.element_ty
     tile = tl.program_id(0)
-    tiles = tl.num_programs(0)
-    tiles_c = tl.cdiv(x_channels, BLOCK_C)
-    tap = tile % TAPS
-    o = tile // TAPS // tiles_c * BLOCK_O + tl.arange(0, BLOCK_O)
-    c = tile // TAPS % tiles_c * BLOCK_C + tl.arange(0, BLOCK_C)
+    tap, o, c = _tile(tile, tl.cdiv(x_channels, BLOCK_C), TAPS, BLOCK_O, BLOCK_C)
     place = o[:, None] * x_channels + c[None, :]
     in_kernel = (o < grad_channels)[:, None] & (c < x_channels)[None, :]
+    product = tl.zeros((BLOCK_O, BLOCK_C), pi.dtype.element_ty)
     sums = ()
     for _ in tl.static_range(KERNELS):
-        sums += (tl.zeros((BLOCK_O, BLOCK_C), ACCUMULATOR),)
-    product = tl.zeros((BLOCK_O, BLOCK_C), ACCUMULATOR)
+        sums += (tl.zeros_like(product),)
     blocks = tl.cdiv(grad_pixels, BLOCK_PIXELS)
-    first = tl.program_id(1) * images
     # One flat loop, so that the loads of the next image are under way before this one is finished.
-    for step in range(first * blocks, tl.minimum(first + images, batch) * blocks):
+    for step in range(tl.program_id(1) * images * blocks, tl.minimum((tl.program_id(1) + 1) * images, batch) * blocks):
         image = (step // blocks).to(tl.int64)
         pixel = step % blocks * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
-        h, in_h = _source_position(pixel // grad_w, tap // TAPS_W, x_h, AXIS_H)
-        w, in_w = _source_position(pixel % grad_w, tap % TAPS_W, x_w, AXIS_W)
-        inside = (in_h & in_w & (pixel < grad_pixels))[:, None] & (c < x_channels)[None, :]
-        origin = x + image * x_h * x_w * x_channels
-        below = tl.load(origin + (h * x_w + w)[:, None] * x_channels + c[None, :], inside, 0.0)
-        inside = (o < grad_channels)[:, None] & (pixel < grad_pixels)[None, :]
-        origin = grad + image * grad_pixels * grad_channels
-        above = tl.load(origin + pixel[None, :] * grad_channels + o[:, None], inside, 0.0)
-        product = tl.dot(above, below, product, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        read, in_x = _source_pixel(pixel, grad_w, tap, x_h, x_w, TAPS_W, AXIS_H, AXIS_W)
+        in_x, in_grad = (in_x & (pixel < grad_pixels))[:, None], (pixel < grad_pixels)[None, :]
+        below = _load(x + image * x_h * x_w * x_channels, read[:, None], in_x, c[None, :], x_channels)
+        above = _load(grad + image * grad_pixels * grad_channels, pixel[None, :], in_grad, o[:, None], grad_channels)
+        product = tl.dot(above, below, product, input_precision=PRECISION, out_dtype=product.dtype)
         if step % blocks == blocks - 1:
             updated = ()
             for k in tl.static_range(KERNELS):
                 updated += (sums[k] + tl.load(pi + image * KERNELS + k) * product,)
                 kernel = bank + (k * TAPS + tap).to(tl.int64) * grad_channels * x_channels
-                inner = tl.sum(product * tl.load(kernel + place, in_kernel, 0.0).to(ACCUMULATOR))
-                tl.store(grad_pi + (image * KERNELS + k) * tiles + tile, inner)
+                target = grad_pi + (image * KERNELS + k) * tl.num_programs(0) + tile
+                _store_inner(target, product, kernel + place, in_kernel)
             sums = updated
-            product = tl.zeros((BLOCK_O, BLOCK_C), ACCUMULATOR)
+            product = tl.zeros_like(product)
     for k in tl.static_range(KERNELS):
-        row = (tl.program_id(1) * KERNELS + k) * TAPS + tap
-        kernel = grad_bank + row.to(tl.int64) * grad_channels * x_channels
-        tl.store(kernel + place, sums[k], in_kernel)
+        row = ((tl.program_id(1) * KERNELS + k) * TAPS + tap).to(tl.int64)
+        tl.store(grad_bank + row * grad_channels * x_channels + place, sums[k], in_kernel)

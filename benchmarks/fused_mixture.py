@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dynfilt.layers.formulation import decide
+
 Pair = tuple[int, int]
 Axis = tuple[int, int, int, int]  # up, tap, shift, down: a tap t reads position (up q + tap t + shift) / down
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -34,6 +36,7 @@ def conv2d_mixture_fused(x: Tensor, kernels: Tensor, pi: Tensor, stride: Pair, p
     Raises ValueError without triton, off CUDA, and for shapes or dtypes that do not fit.
     """
     _check(x, kernels, pi)
+    decide(("fused",), "fused")  # to be seen where formulations are recorded
     return _FusedMixture.apply(x, kernels, pi, stride, padding, dilation)
 
 
@@ -169,7 +172,7 @@ def correlate_options(count: int, itemsize: int) -> dict[str, Any]:
 
 def _kernels() -> ModuleType:
     try:
-        from dynfilt.layers import fused_kernels
+        from benchmarks import fused_kernels
     except ModuleNotFoundError as error:
         raise ValueError("the fused mixture needs triton: install it, or choose another formulation") from error
     return fused_kernels

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import dynfilt.layers
-from dynfilt.layers import fused_mixture
-from dynfilt.layers.fused_mixture import conv2d_mixture_fused, convolve_options, correlate_options
+import benchmarks
+from benchmarks import fused_mixture
+from benchmarks.fused_mixture import conv2d_mixture_fused, convolve_options, correlate_options
 
 try:
     TRITON = np.lib.NumpyVersion(version("triton"))
@@ -214,7 +214,7 @@ def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.parametrize("dtype", POINTERS)
 @pytest.mark.parametrize(("channels", "size"), LAYERS)
 def test_kernels_compile_for_an_h200(channels: int, size: int, dtype: torch.dtype, compiler_cache: None) -> None:
-    from dynfilt.layers import fused_kernels
+    from benchmarks import fused_kernels
 
     geometry = {"KERNELS": 4, "TAPS": 9, "TAPS_W": 3, "AXIS_H": (1, 1, -1, 1), "AXIS_W": (1, 1, -1, 1)}
     convolve = {
@@ -265,8 +265,8 @@ def test_off_cuda_the_way_out_is_named() -> None:
 
 def test_without_triton_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "dynfilt.layers.fused_kernels", raising=False)
-    monkeypatch.delattr(dynfilt.layers, "fused_kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmarks.fused_kernels", raising=False)
+    monkeypatch.delattr(benchmarks, "fused_kernels", raising=False)
     with pytest.raises(ValueError, match="needs triton: install it, or choose another formulation"):
         conv2d_mixture_fused(*tensors(), *GEOMETRIES["3x3"][0])
 
