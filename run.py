@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynfilt.config import read_job, register_schema
 from dynfilt.config_errors import explain
+from dynfilt.wandb_mirror import end_service
 
 if TYPE_CHECKING:
     from dynfilt.plan import PlannedRun
@@ -65,6 +66,8 @@ def main() -> int:
     except Exception as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
+    finally:
+        end_service()
     if planned:
         from dynfilt.plan import format_plan
 

@@ -8,6 +8,8 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
 
+from dynfilt.wandb_mirror import end_service
+
 USAGE_ERROR = 2
 # Command -> its module, which has add_arguments(parser) and run(args), and what `--help` says of it. Only the chosen
 # command's module is imported.
@@ -65,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return USAGE_ERROR
+    finally:
+        end_service()
     return 0
 
 

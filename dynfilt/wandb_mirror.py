@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+
+from dynfilt.reachability import PROBE_SECONDS, answers
 
 if TYPE_CHECKING:
     import wandb
 
 MODES = ("auto", "online", "offline", "off")
-PROBE_SECONDS = 1.5
 START_SECONDS = 10.0
 FINISH_SECONDS = 20.0
+TEAR_DOWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Tracking:
 class Mirror:
     """One W&B run, or none: a context manager whose methods never raise, and wait for W&B only at the end.
 
-    The end takes at most FINISH_SECONDS. Leaving the body by an exception marks the run as failed.
+    The end takes at most FINISH_SECONDS, and TEAR_DOWN_SECONDS more where that was too short. Leaving the body by an
+    exception marks the run as failed.
     """
 
     def __init__(self, run: wandb.Run | None, folder: Path) -> None:
@@ -86,7 +87,7 @@ class Mirror:
             self._run = None
             command = f"wandb sync {shlex.quote(str(self._saved))}"
             _say(f"W&B stopped ({_one_line(error)}), the run goes on; upload the rest with: {command}")
-            _tear_down()
+            end_service()
 
 
 def open_mirror(
@@ -206,39 +207,28 @@ def _init(identity: dict[str, Any]) -> wandb.Run:
         run.define_metric("*", step_metric="epoch")
     except Exception:
         # The client holds the id of a run that failed to start, and would refuse the offline run of that id.
-        _tear_down()
+        end_service()
         raise
     return run
 
 
-def answers(url: str) -> bool:
-    """Whether a TCP connection to the server, or to the proxy before it, opens within PROBE_SECONDS.
+def end_service() -> None:
+    """Ends W&B's service process, if one was started, so that neither the next run nor the exit trips over it.
 
-    In a thread, since the time-out of a socket does not bound the look-up of a name.
+    In a thread, since the client waits without a limit, at the interpreter's exit too; a process that has not ended
+    after TEAR_DOWN_SECONDS is left behind and ends with this one.
     """
-    target = urlsplit(url)
-    proxy = getproxies().get(target.scheme)
-    if proxy and not proxy_bypass(target.hostname or ""):
-        target = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    address = (target.hostname or "", target.port or (443 if target.scheme == "https" else 80))
-    opened = threading.Event()
-
-    def connect() -> None:
-        with suppress(OSError, ValueError), socket.create_connection(address, timeout=PROBE_SECONDS):
-            opened.set()
-
-    probe = threading.Thread(target=connect, daemon=True)
-    probe.start()
-    probe.join(PROBE_SECONDS)
-    return opened.is_set()
-
-
-def _tear_down() -> None:
-    """Ends W&B's service process, so that neither the next run nor the interpreter's exit trips over it."""
+    if not sys.modules.get("wandb"):
+        return
     import wandb
 
-    with suppress(Exception, SystemExit):
-        wandb.teardown(exit_code=1)
+    def end() -> None:
+        with suppress(Exception, SystemExit):
+            wandb.teardown(exit_code=1)
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(TEAR_DOWN_SECONDS)
     wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
 
 

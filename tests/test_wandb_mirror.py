@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 from wandb.util import get_core_path
 
 from dynfilt import wandb_mirror
 from dynfilt.wandb_mirror import Mirror, Tracking, open_mirror
+from tests.conftest import TINY
 from tests.wandb_server import API_KEY, Run, WandbServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +55,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed_port()}")
     yield
-    wandb_mirror._tear_down()
+    wandb_mirror.end_service()
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
 
 
@@ -246,27 +249,6 @@ def test_a_server_that_is_gone_costs_no_time(
     assert f"offline (no answer from {os.environ['WANDB_BASE_URL']} within 1.5 s)" in capfd.readouterr().out
 
 
-def test_a_name_that_nobody_resolves_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_up(*args: object, **kwargs: object) -> None:
-        time.sleep(1.0)
-        raise socket.gaierror
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(wandb_mirror, "PROBE_SECONDS", 0.2)
-    start = time.monotonic()
-    assert not wandb_mirror.answers("https://api.wandb.invalid")
-    assert time.monotonic() - start < 0.8
-
-
-@pytest.mark.parametrize("proxy", ["http://{}", "{}"])
-def test_a_proxy_that_answers_is_as_good_as_the_server(
-    proxy: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not wandb_mirror.answers("https://api.wandb.invalid")
-    monkeypatch.setenv("https_proxy", proxy.format(server.url[7:]))
-    assert wandb_mirror.answers("https://api.wandb.invalid")
-
-
 @pytest.mark.parametrize("failure", ["hang", 500])
 def test_a_server_that_does_not_work_leads_offline(
     failure: int | str,
@@ -325,6 +307,29 @@ def test_a_client_that_dies_stops_nothing(tmp_path: Path, server: WandbServer, c
     assert len(lines) == 2 and "W&B stopped" in lines[1]
     train(mirror_in(tmp_path / "2"))
     assert_mirrored(server.runs["abc"])
+
+
+def test_a_service_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(wandb_mirror, "TEAR_DOWN_SECONDS", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb, "teardown", lambda exit_code: ended.wait())
+        start = time.monotonic()
+        wandb_mirror.end_service()
+    assert 0.2 <= time.monotonic() - start < 2
+    ended.set()
+
+
+def test_a_service_that_does_not_end_keeps_no_command_alive(tmp_path: Path) -> None:
+    program = (
+        "import runpy, sys, threading\nfrom wandb.sdk.lib.service.service_process import ServiceProcess\n"
+        "from dynfilt import wandb_mirror\nwandb_mirror.TEAR_DOWN_SECONDS = 0.2\n"
+        "ServiceProcess.join = lambda process: threading.Event().wait()\n"
+        f"sys.argv[0] = {str(ROOT / 'run.py')!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", program, *TINY, "tracking=offline", f"output_root={tmp_path}"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    assert (tmp_path / "tests/tiny/seed0/result.json").exists()
 
 
 def test_a_client_that_cannot_be_imported_stops_nothing(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dynfilt.wandb_mirror import PROBE_SECONDS, answers
+from dynfilt.reachability import PROBE_SECONDS, answers
 
 if TYPE_CHECKING:
     import wandb

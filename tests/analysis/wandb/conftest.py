@@ -24,7 +24,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
     yield
-    wandb_mirror._tear_down()
+    wandb_mirror.end_service()
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
 
 

@@ -55,7 +55,7 @@ def told(source: str) -> dict[str, object]:
 
 def bare() -> str:
     """A folder that holds nothing but the W&B logs."""
-    wandb_mirror._tear_down()  # until then the client may still be writing
+    wandb_mirror.end_service()  # until then the client may still be writing
     shutil.rmtree("bare", ignore_errors=True)
     shutil.copytree(FOLDER / "wandb", "bare/wandb", symlinks=True)
     return "bare"
@@ -113,12 +113,12 @@ def test_without_a_server_they_wait_beside_a_run_that_was_online(
 ) -> None:
     train("online")
     before = told(PROJECT)
-    wandb_mirror._tear_down()  # it remembers its server
+    wandb_mirror.end_service()  # it remembers its server
     with monkeypatch.context() as patch:
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
         log_pictures(FOLDER, drawn, CAPTION)
     assert [log.parent.name.startswith("offline-") for log in logs()] == [False, True]
-    wandb_mirror._tear_down()
+    wandb_mirror.end_service()
     assert main(["sync", "outputs"]) == 0
     assert told(PROJECT) == before
     (stored,) = server.runs.values()
