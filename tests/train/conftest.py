@@ -15,6 +15,7 @@ from tests.tiny_run import TinyNet, tiny_data
 
 DEFAULTS = Path(__file__).parents[2] / "conf" / "trainer" / "default.yaml"
 CHANGES = {"epochs": 2, "batch_size": 16, "eval_batch_size": 7, "device": "cpu", "checkpoint_every_seconds": 1000.0}
+Rows = list[dict[str, Any]]
 
 
 @pytest.fixture
@@ -53,3 +54,15 @@ def make_trainer(settings: Callable[..., TrainerSettings]) -> Callable[..., Trai
         )
 
     return make
+
+
+def fit(trainer: Trainer, on_step: Callable[[int], None] = lambda step: None) -> tuple[Rows, list[bool]]:
+    rows: Rows = []
+    improvements: list[bool] = []
+
+    def on_evaluation(row: dict[str, Any], improved: bool) -> None:
+        rows.append(row)
+        improvements.append(improved)
+
+    trainer.fit(on_evaluation, lambda: None, on_step)
+    return rows, improvements
