@@ -18,6 +18,7 @@ from dynfilt.schedules import Progress
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.evaluation import Evaluator
 from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
+from dynfilt.train.running_sums import RunningSums
 from dynfilt.train.settings import TrainerSettings
 
 Schedule = Callable[[Progress], float]
@@ -63,8 +64,8 @@ class Trainer:
         self.best_accuracy = -1.0
         self.best_epoch = 0.0
         self.evaluations_without_improvement = 0
-        self.train_seconds = 0.0
-        self._reset_sums()
+        self.train_seconds = self.seconds_at_evaluation = 0.0
+        self.sums = RunningSums()
 
     @property
     def total_steps(self) -> int:
@@ -125,7 +126,7 @@ class Trainer:
         self._apply_schedules()
         seed_global_generators(self.device, self.seed, "step", self.step)
         loss, scores = self.optimise(images, labels)
-        self._add(loss, scores, labels)
+        self.sums.add(loss, scores, labels)
         self.step += 1
 
     def _record_steps(self) -> None:
@@ -156,7 +157,7 @@ class Trainer:
             "epoch": self.epoch,
             "best": {"accuracy": self.best_accuracy, "epoch": self.best_epoch},
             "evaluations_without_improvement": self.evaluations_without_improvement,
-            "sums": {"loss": self.loss_sum, "correct": self.correct_sum, "images": self.images_seen},
+            "sums": self.sums.state_dict(),
             "train_seconds": self.train_seconds,
             "seconds_at_evaluation": self.seconds_at_evaluation,
             "seed": self.seed,
@@ -177,9 +178,7 @@ class Trainer:
         self.best_accuracy = state["best"]["accuracy"]
         self.best_epoch = state["best"]["epoch"]
         self.evaluations_without_improvement = state["evaluations_without_improvement"]
-        self.loss_sum = state["sums"]["loss"].to(self.device)
-        self.correct_sum = state["sums"]["correct"].to(self.device)
-        self.images_seen = state["sums"]["images"]
+        self.sums = RunningSums.from_state(state["sums"])
         self.train_seconds = state["train_seconds"]
         self.seconds_at_evaluation = state["seconds_at_evaluation"]
         torch.set_rng_state(state["rng"])
@@ -197,26 +196,11 @@ class Trainer:
             set_temperature(self.model, temperature)
             self.applied_temperature = temperature
 
-    def _reset_sums(self) -> None:
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.correct_sum = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.images_seen = 0
-        self.seconds_at_evaluation = self.train_seconds
-        self.steps_summed = 0
-        self.finite_steps = torch.zeros((), dtype=torch.int64, device=self.device)
-
-    def _add(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
-        # Nothing here waits for the device: sums are read at evaluations. A sum stays bad from the first bad loss on.
-        self.loss_sum.add_(loss, alpha=len(labels))
-        self.finite_steps += self.loss_sum.isfinite()
-        self.correct_sum += (scores.argmax(1) == labels).sum()
-        self.images_seen += len(labels)
-        self.steps_summed += 1
-
     def _require_finite_loss(self) -> None:
-        bad = self.steps_summed - int(self.finite_steps)
-        if bad:
-            raise FloatingPointError(f"the training loss is not finite at step {self.step - bad} (counted from 0)")
+        self.sums.read()
+        if self.sums.steps_since_bad:
+            first = self.step - self.sums.steps_since_bad
+            raise FloatingPointError(f"the training loss is not finite at step {first} (counted from 0)")
 
     def _evaluate(self) -> tuple[dict[str, float | int | None], bool]:
         try:
@@ -227,17 +211,17 @@ class Trainer:
         if improved:
             self.best_accuracy, self.best_epoch = val.accuracy, self.epoch
         self.evaluations_without_improvement = 0 if improved else self.evaluations_without_improvement + 1
-        row = {
+        sums, self.sums = self.sums, RunningSums()
+        seconds, self.seconds_at_evaluation = self.train_seconds - self.seconds_at_evaluation, self.train_seconds
+        return {
             "epoch": self.epoch,
             "step": self.step,
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "temperature": get_temperature(self.model),
-            "train_loss": self.loss_sum.item() / self.images_seen,
-            "train_accuracy": self.correct_sum.item() / self.images_seen,
+            "train_loss": sums.loss / sums.images,
+            "train_accuracy": sums.correct / sums.images,
             "val_loss": val.loss,
             "val_accuracy": val.accuracy,
             "seconds": self.train_seconds,
-            "images_per_second": self.images_seen / (self.train_seconds - self.seconds_at_evaluation),
-        }
-        self._reset_sums()
-        return row, improved
+            "images_per_second": sums.images / seconds,
+        }, improved

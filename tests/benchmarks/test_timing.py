@@ -42,7 +42,7 @@ def test_a_deadline_counts_down() -> None:
     assert Deadline(-1).seconds_left() == 0
 
 
-@pytest.mark.parametrize("mebibytes", [64, 16])
+@pytest.mark.parametrize("mebibytes", [64, 16, 4])
 def test_memory_on_top_is_seen_even_where_it_was_used_before(mebibytes: int) -> None:
     kept = []
 

@@ -53,8 +53,10 @@ def apply(formulation: str, inputs: list[Tensor], options: dict) -> Tensor:
 def test_outputs_and_gradients_equal_the_loop(
     name: str, formulation: str, with_bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mixture, "CHUNK_BYTES", 2 * 8 * 6 * 4 * 9)  # chunks of two images and a last one of one
+    monkeypatch.setattr(mixture, "CHUNK_BYTES", 2 * 8 * (6 * 4 * 9 + 2 * 4 * 7 * 9))
     inputs, options = tensors(GEOMETRIES[name], with_bias=with_bias)
+    chunks = mixture._mixed_chunks(*(tensor.detach() for tensor in inputs[:3]))
+    assert [len(mixed) for _, mixed in chunks] == [2, 2, 1]
     expected = loop(*inputs[:3], inputs[3] if with_bias else None, **options)
     y = apply(formulation, inputs, options)
     above = torch.randn(y.shape[::-1], dtype=torch.float64).permute(3, 2, 1, 0)  # a gradient that is not contiguous
