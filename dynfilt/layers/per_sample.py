@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dynfilt.layers.formulation import decide
+from dynfilt.layers.taps import conv2d_taps, taps_apply
 
 
 def conv2d_per_sample(
@@ -28,20 +28,17 @@ def conv2d_per_sample(
     """
     _check_shapes(x, weight, bias, groups)
     geometry = (_pair(stride), _pair(padding), _pair(dilation))
-    applicable = ("grouped", "taps") if _taps_apply(weight, *geometry, groups) else ("grouped",)
+    by_taps = taps_apply(x.shape[-2:], weight.shape[-2:], *geometry, groups)
+    applicable = ("grouped", "taps") if by_taps else ("grouped",)
     if decide(applicable, _fastest(weight, applicable)) == "taps":
-        return _taps(x, weight, bias, padding=geometry[1], dilation=geometry[2])
+        y = conv2d_taps(x, weight, padding=geometry[1], dilation=geometry[2])
+        return y if bias is None else y + bias[:, :, None, None]
     return conv2d_grouped(x, weight, bias, *geometry, groups)
 
 
 def _fastest(weight: Tensor, applicable: Collection[str]) -> str:
     # One GEMM with O * kh * kw rows reads x once; it pays while those rows are few (measured at O = 1).
     return "taps" if "taps" in applicable and weight.shape[1] <= 4 else "grouped"
-
-
-def _taps_apply(weight: Tensor, stride: tuple, padding: tuple, dilation: tuple, groups: int) -> bool:
-    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[-2:], strict=True)]
-    return groups == 1 and stride == (1, 1) and all(p <= r for p, r in zip(padding, reach, strict=True))
 
 
 def conv2d_grouped(
@@ -65,27 +62,6 @@ def conv2d_grouped(
         batch * groups,
     )
     return y.view(batch, out_channels, *y.shape[-2:])
-
-
-def _taps(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple, dilation: tuple) -> Tensor:
-    """One matrix product per tap position, then the shifted maps are added up.
-
-    z_t = w_t . x for every tap t, y[p] = sum_t z_t[p + t * dilation - padding]; the sum is col2im of the
-    flipped taps.
-    """
-    batch, out_channels, in_channels, kernel_h, kernel_w = weight.shape
-    height, width = x.shape[-2:]
-    taps = weight.permute(0, 1, 3, 4, 2).flip(2, 3).reshape(batch, -1, in_channels)
-    z = torch.bmm(taps, x.reshape(batch, in_channels, height * width))
-    reach = (dilation[0] * (kernel_h - 1), dilation[1] * (kernel_w - 1))
-    y = F.fold(
-        z,
-        output_size=(height + 2 * padding[0] - reach[0], width + 2 * padding[1] - reach[1]),
-        kernel_size=(kernel_h, kernel_w),
-        dilation=dilation,
-        padding=(reach[0] - padding[0], reach[1] - padding[1]),
-    )
-    return y if bias is None else y + bias.view(batch, out_channels, 1, 1)
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

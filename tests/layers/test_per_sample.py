@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynfilt.layers import per_sample
+from dynfilt.layers import per_sample, taps
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.per_sample import conv2d_per_sample
 
 Pair = tuple[int, int]
-FORMULATIONS = ("auto", "grouped", "taps")  # those of one filter an image
+FORMULATIONS = ("auto", "grouped", "taps", "taps, folded")  # those of one filter an image; maps are small here
 
 # Shape of x, shape of one image's weight (O, C/groups, kh, kw), what else is not the default.
 CASES: dict[str, tuple[Sequence[int], Sequence[int], dict]] = {
@@ -54,9 +54,12 @@ def seeded() -> None:
 
 
 @pytest.fixture(params=FORMULATIONS)
-def formulation(request: pytest.FixtureRequest) -> Iterator[str]:
-    with force_formulation(request.param):
-        yield request.param
+def formulation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name, _, folded = request.param.partition(", ")
+    if folded:
+        monkeypatch.setattr(taps, "LARGEST_SUMMED_MAP", 0)
+    with force_formulation(name):
+        yield name
 
 
 def pair(value: int | Pair) -> Pair:
@@ -180,18 +183,20 @@ def test_an_image_sees_its_own_filter_only(formulation: str) -> None:
         assert gradient[[0, 2]].abs().max() == 0
 
 
-@pytest.mark.parametrize(("name", "taps"), [("few_outputs", True), ("stride", False), ("groups", False)])
-def test_forced_taps_run_wherever_their_geometry_allows(name: str, taps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "applies"), [("few_outputs", True), ("stride", False), ("groups", False)])
+def test_forced_taps_run_wherever_their_geometry_allows(
+    name: str, applies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tensors, geometry = inputs_of(name)
 
     def forbidden(*_: object, **__: object) -> Tensor:
         raise AssertionError("the other formulation ran")
 
-    monkeypatch.setattr(per_sample, "conv2d_grouped" if taps else "_taps", forbidden)
+    monkeypatch.setattr(per_sample, "conv2d_grouped" if applies else "conv2d_taps", forbidden)
     with force_formulation("taps"):
         apply(conv2d_per_sample, tensors, geometry)
     monkeypatch.undo()
-    monkeypatch.setattr(per_sample, "_taps", forbidden)
+    monkeypatch.setattr(per_sample, "conv2d_taps", forbidden)
     with force_formulation("grouped"):
         apply(conv2d_per_sample, tensors, geometry)
 
