@@ -15,8 +15,13 @@ class _Enough(Exception):
     """Ends `fit` after the steps that were asked for."""
 
 
-def fit_steps(trainer: Trainer, count: int, after_step: Callable[[], None]) -> None:
-    """Have `fit` take `count` steps; the partial batch at the end of an epoch, another shape, is left out."""
+def fit_steps(
+    trainer: Trainer, count: int, after_step: Callable[[], None], before_next: Callable[[], None] = lambda: None
+) -> None:
+    """Have `fit` take `count` steps; the partial batch at the end of an epoch, another shape, is left out.
+
+    What is done between `after_step` and `before_next` is not the trainer's.
+    """
     done = 0
 
     def on_step(step: int) -> None:
@@ -26,6 +31,7 @@ def fit_steps(trainer: Trainer, count: int, after_step: Callable[[], None]) -> N
         if done == count:
             raise _Enough
         _skip_partial_batch(trainer)
+        before_next()
 
     _skip_partial_batch(trainer)
     try:
@@ -71,8 +77,8 @@ class StepClock:
         self.rows: list[tuple[float, float, float]] = []
         self.data = self.network = self.step_started = 0.0
 
-    def steps(self, take: Callable[[], None]) -> list[tuple[float, float, float]]:
-        """(batch, network, whole) in milliseconds for each step that `take` makes."""
+    def steps(self, count: int) -> list[tuple[float, float, float]]:
+        """(batch, network, whole) in milliseconds for each of `count` steps."""
         batch, optimise = self.trainer.batches.batch, self.trainer.optimise
 
         def timed_batch(step: int) -> tuple[Tensor, Tensor]:
@@ -86,17 +92,17 @@ class StepClock:
         self.trainer.batches.batch = timed_batch  # type: ignore[method-assign]
         self.trainer.optimise = timed_optimise  # type: ignore[method-assign]
         try:
-            self.step_started = self._now()
-            take()
+            self._begin_step()
+            fit_steps(self.trainer, count, self._end_step, self._begin_step)
         finally:
             self.trainer.batches.batch, self.trainer.optimise = batch, optimise  # type: ignore[method-assign]
         return self.rows
 
-    def end_step(self) -> None:
-        """To be called after each step."""
-        now = self._now()
-        self.rows.append((self.data, self.network, now - self.step_started))
-        self.step_started = now
+    def _begin_step(self) -> None:
+        self.step_started = self._now()
+
+    def _end_step(self) -> None:
+        self.rows.append((self.data, self.network, self._now() - self.step_started))
 
     def _timed(self, call: Callable[[], tuple[Tensor, Tensor]]) -> tuple[tuple[Tensor, Tensor], float]:
         started = self._now()

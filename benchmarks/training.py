@@ -62,9 +62,8 @@ class TrainerArm:
     def breakdown(self) -> dict[str, float]:
         """Milliseconds a step by part, median over some steps, each part waited for: the batch; forward, backward
         and update; all the rest of the loop. And that rest by itself, as `loop_alone_ms` has it."""
-        parts = StepClock(self.trainer)
         count = max(3, min(MOST_CLOCKED_STEPS, self.steps // 2))
-        rows = parts.steps(lambda: fit_steps(self.trainer, count, parts.end_step))
+        rows = StepClock(self.trainer).steps(count)
         columns = zip(*((data, network, whole - data - network) for data, network, whole in rows), strict=True)
         medians = dict(zip(PARTS, map(statistics.median, columns), strict=True))
         return {**medians, LOOP_ALONE: loop_alone_ms(self.trainer, LOOP_STEPS)}

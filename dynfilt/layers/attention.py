@@ -5,6 +5,7 @@ sigmoid routing after CondConv, Yang et al., NeurIPS 2019, arXiv 1904.04971.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
@@ -74,8 +75,13 @@ def set_temperature(module: nn.Module, value: float) -> None:
     The buffers are filled in place, so compiled and graph-captured models see the new value.
     Raises ValueError unless value is a positive finite number.
     """
+    fill_temperatures(temperature_buffers(module), value)
+
+
+def fill_temperatures(buffers: Iterable[Tensor], value: float) -> None:
+    """`set_temperature` where `temperature_buffers` has found the buffers already, as a training loop's steps do."""
     check_temperature(value)
-    for buffer in _temperatures(module):
+    for buffer in buffers:
         buffer.fill_(value)
 
 
@@ -84,7 +90,7 @@ def get_temperature(module: nn.Module) -> float | None:
 
     Raises ValueError when layers differ.
     """
-    buffers = _temperatures(module)
+    buffers = temperature_buffers(module)
     if not buffers:
         return None
     values = torch.stack(buffers).tolist()
@@ -95,5 +101,6 @@ def get_temperature(module: nn.Module) -> float | None:
     return values[0]
 
 
-def _temperatures(module: nn.Module) -> list[Tensor]:
+def temperature_buffers(module: nn.Module) -> list[Tensor]:
+    """Every buffer named `temperature` inside module."""
     return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == "temperature"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dynfilt.data.batches import TrainingBatches
 from dynfilt.data.bundle import ImageData
-from dynfilt.layers.attention import get_temperature, set_temperature
+from dynfilt.layers.attention import fill_temperatures, get_temperature, temperature_buffers
 from dynfilt.schedules import Progress
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.evaluation import Evaluator
@@ -59,6 +59,7 @@ class Trainer:
         if settings.cuda_graph:
             self._record_steps()
         self.evaluator = Evaluator.from_settings(data, settings, device)
+        self.temperatures = temperature_buffers(model)
         self.applied_temperature: float | None = None
         self.step = 0
         self.best_accuracy = -1.0
@@ -67,13 +68,13 @@ class Trainer:
         self.train_seconds = self.seconds_at_evaluation = 0.0
         self.sums = RunningSums()
 
-    @property
+    @cached_property
     def total_steps(self) -> int:
         """Training steps of the whole run; a fraction of an epoch counts its started steps."""
         total = max(1, round(self.settings.epochs * self.batches.steps_per_epoch))
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
-    @property
+    @cached_property
     def steps_between_evaluations(self) -> int:
         """Also evaluated after the last step."""
         epochs = self.settings.evaluate_every_epochs
@@ -191,9 +192,8 @@ class Trainer:
                 group["lr"].fill_(base * factor)
             else:
                 group["lr"] = base * factor
-        temperature = self.temperature(progress)
-        if temperature != self.applied_temperature:
-            set_temperature(self.model, temperature)
+        if self.temperatures and (temperature := self.temperature(progress)) != self.applied_temperature:
+            fill_temperatures(self.temperatures, temperature)
             self.applied_temperature = temperature
 
     def _require_finite_loss(self) -> None:
