@@ -1,7 +1,8 @@
-"""Whether a server can be reached, asked in a bounded time."""
+"""Work that others may keep waiting for ever, given a bounded time; so whether a server can be reached."""
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -9,10 +10,18 @@ from urllib.request import getproxies, proxy_bypass
 PROBE_SECONDS = 1.5
 
 
+def ends_within(seconds: float, work: Callable[[], object]) -> bool:
+    """Do the work in a thread; False if that goes on after so long, left behind until the process ends."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
 def answers(url: str) -> bool:
     """Whether a TCP connection to the server, or to the proxy before it, opens within PROBE_SECONDS.
 
-    In a thread, since the time-out of a socket does not bound the look-up of a name.
+    The time-out of a socket alone does not bound the look-up of a name.
     """
     target = urlsplit(url)
     proxy = getproxies().get(target.scheme)
@@ -25,7 +34,5 @@ def answers(url: str) -> bool:
         with suppress(OSError, ValueError), socket.create_connection(address, timeout=PROBE_SECONDS):
             opened.set()
 
-    probe = threading.Thread(target=connect, daemon=True)
-    probe.start()
-    probe.join(PROBE_SECONDS)
+    ends_within(PROBE_SECONDS, connect)
     return opened.is_set()

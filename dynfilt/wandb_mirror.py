@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from dynfilt.reachability import PROBE_SECONDS, answers
+from dynfilt.reachability import PROBE_SECONDS, answers, ends_within
 
 if TYPE_CHECKING:
     import wandb
@@ -215,8 +214,8 @@ def _init(identity: dict[str, Any]) -> wandb.Run:
 def end_service() -> None:
     """Ends W&B's service process, if one was started, so that neither the next run nor the exit trips over it.
 
-    In a thread, since the client waits without a limit, at the interpreter's exit too; a process that has not ended
-    after TEAR_DOWN_SECONDS is left behind and ends with this one.
+    The client waits without a limit, at the interpreter's exit too; a process that has not ended after
+    TEAR_DOWN_SECONDS is left behind and ends with this one.
     """
     if not sys.modules.get("wandb"):
         return
@@ -226,9 +225,7 @@ def end_service() -> None:
         with suppress(Exception, SystemExit):
             wandb.teardown(exit_code=1)
 
-    ending = threading.Thread(target=end, daemon=True)
-    ending.start()
-    ending.join(TEAR_DOWN_SECONDS)
+    ends_within(TEAR_DOWN_SECONDS, end)
     wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
 
 

@@ -1,4 +1,4 @@
-"""Whether a server answers, asked within a bounded time."""
+"""Work in a bounded time, and whether a server answers in it."""
 
 import os
 import socket
@@ -14,6 +14,13 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower() in ("no_proxy", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(("work_seconds", "ends"), [(0.0, True), (1.0, False)])
+def test_work_has_its_time_and_no_more(work_seconds: float, ends: bool) -> None:
+    start = time.monotonic()
+    assert reachability.ends_within(0.2, lambda: time.sleep(work_seconds)) is ends
+    assert time.monotonic() - start < 0.8
 
 
 def test_a_name_that_nobody_resolves_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

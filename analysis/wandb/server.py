@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dynfilt.reachability import PROBE_SECONDS, answers
+from dynfilt.reachability import PROBE_SECONDS, answers, ends_within
 
 if TYPE_CHECKING:
     import wandb
@@ -25,10 +25,18 @@ def connect(entity: str) -> "wandb.Api":
         raise ValueError(f"no API key for {server}; run `wandb login` or set WANDB_API_KEY")
     if not answers(server):
         raise ValueError(f"no answer from {server} within {PROBE_SECONDS} s; is there a network?")
-    try:
-        wandb.Api(timeout=VERIFY_SECONDS)
-    except Exception as error:
-        raise ValueError(one_line_error(error)) from error
+    refusals: list[Exception] = []
+
+    def verify() -> None:
+        try:
+            wandb.Api(timeout=VERIFY_SECONDS)
+        except Exception as error:
+            refusals.append(error)
+
+    if not ends_within(2 * VERIFY_SECONDS, verify):
+        raise ValueError(f"no answer from {server} within {2 * VERIFY_SECONDS} s")
+    for refusal in refusals:
+        raise ValueError(one_line_error(refusal)) from refusal
     return wandb.Api(overrides={"entity": entity}, timeout=TIMEOUT_SECONDS)
 
 

@@ -2,11 +2,13 @@
 
 import math
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from analysis.curves import curves
 from analysis.sources import read_runs
@@ -130,6 +132,17 @@ def test_a_server_that_refuses_is_told_in_one_line(
     project.failure = failure
     with pytest.raises(ValueError, match=r"^wandb:tester/dynfilt: Failed to verify credentials [^\n]+$"):
         read_runs([SOURCE])
+
+
+def test_a_client_that_never_comes_back_is_not_waited_for(
+    project: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(access, "VERIFY_SECONDS", 0.1)
+    monkeypatch.setattr(wandb, "Api", lambda **options: never.wait())
+    with pytest.raises(ValueError, match=rf"^no answer from {project.url} within 0\.2 s$"):
+        read_runs([SOURCE])
+    never.set()
 
 
 def test_a_history_that_cannot_be_fetched_is_an_error_and_not_cached(project: WandbServer) -> None:
