@@ -140,7 +140,7 @@ def test_a_client_that_never_comes_back_is_not_waited_for(
     never = threading.Event()
     monkeypatch.setattr(access, "VERIFY_SECONDS", 0.1)
     monkeypatch.setattr(wandb, "Api", lambda **options: never.wait())
-    with pytest.raises(ValueError, match=rf"^no answer from {project.url} within 0\.2 s$"):
+    with pytest.raises(ValueError, match=rf"^{SOURCE}: no answer from {project.url} within 0\.2 s$"):
         read_runs([SOURCE])
     never.set()
 
