@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import compare, data, layers, startup, step, suite
-from benchmarks.report import default_path, write_result
+from benchmarks.report import default_path, require_writable, write_result
 from benchmarks.tables import render
 from benchmarks.timing import Deadline
 
@@ -40,6 +40,8 @@ def main(words: list[str] | None = None) -> int:
             return compare.run(arguments)
         if arguments.command == "all":
             return suite.run(arguments, parser())
+        if arguments.out:
+            require_writable(arguments.out)
         result = BENCHMARKS[arguments.command].run(arguments, Deadline(None))
         path = arguments.out or default_path(result.name, result.device)
         print(render(result))

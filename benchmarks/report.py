@@ -94,6 +94,15 @@ def write_result(result: Result, path: Path, commit: str | None = None) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def require_writable(path: Path) -> None:
+    """Raises OSError before a measurement, not after it, where its file could not be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    path.open("a").close()
+    if is_new:
+        path.unlink()
+
+
 def read_result(path: Path) -> dict[str, Any]:
     """A file of write_result. Raises ValueError when it is none, OSError when it cannot be read."""
     try:

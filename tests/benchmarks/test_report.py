@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import layers
+from benchmarks.__main__ import main
 from benchmarks.report import (
     Result,
     Timing,
@@ -14,6 +16,7 @@ from benchmarks.report import (
     read_result,
     reference,
     require_any,
+    require_writable,
     write_result,
 )
 
@@ -75,3 +78,20 @@ def test_nothing_timed_is_an_error_that_says_why() -> None:
     with pytest.raises(ValueError, match="arm: OutOfMemoryError: no memory"):
         require_any([failed])
     require_any([failed, Timing("a", "other", ms=[1.0])])
+
+
+@pytest.mark.parametrize("name", ["", "file/inside.json"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(layers, "run", lambda *_: pytest.fail("it was measured"))
+    assert main(["layers", "--device", "cpu", "--out", str(tmp_path / name)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_asking_whether_a_file_can_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    for name in ("old.json", "new.json"):
+        require_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"] and (tmp_path / "old.json").read_text() == "old"
