@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynfilt.layers import mixture
-from dynfilt.layers.formulation import force_formulation
+from dynfilt.layers.formulation import force_formulation, record_formulations
 from dynfilt.layers.mixture import conv2d_mixture
 
 GEOMETRIES = {
@@ -116,3 +116,22 @@ def test_on_cuda_under_autocast_every_formulation_is_near_the_loop(formulation: 
     assert y.dtype == torch.bfloat16
     for given, oracle in zip([y, *torch.autograd.grad(y.sum(), on_gpu)], [expected, *wanted], strict=True):
         assert (given.cpu().double() - oracle).norm() < 0.03 * oracle.norm()
+
+
+@pytest.mark.parametrize(
+    ("shape", "out_channels", "stride", "formulation"),
+    [
+        ((8, 64, 32, 32), 64, 1, "chunked"),
+        ((8, 128, 16, 16), 128, 1, "chunked"),
+        ((8, 256, 8, 8), 256, 1, "chunked"),
+        ((8, 256, 8, 8), 512, 2, "outputs"),
+        ((8, 512, 4, 4), 512, 1, "outputs"),
+    ],
+)
+def test_the_choice_on_a_cpu_is_the_one_measured(
+    shape: tuple[int, ...], out_channels: int, stride: int, formulation: str
+) -> None:
+    kernels = torch.zeros(4, out_channels, shape[1], 3, 3)
+    with record_formulations() as taken:
+        conv2d_mixture(torch.zeros(shape), kernels, torch.rand(8, 4), None, (stride, stride), (1, 1), (1, 1), 1)
+    assert dict(taken) == {formulation: 1}
