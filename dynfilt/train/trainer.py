@@ -74,7 +74,7 @@ class Trainer:
         total = max(1, round(self.settings.epochs * self.batches.steps_per_epoch))
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
-    @cached_property
+    @property
     def steps_between_evaluations(self) -> int:
         """Also evaluated after the last step."""
         epochs = self.settings.evaluate_every_epochs
