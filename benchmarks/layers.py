@@ -20,7 +20,6 @@ from benchmarks.turns import NO_TIME
 from dynfilt.layers.formulation import describe, force_formulation, record_formulations
 from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.per_sample import conv2d_per_sample
-from dynfilt.layers.taps import maps_are_summed
 from dynfilt.train.graphed_step import EAGER_STEPS, record_cuda_graph
 from dynfilt.train.settings import resolve_device
 
@@ -181,8 +180,7 @@ def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:
         def fused() -> Tensor:
             return conv2d_mixture_fused(x, kernels, pi, ONES, ONES, ONES)
 
-        by_taps = maps_are_summed((shape.size, shape.size), (3, 3), ONES, ONES, ONES, 1)
-        forms = ("grouped", "auto", "chunked", *("taps",) * by_taps, "outputs", "inputs")
+        forms = ("grouped", "auto", "chunked", "outputs", "inputs")
         found = [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
         if setting.device.type == "cuda":
             found.append(Candidate("fused", "auto", fused, [x, kernels, pi]))

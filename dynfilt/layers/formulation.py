@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-# For filters of one's own: all images as groups of one convolution; the same a few images at a time; a matrix product
-# of the filter's taps. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs.
+# For filters of one's own: all images as groups of one convolution; the same a few images at a time; one matrix
+# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs.
 FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs")
 _forced = "auto"
 _taken: Counter[str] | None = None

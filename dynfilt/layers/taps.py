@@ -1,4 +1,4 @@
-"""A convolution as the matrix product of its filter's taps with the image; each tap's map is shifted, then added up."""
+"""A convolution as one matrix product for each tap of its filter, whose maps are shifted and added up."""
 
 from __future__ import annotations
 
@@ -23,16 +23,6 @@ def taps_apply(
     return fits and groups == 1 and stride == (1, 1)
 
 
-def maps_are_summed(
-    image_size: Sequence[int], kernel_size: Sequence[int], stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> bool:
-    """Whether `conv2d_taps` can do a convolution, and adds its maps by a matrix, as `conv2d_taps_backward` asks."""
-    if not taps_apply(image_size, kernel_size, stride, padding, dilation, groups):
-        return False
-    height, width = _output_size(image_size, kernel_size, padding, dilation)
-    return height * width <= LARGEST_SUMMED_MAP
-
-
 def conv2d_taps(x: Tensor, weight: Tensor, padding: Pair, dilation: Pair) -> Tensor:
     """Convolve image i with filter i: x (B, C, H, W), weight (B, O, C, kh, kw) -> (B, O, H', W').
 
@@ -40,33 +30,18 @@ def conv2d_taps(x: Tensor, weight: Tensor, padding: Pair, dilation: Pair) -> Ten
     """
     batch, out_channels = weight.shape[:2]
     kernel_size, image_size = weight.shape[-2:], x.shape[-2:]
-    height, width = _output_size(image_size, kernel_size, padding, dilation)
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
+    height, width = (size + 2 * p - r for size, p, r in zip(image_size, padding, reach, strict=True))
     taps = weight.permute(0, 1, 3, 4, 2)
     pixels = x.flatten(2)
     if height * width > LARGEST_SUMMED_MAP:
         # The sum is col2im of the flipped taps.
         maps = torch.bmm(taps.flip(2, 3).flatten(1, 3), pixels)
-        above = [d * (k - 1) - p for d, k, p in zip(dilation, kernel_size, padding, strict=True)]
-        return F.fold(maps, (height, width), kernel_size, dilation=dilation, padding=(*above,))
+        above = (reach[0] - padding[0], reach[1] - padding[1])
+        return F.fold(maps, (height, width), kernel_size, dilation=dilation, padding=above)
     maps = torch.bmm(taps.flatten(1, 3), pixels).view(batch, out_channels, -1)
     y = maps @ _sums((*image_size,), (height, width), (*kernel_size,), padding, dilation, maps)
     return y.view(batch, out_channels, height, width)
-
-
-def conv2d_taps_backward(grad: Tensor, x: Tensor, taps: Tensor, padding: Pair, dilation: Pair) -> tuple[Tensor, Tensor]:
-    """Gradients of `conv2d_taps` for the image x (B, C, H, W) and the taps (B, O, kh, kw, C) of its filters."""
-    kernel: Pair = (taps.shape[2], taps.shape[3])
-    grad = grad.flatten(2)
-    output = _output_size(x.shape[-2:], kernel, padding, dilation)
-    sums = _sums((x.shape[2], x.shape[3]), output, kernel, padding, dilation, grad)
-    maps = (grad @ sums.t()).view(len(x), -1, x.shape[2] * x.shape[3])
-    grad_x = torch.bmm(taps.flatten(1, 3).transpose(1, 2), maps).view(x.shape)
-    return grad_x, torch.bmm(maps, x.flatten(2).transpose(1, 2)).view(taps.shape)
-
-
-def _output_size(image: Sequence[int], kernel: Sequence[int], padding: Pair, dilation: Pair) -> Pair:
-    height, width = (size + 2 * p - d * (k - 1) for size, k, p, d in zip(image, kernel, padding, dilation, strict=True))
-    return height, width
 
 
 def _sums(image: Pair, output: Pair, kernel: Pair, padding: Pair, dilation: Pair, maps: Tensor) -> Tensor:
