@@ -8,7 +8,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
 
-from dynfilt.wandb_mirror import end_service
+from dynfilt.tracking.mirror import end_service
 
 USAGE_ERROR = 2
 # Command -> its module, which has add_arguments(parser) and run(args), and what `--help` says of it. Only the chosen

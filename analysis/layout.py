@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.runs import Run
-from dynfilt.identity import flatten, in_digest
+from dynfilt.run.identity import flatten, in_digest
 
 VARIANT, STUDY = "variant", "study"
 UNSET = "unset"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.runs import Run
-from dynfilt.identity import digest
+from dynfilt.run.identity import digest
 
 # Tuning has seeds of its own, so that what is reported was not selected on.
 TUNING_SEEDS = (100, 101)

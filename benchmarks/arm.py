@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from dynfilt.config import compose
+from dynfilt.config.compose import compose
 
 Run = Literal[
     "eager",

@@ -16,7 +16,7 @@ from benchmarks.report import Result, Timing, require_any
 from benchmarks.timing import Deadline, wait
 from benchmarks.turns import NO_TIME
 from dynfilt.assembly import build_data
-from dynfilt.config import compose
+from dynfilt.config.compose import compose
 from dynfilt.data.batches import TrainingBatches
 from dynfilt.data.bundle import ImageData
 from dynfilt.train.settings import resolve_device

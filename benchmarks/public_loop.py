@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.peers import public_loader
 from dynfilt.assembly import build_data
-from dynfilt.config import make
+from dynfilt.config.checks import make
 from dynfilt.cost import peak_memory_mb, reset_peak_memory
 
 WORKERS = 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dynfilt.provenance import collect_provenance
+from dynfilt.run.provenance import collect_provenance
 
 RESULTS = Path(__file__).parent / "results"
 

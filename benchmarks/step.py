@@ -14,7 +14,7 @@ from benchmarks.machine import Machine
 from benchmarks.report import Result, Timing, require_any
 from benchmarks.timing import Deadline
 from benchmarks.turns import Turn, Turns
-from dynfilt.config_errors import explain
+from dynfilt.config.errors import explain
 from dynfilt.layers.formulation import FORMULATIONS
 from dynfilt.train.settings import resolve_device
 

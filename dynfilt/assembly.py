@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynfilt.config import make
+from dynfilt.config.checks import make
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
-from dynfilt.record import read_config
+from dynfilt.run.folder import RunFolder
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.checkpoint import load_checkpoint
 from dynfilt.train.settings import TrainerSettings
@@ -68,7 +68,7 @@ def load(run_folder: str | Path, device: str = "cpu") -> nn.Module:
     Raises ValueError when the folder is not a run's, or its checkpoint is missing or damaged.
     """
     folder = Path(run_folder)
-    node = dict(read_config(folder)["model"])
+    node = dict(RunFolder(folder).config()["model"])
     if "weights" in node:
         node["weights"] = "none"  # the checkpoint holds them
     model = make(node, "model")
@@ -78,7 +78,7 @@ def load(run_folder: str | Path, device: str = "cpu") -> nn.Module:
 
 def load_best(folder: Path) -> dict[str, Any]:
     """The checkpoint of a run with the best validation accuracy. Raises ValueError when there is none."""
-    path = folder / "checkpoint" / "best.pt"
+    path = RunFolder(folder).best_checkpoint
     if not path.exists():
         raise ValueError(f"{folder}: has no checkpoint/best.pt; train it first, or anew with rerun=true")
     return load_checkpoint(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -11,133 +12,156 @@ import torch
 
 from dynfilt import cost
 from dynfilt.assembly import build_trainer, load, load_best
-from dynfilt.config import Job, check
-from dynfilt.continuation import adopt_checkpoints, continue_from
-from dynfilt.identity import Identity, digest, variant_name
+from dynfilt.config.checks import check
+from dynfilt.config.compose import Job
 from dynfilt.layers.formulation import force_formulation
-from dynfilt.plan import PlannedRun, plan_run
-from dynfilt.progress import ProgressDisplay
-from dynfilt.provenance import collect_provenance, git_state
-from dynfilt.record import RunRecord, read_json, read_metrics, require_same_config, set_aside
 from dynfilt.retest import retest
+from dynfilt.run.continuation import adopt_checkpoints, continue_from
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.identity import Identity, identify
+from dynfilt.run.plan import PlannedRun, Planner
+from dynfilt.run.progress import ProgressDisplay, RunDisplay
+from dynfilt.run.provenance import collect_provenance, git_state
+from dynfilt.run.record import RunRecord, require_same_config, set_aside
+from dynfilt.run.stopping import RunInterrupted, StopSignals
+from dynfilt.tracking.mirror import Mirror, Tracking, open_mirror
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
-from dynfilt.train.evaluation import Evaluation
+from dynfilt.train.evaluation import Evaluation, Stopped
 from dynfilt.train.settings import resolve_device
 from dynfilt.train.trainer import Trainer
-from dynfilt.wandb_mirror import Mirror, Tracking, open_mirror
 
 __all__ = ["load", "run"]
 
 
-def run(job: Job) -> PlannedRun | None:
-    """Train, test or plan one run, as the config's `mode` says; a plan is returned, everything else is on disk.
+class Ending(StrEnum):
+    """How a job ended that did not fail."""
 
-    Raises ValueError for what the user can mend and FloatingPointError when training diverges.
+    TRAINED = "trained"
+    TESTED = "tested"
+    SKIPPED = "skipped"  # it was done before
+
+
+def run(job: Job, stop: StopSignals | None = None, display: RunDisplay | None = None) -> Ending:
+    """Train or test one run, as the config's `mode` says; all that comes of it is on disk.
+
+    Raises ValueError for what the user can mend, FloatingPointError when training diverges, and RunInterrupted when
+    `stop` has received a signal.
     """
+    stop = stop or StopSignals()
+    stop.check()
     check(job.config, job.choices)
     if job.config["mode"] == "test":
         retest(job)
-        return None
+        return Ending.TESTED
     if job.config["run"] is not None:
         job = continue_from(job)
         check(job.config, job.choices)
-    name = variant_name(job.choices["model"], job.differences)
-    identity = Identity(job.config["study"], name, job.config["seed"], digest(job.config))
-    if job.config["mode"] == "plan":
-        return plan_run(identity, job.config)
-    train(job, identity)
-    return None
+    return train(job, identify(job.config, job.choices, job.differences), stop, display or ProgressDisplay())
 
 
-def train(job: Job, identity: Identity) -> None:
+def plan(job: Job, planner: Planner) -> PlannedRun:
+    """What `run` would do with a checked job, without doing anything."""
+    if job.config["run"] is not None:
+        job = continue_from(job)
+        check(job.config, job.choices)
+    return planner.plan(identify(job.config, job.choices, job.differences), job.config)
+
+
+def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) -> Ending:
     """Bring a run to its result: skip it when it is done, else start it or go on from its last checkpoint."""
-    folder = identity.folder(job.config["output_root"])
-    if job.config["rerun"] and folder.exists():
-        print(f"{folder}: set aside as {set_aside(folder).name}")
-    done = folder / "result.json"
-    if done.exists() and read_json(done) is not None:
-        require_same_config(folder, job.config)
-        print(f"{folder}: already done{_commit_note(folder)}; skipped, rerun=true runs it anew")
-        return
+    path = identity.folder(job.config["output_root"])
+    if job.config["rerun"] and path.exists():
+        print(f"{path}: set aside as {set_aside(path).name}")
+    if RunFolder(path).result() is not None:
+        require_same_config(RunFolder(path), job.config)
+        print(f"{path}: already done{_commit_note(path)}; skipped, rerun=true runs it anew")
+        return Ending.SKIPPED
     device = resolve_device(job.config["trainer"]["device"])
-    with RunRecord(folder, job.config) as record, force_formulation(job.config["trainer"]["formulation"]):
+    with RunRecord(path, job.config) as record, force_formulation(job.config["trainer"]["formulation"]):
         origin = {"model": job.choices["model"], "differences": job.differences, "parent": job.config["parent"]}
+        display.enter(path)
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
         resume(trainer, record)
         with trainer.settings.autocast(device):
-            record.note(formulations=cost.name_formulations(trainer.model, trainer.data.image_shape, device))
+            record.add_provenance(formulations=cost.name_formulations(trainer.model, trainer.data.image_shape, device))
         with open_wandb(record, identity) as mirror:
-            fit(trainer, record, mirror, f"{identity.variant}/seed{identity.seed}")
-            result = conclude(trainer, record, identity)
+            try:
+                fit(trainer, record, mirror, display, f"{identity.variant}/seed{identity.seed}", stop)
+                result = conclude(trainer, record, identity, stop)
+            except Stopped as error:
+                raise RunInterrupted(f"stopped at step {trainer.step} of {trainer.total_steps}") from error
             mirror.finish(result)
         record.finish(result)
-    print(f"{folder}: test accuracy {result['test_accuracy']:.2%} (best on validation, epoch {result['best_epoch']:g})")
+    print(f"{path}: test accuracy {result['test_accuracy']:.2%} (best on validation, epoch {result['best_epoch']:g})")
+    return Ending.TRAINED
 
 
 def resume(trainer: Trainer, record: RunRecord) -> None:
     """Go on from the folder's last checkpoint, else from the parent's, else from step 0."""
-    parent = record.config["run"]
-    if parent is not None and not record.last_checkpoint.exists():
-        adopt_checkpoints(Path(parent), record.folder)
-    if not record.last_checkpoint.exists():
-        if read_metrics(record.folder):
-            print(f"{record.folder}: has evaluations but no checkpoint/last.pt; starting again at step 0")
-        record.drop_metrics_after(-1)
+    folder, parent = record.folder, record.config["run"]
+    if parent is not None and not folder.last_checkpoint.exists():
+        adopt_checkpoints(Path(parent), folder.path)
+    if not folder.last_checkpoint.exists():
+        if folder.evaluations():
+            print(f"{folder.path}: has evaluations but no checkpoint/last.pt; starting again at step 0")
+        record.drop_evaluations_after(-1)
         return
-    state = load_checkpoint(record.last_checkpoint)
+    state = load_checkpoint(folder.last_checkpoint)
     if state["best"]["accuracy"] >= 0 and state["best"]["epoch"] != state["epoch"]:
-        load_best(record.folder)  # without it there is no result, so it is better to know before training
+        load_best(folder.path)  # without it there is no result, so it is better to know before training
     if state["best"]["epoch"] == state["epoch"]:
-        copy_checkpoint(record.last_checkpoint, record.best_checkpoint)  # a crash may have come between the two
+        copy_checkpoint(folder.last_checkpoint, folder.best_checkpoint)  # a crash may have come between the two
     trainer.load_state_dict(state)
-    record.drop_metrics_after(trainer.step)
-    print(f"{record.folder}: going on from step {trainer.step} of {trainer.total_steps}")
+    record.drop_evaluations_after(trainer.step)
+    print(f"{folder.path}: going on from step {trainer.step} of {trainer.total_steps}")
 
 
 def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
     """The W&B run that mirrors this folder, as `tracking` says."""
     return open_mirror(
         Tracking(**{key: value for key, value in record.config["tracking"].items() if key != "_target_"}),
-        folder=record.folder,
+        folder=record.folder.path,
         run_id=identity.wandb_id,
         study=identity.study,
         variant=identity.variant,
         seed=identity.seed,
-        config={**record.config, "provenance": read_json(record.folder / "provenance.json")},
+        config={**record.config, "provenance": record.folder.provenance()},
     )
 
 
-def fit(trainer: Trainer, record: RunRecord, mirror: Mirror, label: str) -> None:
+def fit(
+    trainer: Trainer, record: RunRecord, mirror: Mirror, display: RunDisplay, label: str, stop: StopSignals
+) -> None:
     """Train to the end; every evaluation is recorded, then kept as a checkpoint, then mirrored."""
-    writer = CheckpointWriter()
+    folder, writer = record.folder, CheckpointWriter()
 
     def on_checkpoint() -> None:
-        writer.write(trainer.state_dict(), record.last_checkpoint)
+        writer.write(trainer.state_dict(), folder.last_checkpoint)
 
     def on_evaluation(row: dict[str, Any], improved: bool) -> None:
-        record.append_metrics(row)
-        writer.write(trainer.state_dict(), record.last_checkpoint, record.best_checkpoint if improved else None)
+        record.append_evaluation(row)
+        writer.write(trainer.state_dict(), folder.last_checkpoint, folder.best_checkpoint if improved else None)
         mirror.log(row)
         display.show_evaluation(row, improved)
 
-    for row in read_metrics(record.folder)[-1:]:
+    for row in folder.evaluations()[-1:]:
         mirror.log(row)  # after a kill W&B may lack it; readers keep the last row of an epoch
     settings = trainer.settings
-    with writer, ProgressDisplay(label, trainer.total_steps, settings.epochs, settings.progress_bar) as display:
-        trainer.fit(on_evaluation, on_checkpoint, display.show_step)
+    with writer, display.of(label, trainer.total_steps, settings.epochs, settings.progress_bar):
+        trainer.fit(on_evaluation, on_checkpoint, display.show_step, stop)
 
 
-def conclude(trainer: Trainer, record: RunRecord, identity: Identity) -> dict[str, Any]:
+def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: StopSignals) -> dict[str, Any]:
     """Evaluate the last and the best weights, once, and write the predictions; the result is returned."""
     model, data, evaluate = trainer.model, trainer.data, trainer.evaluator.evaluate
-    last_test = evaluate(model, data.test)
-    model.load_state_dict(load_best(record.folder)["model"])
-    train_split, val, test = (evaluate(model, split) for split in (data.train, data.val, data.test))
+    last_test = evaluate(model, data.test, stop)
+    model.load_state_dict(load_best(record.folder.path)["model"])
+    train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
     labels = trainer.evaluator.part(data.test).labels
-    save_predictions(record.folder / "test_predictions.npz", labels, test, last_test)
+    save_predictions(record.folder.predictions_file, labels, test, last_test)
     images = trainer.epoch * len(data.train)
     return {
         "study": identity.study,
@@ -175,6 +199,6 @@ def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: E
     replace_atomically(path, buffer.getvalue())
 
 
-def _commit_note(folder: Path) -> str:
-    before, now = (read_json(folder / "provenance.json") or {}).get("commit"), git_state()[0]
+def _commit_note(path: Path) -> str:
+    before, now = (RunFolder(path).provenance() or {}).get("commit"), git_state()[0]
     return f" at commit {before[:10]}, now {now[:10]}" if before and now and before != now else ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
 
 from dynfilt.assembly import build_data, load
-from dynfilt.config import Job, make
-from dynfilt.provenance import collect_provenance
-from dynfilt.record import read_config, write_json
+from dynfilt.config.checks import make
+from dynfilt.config.compose import Job
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.provenance import collect_provenance
+from dynfilt.run.record import write_json
 from dynfilt.train.evaluation import Evaluator
 from dynfilt.train.settings import resolve_device
 
@@ -29,7 +30,7 @@ def retest(job: Job) -> None:
             f"{', '.join(refused)}: mode=test uses the run's own config; only {', '.join(MAY_DIFFER)} may differ"
         )
     folder = Path(job.config["run"])
-    config = copy.deepcopy(read_config(folder))
+    config = RunFolder(folder).config()
     for key in MAY_DIFFER:
         group, name = key.split(".")
         if key in job.overridden:
@@ -45,5 +46,5 @@ def retest(job: Job) -> None:
         "checkpoint": "checkpoint/best.pt",
         "provenance": collect_provenance(torch.device(device)),
     }
-    write_json(folder / "test.json", result)
+    write_json(RunFolder(folder).test_file, result)
     print(f"{folder}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to test.json")

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,9 +14,10 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+import dynfilt.command_line
 import run
 from dynfilt import experiment
-from dynfilt.config import Job
+from dynfilt.config.compose import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 # A run of a fraction of a second, see tests/conf/tiny.yaml.
@@ -52,14 +52,12 @@ def command_line(folder: Path) -> Iterator[Command]:
             patch.setenv("HYDRA_MAIN_MODULE", "__main__")  # so that Hydra finds conf/ beside run.py
             patch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
             patch.setattr(warnings, "showwarning", warnings.showwarning)
-            handler = signal.getsignal(signal.SIGTERM)
             _forget_the_last_command()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 try:
                     code = run.main()
                 except SystemExit as exit_:
                     code = int(exit_.code or 0)
-            signal.signal(signal.SIGTERM, handler)
         return Outcome(code, out.getvalue(), err.getvalue())
 
     yield call
@@ -67,8 +65,6 @@ def command_line(folder: Path) -> Iterator[Command]:
 
 
 def _forget_the_last_command() -> None:
-    run.failures.clear()
-    run.planned.clear()
     GlobalHydra.instance().clear()
     OmegaConf.clear_resolver("scratch")
 
@@ -88,7 +84,9 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Job]
     def call(*arguments: str) -> list[Job]:
         jobs: list[Job] = []
         with pytest.MonkeyPatch.context() as patch, command_line(folder) as command:
-            patch.setattr(experiment, "run", jobs.append)
+            patch.setattr(experiment, "run", lambda job, stop: (jobs.append(job), experiment.Ending.TRAINED)[1])
+            patch.setattr(experiment, "plan", lambda job, planner: jobs.append(job))
+            patch.setattr(dynfilt.command_line, "format_plan", lambda runs: "")
             outcome = command(*arguments)
         assert outcome.code == 0, outcome.err
         assert not list(folder.iterdir())

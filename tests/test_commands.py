@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dynfilt.config import GROUPS
+from dynfilt.config.compose import GROUPS
 from tests.conftest import ROOT, TINY, Command, quiet_environment
 from tests.run_folders import contents, read_status
 

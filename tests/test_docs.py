@@ -15,7 +15,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dynfilt.config import register_schema
+from dynfilt.config.compose import register_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

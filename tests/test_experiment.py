@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from dynfilt import experiment
-from dynfilt.config import Job
-from dynfilt.identity import digest
-from dynfilt.record import RunRecord
+from dynfilt.config.compose import Job
+from dynfilt.run.identity import digest
+from dynfilt.run.record import RunRecord
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from dynfilt.train.trainer import Trainer
 from tests.conftest import TINY, Command

@@ -30,7 +30,7 @@ CLOSED_ROOMS = {
 FENCED_PACKAGES = {
     "hydra": {"run.py", "dynfilt/config.py", "dynfilt/experiment.py"},
     "omegaconf": {"run.py", "dynfilt/config.py", "dynfilt/experiment.py"},
-    "wandb": {"dynfilt/wandb_mirror.py", "analysis/wandb"},
+    "wandb": {"dynfilt/mirror.py", "analysis/wandb"},
 }
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
 
@@ -53,7 +53,7 @@ def module_of(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """`dynfilt.layers.dyconv` lives in `dynfilt.layers`, `dynfilt.record` is a room of its own."""
+    """`dynfilt.layers.dyconv` lives in `dynfilt.layers`, `dynfilt.run.record` is a room of its own."""
     return ".".join(module.split(".")[:2]) if module.startswith("dynfilt.") else module.split(".")[0]
 
 
@@ -119,7 +119,7 @@ def test_a_closed_room_imports_only_what_it_may(room: str) -> None:
 
 
 def test_training_knows_neither_configs_nor_models_nor_trackers() -> None:
-    strangers = {"dynfilt.config", "dynfilt.experiment", "dynfilt.wandb_mirror", "dynfilt.models"}
+    strangers = {"dynfilt.config", "dynfilt.experiment", "dynfilt.tracking.mirror", "dynfilt.models"}
     for path in python_files("dynfilt/train"):
         assert not rooms_of(path) & strangers, name_of(path)
 

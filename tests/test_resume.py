@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dynfilt import cost, experiment
-from dynfilt.config import Job
+from dynfilt.config.compose import Job
 from dynfilt.train import trainer as trainer_module
 from tests.conftest import ROOT, TINY, Command, command_line, quiet_environment
 from tests.run_folders import assert_same_outcome, contents, read_rows, read_status

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dynfilt.config import Job, check
+from dynfilt.config.checks import check
+from dynfilt.config.compose import Job
 from dynfilt.train.trainer import Trainer
 from tests.conftest import ROOT, TINY, Command
 from tests.run_folders import assert_same_outcome, contents, read_status

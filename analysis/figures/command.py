@@ -13,7 +13,7 @@ from analysis.figures.series import X_KEYS
 from analysis.figures.study import Choice, StudyFigures
 from analysis.pictures import canvas
 from analysis.sources import read_runs
-from dynfilt.identity import escape
+from dynfilt.run.identity import escape
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from dynfilt.assembly import build_data
 from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.experiment import load
-from dynfilt.record import read_config
+from dynfilt.run.folder import RunFolder
 from dynfilt.seeding import seeded_generator
 from dynfilt.train.checkpoint import load_checkpoint
 from dynfilt.train.settings import resolve_device
@@ -55,7 +55,7 @@ class TrainedRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's resolved config, with the data root in force."""
-        config = read_config(self.folder)
+        config = RunFolder(self.folder).config()
         if self.data_root is not None:
             if "root" not in config["data"]:
                 raise ValueError(f"--data-root: {self.folder} trained on {config['data']['_target_']}, which has none")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dynfilt.identity import flatten
+from dynfilt.run.identity import flatten
 
 INDENT = "  "
 ABSENT = object()

@@ -14,7 +14,7 @@ from analysis.figures import captions, style
 from analysis.figures.curves import overlay
 from analysis.figures.study import Drawing, StudyFigures
 from analysis.pictures import canvas
-from dynfilt.identity import escape
+from dynfilt.run.identity import escape
 
 CURVES = ("accuracy", "loss")
 OTHERS = ("differences", "accuracy_against_cost")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from dynfilt.identity import escape
+from dynfilt.run.identity import escape
 
 Rows = list[dict[str, float]]
 

@@ -16,8 +16,9 @@ from analysis.search import wandb_logs
 from analysis.wandb.mirrored import FINISHED, PICTURES
 from analysis.wandb.offline import OFFLINE, read_log, run_id, started
 from analysis.wandb.upload import is_uploaded
-from dynfilt.record import read_json, read_metrics, take_lock
-from dynfilt.wandb_mirror import Tracking, open_mirror
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.lock import FolderLock
+from dynfilt.tracking.mirror import Tracking, open_mirror
 
 
 def require_wandb_run(folder: Path) -> None:
@@ -37,8 +38,7 @@ def log_pictures(folder: Path, pictures: Sequence[Path], caption: str) -> None:
     """
     require_wandb_run(folder)
     # The lock tells `sync` that a log is being written; standard output is for tables.
-    with open(folder / "lock", "a+") as lock, redirect_stdout(sys.stderr):
-        take_lock(lock, folder)
+    with FolderLock(folder), redirect_stdout(sys.stderr):
         known = _logs(folder)
         _log(folder, pictures, caption, known)
         written = [log for log in _logs(folder) if log not in known]
@@ -50,9 +50,9 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, known: Sequence[s
     """Starts the run whose logs are `known` once more, logs the pictures and ends it."""
     import wandb
 
-    # As it was written: `read_config` would add the keys that came later.
+    # As it was written: RunFolder.config would add the keys that came later.
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    result = read_json(folder / "result.json")
+    result = RunFolder(folder).result()
     assert result is not None
     waiting = any(Path(log).parent.name.startswith(OFFLINE) and not is_uploaded(log) for log in known)
     mirror = open_mirror(
@@ -62,9 +62,9 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, known: Sequence[s
         study=result["study"],
         variant=result["variant"],
         seed=result["seed"],
-        config={**config, "provenance": read_json(folder / "provenance.json")},
+        config={**config, "provenance": RunFolder(folder).provenance()},
     )
-    row: dict[str, Any] = next(reversed(read_metrics(folder)), {})
+    row: dict[str, Any] = next(reversed(RunFolder(folder).evaluations()), {})
     images = {PICTURES + path.stem: wandb.Image(str(path), caption=caption) for path in pictures}
     mirror.log({**row, **images})
     mirror.finish(result)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dynfilt.reachability import PROBE_SECONDS, answers, ends_within
+from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
 
 if TYPE_CHECKING:
     import wandb

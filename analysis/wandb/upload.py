@@ -106,7 +106,7 @@ def _attempt(log: str) -> str:
 
 def _is_being_written(log: str) -> bool:
     """Whether a living process holds the run folder, if the log lies in one."""
-    from dynfilt.record import is_in_use
+    from dynfilt.run.lock import is_in_use
 
     return is_in_use(Path(log).resolve().parent.parent.parent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.seeding import seeded_generator
 from dynfilt.train.settings import TrainerSettings
+
+
+class Stopped(Exception):
+    """Training or an evaluation ended early because it was asked to."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ class Evaluator:
         )
 
     @torch.inference_mode()
-    def evaluate(self, model: nn.Module, split: Split) -> Evaluation:
-        """Raises FloatingPointError when the mean loss is not finite."""
+    def evaluate(self, model: nn.Module, split: Split, stop: Callable[[], bool] = lambda: False) -> Evaluation:
+        """Raises FloatingPointError when the mean loss is not finite, and Stopped when `stop`, asked before each
+        batch, says so."""
         was_training = model.training
         model.eval()
         split = self.part(split)
@@ -64,13 +70,15 @@ class Evaluator:
         predictions = torch.empty(len(split), dtype=torch.int64, device=device)
         order, batch_size = self._order_and_batch_size(model, len(split))
         for indices, images, labels in evaluation_batches(split, self.data.mean, self.data.std, batch_size, order):
+            if stop():
+                raise Stopped
             with self.autocast():
                 scores = model(images.contiguous(memory_format=self.memory_format))
             losses[indices] = F.cross_entropy(scores.float(), labels, reduction="none")
             predictions[indices] = scores.argmax(1)
         model.train(was_training)
         loss = losses.double().mean().item()
-        if loss != loss or loss in (float("inf"), float("-inf")):
+        if not math.isfinite(loss):
             raise FloatingPointError(f"the evaluation loss is {loss}")
         accuracy = (predictions == split.labels).double().mean().item()
         return Evaluation(loss, accuracy, predictions.cpu(), torch.exp(-losses).cpu())

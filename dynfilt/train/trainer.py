@@ -16,7 +16,7 @@ from dynfilt.data.bundle import ImageData
 from dynfilt.layers.attention import fill_temperatures, get_temperature, temperature_buffers
 from dynfilt.schedules import Progress
 from dynfilt.seeding import seed_global_generators
-from dynfilt.train.evaluation import Evaluator
+from dynfilt.train.evaluation import Evaluator, Stopped
 from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
 from dynfilt.train.running_sums import RunningSums
 from dynfilt.train.settings import TrainerSettings
@@ -65,6 +65,7 @@ class Trainer:
         self.best_accuracy = -1.0
         self.best_epoch = 0.0
         self.evaluations_without_improvement = 0
+        self.evaluation_due = False
         self.train_seconds = self.seconds_at_evaluation = 0.0
         self.sums = RunningSums()
 
@@ -83,8 +84,8 @@ class Trainer:
     @property
     def epoch(self) -> float:
         """Images seen, divided by the number of training images."""
-        whole, partial = divmod(self.step, self.batches.steps_per_epoch)
-        return whole + partial * self.settings.batch_size / len(self.data.train)
+        epochs, steps = divmod(self.step, self.batches.steps_per_epoch)
+        return epochs + steps * self.settings.batch_size / len(self.data.train)
 
     @property
     def finished(self) -> bool:
@@ -97,29 +98,50 @@ class Trainer:
         on_evaluation: Callable[[dict[str, float | int | None], bool], None],
         on_checkpoint: Callable[[], None],
         on_step: Callable[[int], None],
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Train until the last step or until patience runs out. Raises FloatingPointError, naming the step, when
-        a training or evaluation loss is not finite."""
+        """Train until the last step or until patience runs out.
+
+        `stop` is asked after each step and each batch of an evaluation; when it says so, a checkpoint is called for and
+        Stopped raised. Raises FloatingPointError, naming the step, when a training or evaluation loss is not finite.
+        """
         every = self.steps_between_evaluations
         self.model.train()
         started = checkpointed = time.perf_counter()
-        while not self.finished:
-            self.train_step()
-            on_step(self.step)
-            evaluates = self.step % every == 0 or self.step == self.total_steps
-            if not evaluates and self.step % STEPS_BETWEEN_LOSS_CHECKS:
+        while self.evaluation_due or not self.finished:
+            if not self.evaluation_due:
+                self.train_step()
+                on_step(self.step)
+                self.evaluation_due = self.step % every == 0 or self.step == self.total_steps
+            stopping = stop()
+            if not (self.evaluation_due or stopping) and self.step % STEPS_BETWEEN_LOSS_CHECKS:
                 continue
             self._require_finite_loss()
             now = time.perf_counter()
-            if evaluates:
-                self.train_seconds += now - started
-                on_evaluation(*self._evaluate())
-            elif now - checkpointed >= self.settings.checkpoint_every_seconds:
-                self.train_seconds += now - started
-                on_checkpoint()
-            else:
+            if not (self.evaluation_due or stopping or now - checkpointed >= self.settings.checkpoint_every_seconds):
                 continue
+            self.train_seconds += now - started
+            try:
+                self._evaluate_or_checkpoint(on_evaluation, on_checkpoint, stop)
+            except Stopped:
+                on_checkpoint()
+                raise
             started = checkpointed = time.perf_counter()
+
+    def _evaluate_or_checkpoint(
+        self,
+        on_evaluation: Callable[[dict[str, float | int | None], bool], None],
+        on_checkpoint: Callable[[], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        if stop():
+            raise Stopped
+        if not self.evaluation_due:
+            on_checkpoint()
+            return
+        row, improved = self._evaluate(stop)
+        self.evaluation_due = False
+        on_evaluation(row, improved)
 
     def train_step(self) -> None:
         """One optimizer step on the batch of the current global step."""
@@ -158,6 +180,7 @@ class Trainer:
             "epoch": self.epoch,
             "best": {"accuracy": self.best_accuracy, "epoch": self.best_epoch},
             "evaluations_without_improvement": self.evaluations_without_improvement,
+            "evaluation_due": self.evaluation_due,
             "sums": self.sums.state_dict(),
             "train_seconds": self.train_seconds,
             "seconds_at_evaluation": self.seconds_at_evaluation,
@@ -179,6 +202,7 @@ class Trainer:
         self.best_accuracy = state["best"]["accuracy"]
         self.best_epoch = state["best"]["epoch"]
         self.evaluations_without_improvement = state["evaluations_without_improvement"]
+        self.evaluation_due = state.get("evaluation_due", False)  # older checkpoints were written after it only
         self.sums = RunningSums.from_state(state["sums"])
         self.train_seconds = state["train_seconds"]
         self.seconds_at_evaluation = state["seconds_at_evaluation"]
@@ -202,9 +226,9 @@ class Trainer:
             first = self.step - self.sums.steps_since_bad
             raise FloatingPointError(f"the training loss is not finite at step {first} (counted from 0)")
 
-    def _evaluate(self) -> tuple[dict[str, float | int | None], bool]:
+    def _evaluate(self, stop: Callable[[], bool]) -> tuple[dict[str, float | int | None], bool]:
         try:
-            val = self.evaluator.evaluate(self.model, self.data.val)
+            val = self.evaluator.evaluate(self.model, self.data.val, stop)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error} after step {self.step}") from error
         improved = val.accuracy > self.best_accuracy

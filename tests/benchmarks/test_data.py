@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.data import _steps
 from dynfilt.assembly import build_data
-from dynfilt.config import compose
+from dynfilt.config.compose import compose
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.test_tables import cells
 

@@ -12,7 +12,8 @@ from benchmarks.arm import Arm
 from benchmarks.peers import PictureDataset, public_loader
 from benchmarks.step import NETWORKS
 from dynfilt.assembly import build_data
-from dynfilt.config import compose, make
+from dynfilt.config.checks import make
+from dynfilt.config.compose import compose
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
 

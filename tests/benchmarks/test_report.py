@@ -39,7 +39,7 @@ def test_a_result_comes_back_with_its_machine_versions_and_commit(tmp_path: Path
 
 
 def test_a_commit_can_be_named_where_there_is_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynfilt.provenance.git_state", lambda: (None, None))
+    monkeypatch.setattr("dynfilt.run.provenance.git_state", lambda: (None, None))
     write_result(Result("data", CPU, []), tmp_path / "named.json", commit="abc")
     assert read_result(tmp_path / "named.json")["machine"]["commit"] == "abc"
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt import config
+from dynfilt.config import checks, compose
 from dynfilt.cost import count_parameters
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 from dynfilt.models.lab_net import LabNet
@@ -30,13 +30,13 @@ def seeded() -> None:
 @pytest.fixture(scope="module")
 def nodes() -> dict[str, dict[str, Any]]:
     """The `model` node of every config, as a run composes it."""
-    return {name: config.compose([f"model={name}"])["model"] for name in NAMES}
+    return {name: compose.compose([f"model={name}"])["model"] for name in NAMES}
 
 
 @pytest.fixture(scope="module")
 def models(nodes: dict[str, dict[str, Any]]) -> dict[str, LabNet]:
     torch.manual_seed(0)
-    return {name: config.make(node, "model").double().eval() for name, node in nodes.items()}
+    return {name: checks.make(node, "model").double().eval() for name, node in nodes.items()}
 
 
 def images(batch: int = 3) -> Tensor:
@@ -70,7 +70,7 @@ def test_the_configs_differ_in_nothing_else(nodes: dict[str, dict[str, Any]]) ->
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_the_backbone_reads_layer1_in_either_way(nodes: dict[str, dict[str, Any]], blocks: int) -> None:
-    model = config.make(nodes["static_3x3"] | {"backbone_blocks": blocks, "weights": "none"}, "model")
+    model = checks.make(nodes["static_3x3"] | {"backbone_blocks": blocks, "weights": "none"}, "model")
     assert len(model.backbone.layer1) == blocks
     assert model(images(2).float()).shape == (2, 10)
 
@@ -138,11 +138,11 @@ def test_a_score_ignores_the_other_images_except_in_the_published_fault(name: st
 
 def test_the_number_of_classes_is_the_datas(nodes: dict[str, dict[str, Any]]) -> None:
     assert nodes["bypass_3x3"]["num_classes"] == nodes["bypass_3x3"]["second_head"]["num_classes"] == 10
-    node = config.compose(["model=bypass_3x3", "data=cifar100"])["model"]
+    node = compose.compose(["model=bypass_3x3", "data=cifar100"])["model"]
     assert node["num_classes"] == node["second_head"]["num_classes"] == 100
 
 
 def test_a_map_of_another_size_is_refused_with_the_way_out(nodes: dict[str, dict[str, Any]]) -> None:
     node = {**nodes["static_3x3"], "filter": {**nodes["static_3x3"]["filter"], "padding": 0}}
     with pytest.raises(ValueError, match=r"gives maps of \(1, 6, 6\).*reads \(1, 8, 8\): padding must be"):
-        config.make(node, "model")(images().float())
+        checks.make(node, "model")(images().float())

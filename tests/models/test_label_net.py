@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt import config
+from dynfilt.config import checks, compose
 from dynfilt.cost import count_parameters
 from dynfilt.models.label_net import LabelNet
 
@@ -25,7 +25,7 @@ def seeded() -> None:
 def models() -> dict[str, LabelNet]:
     """The network of every config, in float64 and training mode."""
     torch.manual_seed(0)
-    return {name: config.make(config.compose([f"model={name}"])["model"], "model").double() for name in NAMES}
+    return {name: checks.make(compose.compose([f"model={name}"])["model"], "model").double() for name in NAMES}
 
 
 def images(batch: int = 3) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynfilt import wandb_mirror
+from dynfilt.tracking import mirror
 from tests.tracking.mirrored import closed_port, log_in
 from tests.wandb_server import WandbServer
 
@@ -21,7 +21,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed_port()}")
     yield
-    wandb_mirror.end_service()
+    mirror.end_service()
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from wandb.util import get_core_path
 
-from dynfilt.wandb_mirror import Mirror, Tracking, open_mirror
+from dynfilt.tracking.mirror import Mirror, Tracking, open_mirror
 from tests.wandb_server import API_KEY, Run
 
 ROWS: list[dict[str, Any]] = [

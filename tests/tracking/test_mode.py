@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dynfilt import wandb_mirror
-from dynfilt.wandb_mirror import Tracking
+from dynfilt.tracking import mirror
+from dynfilt.tracking.mirror import Tracking
 from tests.conftest import ROOT
 from tests.tracking.mirrored import assert_mirrored, mirror_in, read_offline, train
 from tests.wandb_server import API_KEY, WandbServer
@@ -52,7 +52,7 @@ def test_a_forced_mode_beats_the_environment(
 
 def test_off_does_not_import_wandb(tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom pathlib import Path\nfrom dynfilt.wandb_mirror import Tracking, open_mirror\n"
+        "import sys\nfrom pathlib import Path\nfrom dynfilt.tracking.mirror import Tracking, open_mirror\n"
         f"with open_mirror(Tracking('off', 'dynfilt', None), folder=Path({str(tmp_path)!r}), run_id='abc',\n"
         "        study='s', variant='v', seed=0, config={}) as mirror:\n"
         "    mirror.log({'epoch': 1.0})\n    mirror.finish({'test_accuracy': 1.0})\n"
@@ -70,7 +70,7 @@ def test_a_wrong_mode_names_the_right_ones(mode: Any, hint: str) -> None:
 
 def test_every_mode_is_a_choice_of_the_config() -> None:
     files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf/tracking").glob("*.yaml")}
-    assert set(files) == set(wandb_mirror.MODES)
+    assert set(files) == set(mirror.MODES)
     for name, content in files.items():
-        assert content.pop("_target_") == "dynfilt.wandb_mirror.Tracking"
+        assert content.pop("_target_") == "dynfilt.tracking.mirror.Tracking"
         assert Tracking(**content) == Tracking(name, "dynfilt", None)

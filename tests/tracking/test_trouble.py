@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from dynfilt import wandb_mirror
+from dynfilt.tracking import mirror as mirror_module
 from tests.conftest import ROOT, TINY
 from tests.tracking.mirrored import ROWS, assert_mirrored, kill_child, mirror_in, read_offline, train
 from tests.wandb_server import API_KEY, WandbServer
@@ -36,7 +36,7 @@ def test_a_server_that_does_not_work_leads_offline(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr(wandb_mirror, "START_SECONDS", 0.5)
+    monkeypatch.setattr(mirror_module, "START_SECONDS", 0.5)
     server.failure = failure
     start = time.monotonic()
     mirror = mirror_in(tmp_path)
@@ -54,7 +54,7 @@ def test_a_server_that_stops_working_stops_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr(wandb_mirror, "FINISH_SECONDS", 0.5)
+    monkeypatch.setattr(mirror_module, "FINISH_SECONDS", 0.5)
     mirror = mirror_in(tmp_path / "1", run_id="one")
     server.failure = failure
     start = time.monotonic()
@@ -90,11 +90,11 @@ def test_a_client_that_dies_stops_nothing(tmp_path: Path, server: WandbServer, c
 
 def test_a_service_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    monkeypatch.setattr(wandb_mirror, "TEAR_DOWN_SECONDS", 0.2)
+    monkeypatch.setattr(mirror_module, "TEAR_DOWN_SECONDS", 0.2)
     with monkeypatch.context() as patch:
         patch.setattr(wandb, "teardown", lambda exit_code: ended.wait())
         start = time.monotonic()
-        wandb_mirror.end_service()
+        mirror_module.end_service()
     assert 0.2 <= time.monotonic() - start < 2
     ended.set()
 
@@ -102,7 +102,7 @@ def test_a_service_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPa
 def test_a_service_that_does_not_end_keeps_no_command_alive(tmp_path: Path) -> None:
     program = (
         "import runpy, sys, threading\nfrom wandb.sdk.lib.service.service_process import ServiceProcess\n"
-        "from dynfilt import wandb_mirror\nwandb_mirror.TEAR_DOWN_SECONDS = 0.2\n"
+        "from dynfilt.tracking import mirror\nmirror.TEAR_DOWN_SECONDS = 0.2\n"
         "ServiceProcess.join = lambda process: threading.Event().wait()\n"
         f"sys.argv[0] = {str(ROOT / 'run.py')!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
     )

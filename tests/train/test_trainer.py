@@ -111,7 +111,7 @@ class Scripted:
 
     accuracies: Any
 
-    def evaluate(self, model: nn.Module, split: object) -> Evaluation:
+    def evaluate(self, model: nn.Module, split: object, stop: object = None) -> Evaluation:
         return Evaluation(1.0, next(self.accuracies), torch.empty(0), torch.empty(0))
 
 

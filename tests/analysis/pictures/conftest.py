@@ -12,7 +12,7 @@ from analysis.__main__ import parser
 from analysis.pictures import canvas
 from analysis.pictures.trained import TrainedRun, open_runs
 from dynfilt import experiment
-from dynfilt.config import Job
+from dynfilt.config.compose import Job
 from dynfilt.data.bundle import ImageData, Split
 
 SMOKE = ("data=cifar10_sample", "trainer=smoke", "trainer.device=cpu", "tracking=off")

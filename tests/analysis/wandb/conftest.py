@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynfilt import wandb_mirror
+from dynfilt.tracking import mirror
 from tests.wandb_logs import exit_record, history_record, log_folder, row, run_record, summary_record, write_log
 from tests.wandb_server import API_KEY, WandbServer
 
@@ -24,7 +24,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
     yield
-    wandb_mirror.end_service()
+    mirror.end_service()
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
 
 

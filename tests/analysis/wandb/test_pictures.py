@@ -17,7 +17,7 @@ from analysis.wandb.offline import read_log
 from analysis.wandb.pictures import log_pictures
 from analysis.wandb.records import history_rows
 from analysis.wandb.transaction_log import TransactionLog
-from dynfilt import wandb_mirror
+from dynfilt.tracking import mirror
 from tests.conftest import TINY, Command
 from tests.wandb_logs import exit_record, log_folder, run_record, write_log
 from tests.wandb_server import WandbServer
@@ -55,7 +55,7 @@ def told(source: str) -> dict[str, object]:
 
 def bare() -> str:
     """A folder that holds nothing but the W&B logs."""
-    wandb_mirror.end_service()  # until then the client may still be writing
+    mirror.end_service()  # until then the client may still be writing
     shutil.rmtree("bare", ignore_errors=True)
     shutil.copytree(FOLDER / "wandb", "bare/wandb", symlinks=True)
     return "bare"
@@ -113,12 +113,12 @@ def test_without_a_server_they_wait_beside_a_run_that_was_online(
 ) -> None:
     train("online")
     before = told(PROJECT)
-    wandb_mirror.end_service()  # it remembers its server
+    mirror.end_service()  # it remembers its server
     with monkeypatch.context() as patch:
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
         log_pictures(FOLDER, drawn, CAPTION)
     assert [log.parent.name.startswith("offline-") for log in logs()] == [False, True]
-    wandb_mirror.end_service()
+    mirror.end_service()
     assert main(["sync", "outputs"]) == 0
     assert told(PROJECT) == before
     (stored,) = server.runs.values()

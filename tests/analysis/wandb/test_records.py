@@ -12,8 +12,7 @@ from analysis.wandb import records
 from analysis.wandb.offline import read_log
 from analysis.wandb.records import history_rows
 from analysis.wandb.transaction_log import TransactionLog
-from dynfilt import wandb_mirror
-from dynfilt.wandb_mirror import Tracking, open_mirror
+from dynfilt.tracking.mirror import Tracking, open_mirror
 from tests.wandb_logs import framed, history_record, log_folder, run_record, write_log
 
 ROWS: list[dict[str, Any]] = [
@@ -43,7 +42,7 @@ def test_a_log_of_the_client_is_read_whole(decoder: None, tmp_path: Path) -> Non
         for row in ROWS:
             mirror.log(row)
         mirror.finish(RESULT)
-    wandb_mirror.end_service()  # until then the client may still be writing
+    mirror.end_service()  # until then the client may still be writing
     (path,) = tmp_path.glob("wandb/offline-run-*/run-abc.wandb")
     run = read_log(str(path))
     assert (run.run_id, run.group, run.job_type, run.state) == ("abc", "lab", "dynamic_3x3", "finished")

@@ -15,7 +15,7 @@ from analysis.__main__ import main
 from analysis.curves import curves
 from analysis.runs import Run
 from analysis.sources import read_runs
-from dynfilt import wandb_mirror
+from dynfilt.tracking import mirror
 from tests.conftest import TINY, Command
 from tests.tiny_run import SIGNAL_AT_STEP
 from tests.wandb_server import WandbServer
@@ -32,7 +32,7 @@ def study(command: Command, server: WandbServer, monkeypatch: pytest.MonkeyPatch
         assert command(*TRACKED, "optimizer.lr=0.2", "seed=1").code
     assert command(*TRACKED, "optimizer.lr=1e38").code
     assert command("-m", *TRACKED, "optimizer.lr=0.2,0.3", "seed=0,1").code == 0
-    wandb_mirror.end_service()  # until then the client may still be writing
+    mirror.end_service()  # until then the client may still be writing
     for folder in Path("outputs").glob("*/*/*/wandb"):
         shutil.copytree(folder, "bare" / folder.relative_to("outputs"), symlinks=True)
     logs = sorted(Path("bare").rglob("*.wandb"), key=lambda path: path.parent.name)

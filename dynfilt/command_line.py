@@ -1,0 +1,132 @@
+"""The command line: compose the config with Hydra, run or plan each job, say what failed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from dynfilt.config.compose import CONF, read_job, register_schema
+from dynfilt.config.errors import explain
+from dynfilt.launch.hydra_plugins import NAMESPACE, register_plugins
+from dynfilt.launch.outcome import JobOutcome, JobState, count, failures_in_words
+from dynfilt.run.lock import RunInUse
+from dynfilt.run.plan import PlannedRun, Planner, format_plan
+from dynfilt.run.stopping import TRY_AGAIN, StopSignals
+from dynfilt.tracking.mirror import end_service
+
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
+
+
+def main() -> int:
+    """Run the command in sys.argv.
+
+    Returns 0 for success, 1 when a job failed, 2 for a wrong command, 130 after Ctrl-C, 75 after another signal that
+    asks to stop or when a budget is used up: the same command goes on.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]
+    OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
+    register_schema()
+    sys.argv[1:] = [_quote_run_folder(argument) for argument in sys.argv[1:]]
+    stop = StopSignals()
+    outcomes: list[JobOutcome] = []
+    planned: list[PlannedRun] = []
+    register_plugins(stop, outcomes, planned)
+    try:
+        with stop.handled():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job(stop, outcomes, planned))()
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return stop.exit_code
+    except Exception as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    finally:
+        end_service()
+    if planned:
+        print(format_plan(planned))
+    return _conclude(outcomes, stop)
+
+
+def _job(
+    stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun]
+) -> Callable[[DictConfig], JobOutcome | None]:
+    """What Hydra calls for each job. In a multirun the answer goes to the sweeper, whatever process it comes from."""
+
+    said: set[str] = set()
+
+    def run_job(cfg: DictConfig) -> JobOutcome | None:
+        from dynfilt import experiment
+
+        settings = HydraConfig.get()
+        several = settings.mode == RunMode.MULTIRUN
+        if several and not settings.sweeper._target_.startswith(NAMESPACE):
+            raise ValueError("hydra/sweeper: dynfilt runs sweeps by its own sweeper, hydra/sweeper=grid")
+        name = " ".join(settings.overrides.task) if several else ""
+        try:
+            job = read_job(cfg)
+            if job.config["mode"] == "plan":
+                experiment.check(job.config, job.choices)
+                planned.append(experiment.plan(job, Planner()))
+                return None
+            outcome = JobOutcome(name, JobState(experiment.run(job, stop)))
+        except RunInUse as error:
+            outcome = JobOutcome(name, JobState.BUSY, str(error))
+            if not several:  # asked for by itself, it is a failure
+                outcome = JobOutcome(name, JobState.FAILED, str(error))
+        except Exception as error:
+            outcome = JobOutcome(name, JobState.FAILED, explain(error))
+        if outcome.reason and outcome.reason not in said:
+            said.add(outcome.reason)
+            print(f"{outcome.state}: {': '.join(filter(None, (name, outcome.reason)))}", file=sys.stderr, flush=True)
+        if not several:
+            outcomes.append(outcome)
+        return outcome
+
+    return run_job
+
+
+def _conclude(outcomes: list[JobOutcome], stop: StopSignals) -> int:
+    """Say what failed and what is left; the exit code."""
+    failed = count(outcomes, JobState.FAILED)
+    if failed > 1:
+        print(f"{failed} jobs failed:", *failures_in_words(outcomes), sep="\n  ", file=sys.stderr)
+    left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
+    if left:
+        print(f"{left} of {len(outcomes)} jobs are not done; the same command goes on with them", file=sys.stderr)
+    if failed:
+        return 1
+    return (stop.exit_code if stop() else TRY_AGAIN) if left else 0
+
+
+def _quote_run_folder(argument: str) -> str:
+    """run=FOLDER as Hydra reads it: the commas and equals signs of a variant's name would mean something to it."""
+    key, _, folder = argument.partition("=")
+    if key != "run" or "=" not in folder or folder[0] in "\"'":
+        return argument
+    return "run='{}'".format(folder.replace("'", "\\'"))
+
+
+def _warn_in_one_line(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def _scratch_folder() -> str:
+    # Hydra writes multirun.yaml somewhere; nobody needs it beside the runs.
+    folder = tempfile.mkdtemp(prefix="dynfilt-sweep-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(Path(folder))

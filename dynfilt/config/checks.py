@@ -1,0 +1,122 @@
+"""A check of every value before any work: top-level keys, each target's arguments and types; the only instantiate."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import typing
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+
+from dynfilt.config.compose import GROUPS, Run
+
+MODES = ("train", "test", "plan")
+# Built once here so that bad values fail early: these cost nothing to build.
+CHEAP_GROUPS = ("schedule", "temperature", "trainer", "tracking")
+RESERVED = {"_target_", "_partial_"}
+
+
+def check(config: dict[str, Any], choices: dict[str, str]) -> None:
+    """Check every value before any work: top-level keys, then each target's arguments and their types.
+
+    Raises ValueError naming the key, the file it comes from and what is allowed.
+    """
+    _check_top_level(config)
+    if config["seed"] < 0:
+        raise ValueError(f"seed={config['seed']}: must be a whole number >= 0")
+    for key in ("study", "output_root"):
+        if not config[key]:
+            raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
+    if config["mode"] not in MODES:
+        raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    for group in GROUPS:
+        node = config[group]
+        file = f"conf/{group}/{choices.get(group, '?')}.yaml"
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
+        _check_target(node, group, file)
+    for group in CHEAP_GROUPS:
+        make(config[group], group)
+
+
+def make(node: dict[str, Any], key: str) -> Any:
+    """Build the object that a config node describes: the only instantiate of the project.
+
+    Raises ValueError with the constructor's own message when it refuses its arguments.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while isinstance(cause, InstantiationException):
+            cause = cause.__cause__
+        if isinstance(cause, ValueError):
+            raise ValueError(str(cause) if key in str(cause) else f"{key}: {cause}") from error
+        raise RuntimeError(f"{key}: {type(cause).__name__}: {cause}") from error
+
+
+def _check_top_level(config: dict[str, Any]) -> None:
+    names = [field.name for field in dataclasses.fields(Run)]
+    for key in sorted(config.keys() ^ set(names)):
+        problem = "no such key or group" if key in config else "missing"
+        raise ValueError(f"{key}: {problem}; conf/config.yaml has: {', '.join(names)}")
+
+
+def _check_target(node: dict[str, Any], key: str, file: str) -> None:
+    target = _locate(node["_target_"], key, file)
+    parameters = dict(inspect.signature(target).parameters)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        _check_names(node, parameters, key, file)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind not in variadic}
+    missing = sorted(required - node.keys())
+    if missing and not node.get("_partial_"):
+        raise ValueError(f"{key}: {node['_target_']} needs {', '.join(missing)}; set it in {file}")
+    hints = _type_hints(target)
+    for name, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            _check_target(value, f"{key}.{name}", file)
+        elif name in hints and name not in RESERVED:
+            _check_type(value, hints[name], f"{key}.{name}", file)
+
+
+def _check_names(node: dict[str, Any], parameters: dict[str, Any], key: str, file: str) -> None:
+    for name in node:
+        if name not in parameters and name not in RESERVED:
+            allowed = ", ".join(n for n in parameters if n != "params")
+            raise ValueError(f"{key}.{name}: no such key; {file} allows: {allowed}")
+
+
+def _check_type(value: Any, hint: Any, key: str, file: str) -> None:
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, PydanticSchemaGenerationError):
+        adapter = TypeAdapter(hint)  # a type with a config of its own
+    try:
+        # As JSON, since a list in YAML stands for any sequence while numbers and booleans stay what they are.
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        messages = {e["msg"] for e in error.errors() if e["msg"].startswith("Input should be")}
+        wanted = " or ".join(sorted(message.replace("Input should be ", "") for message in messages)) or str(hint)
+        raise ValueError(f"{key}={value!r}: must be {wanted}; set in {file} or by override") from error
+
+
+def _locate(path: str, key: str, file: str) -> Any:
+    try:
+        return hydra.utils.get_object(path)
+    except Exception as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{key}._target_={path}: cannot be imported ({reason}); set in {file}") from error
+
+
+def _type_hints(target: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):  # a library's annotations may name what it does not import
+        return {}

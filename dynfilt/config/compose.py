@@ -1,0 +1,125 @@
+"""Composed configs: the schema of the top-level keys, and what one job is."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+SET_BY_THE_PROGRAM = ("parent",)
+GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
+
+
+@dataclass
+class Run:
+    """The top-level keys; conf/config.yaml holds their values."""
+
+    study: str
+    seed: int
+    mode: str
+    run: str | None
+    parent: str | None
+    rerun: bool
+    output_root: str
+    model: Any
+    data: Any
+    optimizer: Any
+    schedule: Any
+    temperature: Any
+    trainer: Any
+    tracking: Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One composed run: plain resolved config, the choice of each group, and what the user changed.
+
+    `differences` are the overridden keys whose composed value is not the primary config's, or not that of the primary
+    config with the chosen groups; `overridden` all overridden keys.
+    """
+
+    config: dict[str, Any]
+    choices: dict[str, str]
+    differences: dict[str, Any]
+    overridden: tuple[str, ...]
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name `schema`. Call before composing."""
+    ConfigStore.instance().store(name="schema", node=Run)
+
+
+def compose(overrides: list[str]) -> dict[str, Any]:
+    """The resolved config of conf/config.yaml with overrides, for use outside the command line."""
+    register_schema()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return typing.cast(dict[str, Any], OmegaConf.to_container(hydra.compose("config", overrides), resolve=True))
+
+
+def read_job(cfg: DictConfig) -> Job:
+    """Resolve what Hydra composed for the current job. Raises ValueError for a value that cannot be resolved."""
+    settings = HydraConfig.get()
+    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    overrides = OverridesParser.create().parse_overrides(list(settings.overrides.task))
+    return job_of(config, group_choices(settings), overrides, settings.job.config_name)
+
+
+def group_choices(settings: Any) -> dict[str, str]:
+    """The chosen file of each group, from a composed config's hydra node."""
+    return {group: choice for group, choice in settings.runtime.choices.items() if group in GROUPS}
+
+
+def job_of(
+    config: dict[str, Any], choices: dict[str, str], overrides: Sequence[Override], config_name: str | None
+) -> Job:
+    """The job of a resolved config, composed with these overrides from this primary config.
+
+    Raises ValueError for an override that deletes a key or sets what the program sets.
+    """
+    for override in overrides:
+        key = override.key_or_group
+        if key in SET_BY_THE_PROGRAM:
+            raise ValueError(f"{key}: is set by the program, not by an override")
+        if override.is_delete() and "." in key:
+            raise ValueError(f"~{key}: a key cannot be deleted; give it a value instead")
+    base, base_choices = _compose_base(config_name)
+    switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices[group])
+    own_base, _ = _compose_base(config_name, switched)
+    keys = tuple(override.key_or_group for override in overrides)
+    differences: dict[str, Any] = {}
+    for key in keys:
+        here = _value(key, config, choices)
+        # A group's own defaults may hold the value by which another run of the same name differs.
+        if key != "model" and (here != _value(key, base, base_choices) or here != _value(key, own_base, choices)):
+            differences[key] = here
+    return Job(config, choices, differences, keys)
+
+
+def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
+    if key in choices:
+        return choices[key]
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+@functools.lru_cache(maxsize=64)
+def _compose_base(config_name: str | None, switched: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """The primary config without any override but those of groups, and its group choices."""
+    base = hydra.compose(config_name, list(switched), return_hydra_config=True)
+    choices = group_choices(base.hydra)
+    OmegaConf.set_struct(base, False)
+    base.pop("hydra")
+    return typing.cast(dict[str, Any], OmegaConf.to_container(base, resolve=True)), choices

@@ -1,0 +1,195 @@
+"""One clear line for whatever can go wrong between a command line and a run."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+LONGEST_LINE = 1200
+
+
+def explain(error: BaseException) -> str:
+    """The error as one line that names the key, the file and what is allowed.
+
+    Errors of Hydra and OmegaConf are recognised by their text, which says what the user wrote.
+    """
+    text = _full_text(error)
+    for pattern, explanation in _EXPLANATIONS:
+        if match := re.search(pattern, text, re.DOTALL):
+            return explanation(match)
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_the_disk(error)
+    line = " ".join(str(error).split())[:LONGEST_LINE] or type(error).__name__
+    return line if isinstance(error, (ValueError, FloatingPointError)) else f"{type(error).__name__}: {line}"
+
+
+def _of_the_disk(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}: free some where output_root is; the same command goes on from the last checkpoint"
+    return f"{error.filename or 'a file'}: {error.strerror}" if error.strerror else str(error)
+
+
+def _full_text(error: BaseException) -> str:
+    """The message with those of its causes: Hydra wraps what OmegaConf says about a key."""
+    cause = f"\n{_full_text(error.__cause__)}" if error.__cause__ is not None else ""
+    override = getattr(error, "override", None)  # what Hydra's parser stumbled over; its text may not say it
+    unread = f"Error parsing override '{override}'\n" if override is not None else ""
+    return f"{unread}{str(error).strip()}{cause}"
+
+
+def _unknown_key(match: re.Match[str]) -> str:
+    key = match["key"].lstrip("+~")
+    group, _, rest = key.partition(".")
+    if not rest:
+        return _unknown_top_level(key)
+    file = _group_file(group)
+    if file is None:
+        return _unknown_top_level(group)
+    allowed = _keys(file)
+    for part in rest.split(".")[:-1]:
+        allowed = allowed.get(part) or {}
+    names = [name for name in allowed if not name.startswith("_")]
+    return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {_shown(file)} allows: {', '.join(names)}"
+
+
+def _unknown_top_level(key: str) -> str:
+    names = [name for name in _keys(PROJECT / "conf" / "config.yaml") if name != "hydra"] + _groups()
+    return f"{key}: no such key or group{_did_you_mean(key, names)}; conf/config.yaml allows: {', '.join(names)}"
+
+
+def _unknown_choice(match: re.Match[str]) -> str:
+    group, choice = match["group"], match["choice"]
+    names = match["options"].split()
+    return f"{group}={choice}: no such file in conf/{group}/{_did_you_mean(choice, names)}; allowed: {', '.join(names)}"
+
+
+def _unknown_primary(match: re.Match[str]) -> str:
+    names = sorted(path.stem for path in (PROJECT / "sweeps").glob("*.yaml"))
+    if match["name"] in names:
+        return f"-cn {match['name']}: is found with `-cd sweeps -cn {match['name']}`"
+    return (
+        f"-cn {match['name']}: no such sweep{_did_you_mean(match['name'], names)}; "
+        f"with `-cd sweeps`, sweeps/ has: {', '.join(names)}"
+    )
+
+
+def _wrong_type(match: re.Match[str]) -> str:
+    wanted = _ARTICLES.get(match["type"], match["type"])
+    return f"{match['key']}={match['value']}: must be {wanted}; set in conf/config.yaml"
+
+
+def _null(match: re.Match[str]) -> str:
+    return f"{match['key']}=null: must have a value; set in conf/config.yaml"
+
+
+def _no_group(match: re.Match[str]) -> str:
+    return f"a group is null: choose one of its files instead; groups: {', '.join(_groups())}"
+
+
+def _missing(match: re.Match[str]) -> str:
+    key = match["key"]
+    names = sorted(path.stem for path in (PROJECT / "conf" / key).glob("*.yaml"))
+    return f"{key}: is missing; " + (f"conf/{key}/ has: {', '.join(names)}" if names else "give it a value")
+
+
+def _not_a_text(match: re.Match[str]) -> str:
+    return f"{match['key']}={match['value']}: must be a text, not a {match['type']}; set in conf/config.yaml"
+
+
+def _already_there(match: re.Match[str]) -> str:
+    return f"+{match['key']}: this key is there already; leave out the +"
+
+
+def _several_values(match: re.Match[str]) -> str:
+    return f"{match['override']}: several values; add -m to run each of them, or write KEY=[...] for a list"
+
+
+def _no_folder(match: re.Match[str]) -> str:
+    return f"-cd: there is no folder {match['folder']}; the declared ablations are in sweeps/"
+
+
+def _bad_override(match: re.Match[str]) -> str:
+    return f"cannot read the override {match['override']}; write KEY=VALUE or GROUP=CHOICE, quote special characters"
+
+
+_ARTICLES = {
+    "Integer": "a whole number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+    "Float": "a number",
+    "String": "a text",
+}
+_EXPLANATIONS = (
+    (
+        r"Could not find '(?P<group>[^'/]+)/(?P<choice>[^']*)'.*Available options in '[^']*':(?P<options>(\n\t\S+)*)",
+        _unknown_choice,
+    ),
+    (r"Key '[^']*' (?:is )?not in .*full_key: (?P<key>\S+)", _unknown_key),
+    (r"Could not override '(?P<key>[^']*)'", _unknown_key),
+    (r"Could not delete from config\. '(?P<key>[^']*)' does not exist", _unknown_key),
+    (r"An item is already at '(?P<key>[^']*)'", _already_there),
+    (r"Ambiguous value for argument '(?P<override>[^']*)'", _several_values),
+    (r"Additional config directory '(?P<folder>[^']*)' not found", _no_folder),
+    (r"Cannot find primary config '(?P<name>[^']*)'", _unknown_primary),
+    (
+        r"Value '(?P<value>[^']*)'(?: of type '[^']*')? (?:could not be converted to|is not a valid) "
+        r"(?P<type>\w+).*full_key: (?P<key>\S+)",
+        _wrong_type,
+    ),
+    (r"Config group override must be a string or a list", _no_group),
+    (r"Missing mandatory value: .*full_key: (?P<key>\S+)", _missing),
+    (r"field '[^']*' is not Optional\s+full_key: (?P<key>\S+)", _null),
+    (r"Cannot convert '(?P<type>\w+)' to string: '(?P<value>[^\n]*)'\s+full_key: (?P<key>\S+)", _not_a_text),
+    (r"Error parsing override '(?P<override>[^\n]*)'", _bad_override),
+)
+
+
+def _group_file(group: str) -> Path | None:
+    """The file that a group's keys come from on this command line."""
+    folder = PROJECT / "conf" / group
+    if not folder.is_dir():
+        return None
+    texts = [" ".join(sys.argv), *_sweep_texts(), (PROJECT / "conf" / "config.yaml").read_text()]
+    for text in texts:
+        for choice in re.findall(rf"\b{group}[=:]\s*([\w.]+)", text):
+            if (folder / f"{choice}.yaml").exists():
+                return folder / f"{choice}.yaml"
+    return None
+
+
+def _sweep_texts() -> list[str]:
+    named = [PROJECT / "sweeps" / f"{argument}.yaml" for argument in sys.argv]
+    return [path.read_text() for path in named if path.exists()]
+
+
+def _keys(file: Path) -> dict:
+    """The keys of a group's file with those of the files that it builds on."""
+    content = yaml.safe_load(file.read_text()) or {}
+    merged: dict = {}
+    for entry in content.pop("defaults", []):
+        parent = file.parent / f"{entry}.yaml"
+        if isinstance(entry, str) and parent.exists():
+            merged = _keys(parent)
+    for key, value in content.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if nested else value
+    return merged
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "hydra")
+
+
+def _shown(file: Path) -> str:
+    return str(file.relative_to(PROJECT))
+
+
+def _did_you_mean(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

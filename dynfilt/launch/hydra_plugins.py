@@ -1,0 +1,186 @@
+"""What Hydra calls in a multirun: a sweeper that composes jobs once, and a launcher that runs them in a pool."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, ClassVar
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from dynfilt.config.compose import Job
+from dynfilt.config.errors import explain
+from dynfilt.launch.jobs import JobComposer, Overrides, expand
+from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
+from dynfilt.run.folder import DamagedFile, RunFolder
+from dynfilt.run.identity import identify
+from dynfilt.run.plan import PlannedRun, Planner
+from dynfilt.run.stopping import StopSignals
+
+# Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
+NAMESPACE = "hydra_plugins.dynfilt"
+
+
+class Grid(Sweeper):
+    """Runs every combination of the swept values: composed once, then plain values applied to that."""
+
+    __module__ = NAMESPACE
+    stop: ClassVar[StopSignals]
+    outcomes: ClassVar[list[JobOutcome]]
+    planned: ClassVar[list[PlannedRun]]
+
+    def __init__(self, params: dict[str, Any] | None) -> None:
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra composed for all jobs, and make the launcher."""
+        self.mode = config.mode
+        self.composer = JobComposer(hydra_context.config_loader, config)
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Plan or run all jobs; what came of them is in `planned` and `outcomes`.
+
+        Raises what is wrong with any job's overrides before the first one starts.
+        """
+        combinations = expand([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        jobs = [self.composer.job(combination) for combination in combinations]
+        names = [" ".join(filter_overrides(combination)) for combination in combinations]
+        if self.mode == "plan":
+            self._plan(combinations, names, jobs)
+        elif isinstance(self.launcher, PoolLauncher):
+            self.outcomes.extend(self.launcher.run(names, jobs, self.stop))
+        else:
+            returns = self.launcher.launch(combinations, initial_job_idx=0)
+            self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
+
+    def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
+        from tqdm import tqdm
+
+        from dynfilt import experiment
+
+        planner = Planner()
+        checked: set[str] = set()
+        everything = zip(combinations, names, jobs, strict=True)
+        for combination, name, job in tqdm(everything, "planning", len(jobs), unit="job", disable=None, leave=False):
+            try:
+                if not checked.issuperset(combination):  # what was checked with one job holds for the others
+                    experiment.check(job.config, job.choices)
+                    checked.update(combination)
+                self.planned.append(experiment.plan(job, planner))
+            except ValueError as error:
+                print(f"failed: {name}: {error}", file=sys.stderr)
+                self.outcomes.append(JobOutcome(name, JobState.FAILED, str(error)))
+
+
+class PoolLauncher(Launcher):
+    """Runs jobs side by side on this machine, each in a process of its own."""
+
+    __module__ = NAMESPACE
+
+    def __init__(
+        self,
+        slots: int | None,
+        threads: int | None,
+        slots_per_gpu: int | None,
+        minutes: float | None,
+        timeout_minutes: float | None,
+        retries: int,
+    ) -> None:
+        for name, value, least in (
+            ("slots", slots, 1),
+            ("threads", threads, 1),
+            ("slots_per_gpu", slots_per_gpu, 1),
+            ("retries", retries, 0),
+        ):
+            if value is not None and (type(value) is not int or value < least):
+                raise ValueError(f"hydra.launcher.{name}={value}: must be a whole number >= {least}")
+        for name, minutes_ in (("minutes", minutes), ("timeout_minutes", timeout_minutes)):
+            if minutes_ is not None and not (isinstance(minutes_, int | float) and minutes_ > 0):
+                raise ValueError(f"hydra.launcher.{name}={minutes_}: must be a number > 0, or null for no limit")
+        self.slots, self.threads, self.slots_per_gpu = slots, threads, slots_per_gpu
+        self.minutes, self.timeout_minutes, self.retries = minutes, timeout_minutes, retries
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing: jobs come composed."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Raise ValueError: the pool takes composed jobs from its own sweeper."""
+        raise ValueError("hydra/launcher=pool needs hydra/sweeper=grid")
+
+    def run(self, names: Sequence[str], jobs: Sequence[Job], stop: StopSignals) -> list[JobOutcome]:
+        """What came of each job; those whose run is done start no process."""
+        from dynfilt.launch.pool import Pool, PoolJob, PoolLimits
+        from dynfilt.launch.view import make_view
+
+        labels = _varying_parts(names)
+        done = {label for label, job in zip(labels, jobs, strict=True) if _is_done(job)}
+        to_do = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
+        if done:
+            print(f"{len(done)} of {len(jobs)} runs are done already; skipped, rerun=true runs them anew", flush=True)
+        outcomes = {label: JobOutcome(label, JobState.SKIPPED) for label in done}
+        if to_do:
+            limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
+            with make_view(len(to_do)) as view:
+                pool = Pool(self._slots(to_do[0].job), limits, stop, view)
+                outcomes.update({outcome.job: outcome for outcome in pool.run(to_do)})
+        return [replace(outcomes[label], job=name) for label, name in zip(labels, names, strict=True)]
+
+    def _slots(self, job: Job) -> list[Slot]:
+        device = job.config["trainer"]["device"]
+        if str(device).startswith("cuda:"):
+            raise ValueError(
+                f"trainer.device={device}: hydra/launcher=pool hands out the GPUs itself; leave trainer.device=auto "
+                "and choose them by CUDA_VISIBLE_DEVICES"
+            )
+        gpus = [] if device == "cpu" else visible_gpus()
+        return gpu_slots(gpus, self.slots_per_gpu, self.threads) if gpus else cpu_slots(self.slots, self.threads)
+
+
+def register_plugins(stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun]) -> None:
+    """Make sweeper and launcher known to Hydra for one command, whose results are added to these lists."""
+    state = {"stop": stop, "outcomes": outcomes, "planned": planned, "__module__": NAMESPACE}
+    plugins = ModuleType(NAMESPACE)
+    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher):
+        setattr(plugins, plugin.__name__, plugin)
+        Plugins.instance().register(plugin)
+    package, _, name = NAMESPACE.rpartition(".")
+    sys.modules.setdefault(package, ModuleType(package))  # there only where another plugin is installed
+    setattr(sys.modules[package], name, plugins)
+    sys.modules[NAMESPACE] = plugins
+
+
+def _varying_parts(names: Sequence[str]) -> list[str]:
+    """The names of jobs without the overrides that all of them share."""
+    shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
+    return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]
+
+
+def _is_done(job: Job) -> bool:
+    """Whether a job's run has a result of this very config."""
+    if job.config["rerun"] or job.config["run"] is not None or job.config["mode"] != "train":
+        return False
+    identity = identify(job.config, job.choices, job.differences)
+    try:
+        result = RunFolder(identity.folder(job.config["output_root"])).result()
+    except DamagedFile:
+        return False
+    return result is not None and result.get("config_digest") == identity.digest
+
+
+def _outcome(name: str, answer: JobReturn) -> JobOutcome:
+    if answer.status == JobStatus.COMPLETED and isinstance(answer.return_value, JobOutcome):
+        return answer.return_value
+    error = answer._return_value
+    reason = explain(error) if isinstance(error, Exception) else "the launcher gave no answer for this job"
+    return JobOutcome(name, JobState.FAILED, reason)

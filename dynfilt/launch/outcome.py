@@ -1,0 +1,46 @@
+"""What came of the jobs of one command, and what the command says and returns in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+LISTED_REASONS = 5
+
+
+class JobState(StrEnum):
+    """How a job ended."""
+
+    TRAINED = "trained"
+    TESTED = "tested"
+    SKIPPED = "skipped"  # it was done before
+    BUSY = "busy"  # another process works on its run
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # stopped with a checkpoint
+    WAITING = "waiting"  # never started
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """One job of a command: its overrides, how it ended, and why it failed."""
+
+    job: str
+    state: JobState
+    reason: str = ""
+
+
+def count(outcomes: Sequence[JobOutcome], *states: JobState) -> int:
+    """How many jobs ended in one of these states."""
+    return sum(outcome.state in states for outcome in outcomes)
+
+
+def failures_in_words(outcomes: Sequence[JobOutcome]) -> list[str]:
+    """One line a reason, with its jobs; at most LISTED_REASONS reasons."""
+    jobs: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.state == JobState.FAILED:
+            jobs.setdefault(outcome.reason, []).append(outcome.job)
+    lines = [f"{'; '.join(names)}: {reason}" for reason, names in jobs.items()]
+    more = len(lines) - LISTED_REASONS
+    return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; status.json has each"]

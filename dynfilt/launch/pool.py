@@ -1,0 +1,219 @@
+"""Jobs side by side on one machine, each in a process of its own: whatever ends one of them, the others go on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+
+from dynfilt.config.compose import Job
+from dynfilt.launch.messages import Ended, Entered, Report
+from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.slots import Slot, shared_gpus
+from dynfilt.launch.view import PoolView
+from dynfilt.run.record import record_death
+from dynfilt.run.stopping import StopSignals
+
+POLL_SECONDS = 0.25
+# What a job may take to finish its step and to write its checkpoint.
+GRACE_SECONDS = 30.0
+# Before the budget ends, jobs are asked to stop this long, or this share of the budget, ahead.
+STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE = 20.0, 0.1
+# A job that is started later than this before it would be asked to stop cannot get anywhere.
+LEAST_USEFUL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class PoolLimits:
+    """What bounds the work: minutes for all jobs together, minutes in which a job must show a sign of life, and how
+    often a job whose process died is tried again. None is no bound."""
+
+    minutes: float | None
+    timeout_minutes: float | None
+    retries: int
+
+
+@dataclass
+class PoolJob:
+    """One job of a pool: its name on the command line, what it runs, and its tries so far."""
+
+    name: str
+    job: Job
+    tries: int = 0
+
+
+@dataclass
+class _Running:
+    """A job in its process."""
+
+    job: PoolJob
+    slot: Slot
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    log: Path
+    started: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+    folder: str = ""
+    ended: Ended | None = None
+    killed_because: str = ""
+
+
+class Pool:
+    """Runs jobs in its slots until all have ended, the budget is used up, or a signal asks to stop."""
+
+    def __init__(self, slots: Sequence[Slot], limits: PoolLimits, stop: StopSignals, view: PoolView) -> None:
+        self._free = deque(slots)
+        self._slots = list(slots)
+        self._limits = limits
+        self._stop = stop
+        self._view = view
+        self._running: list[_Running] = []
+        self._outcomes: dict[str, JobOutcome] = {}
+        self._asked_to_stop = 0.0
+
+    def run(self, jobs: Sequence[PoolJob]) -> list[JobOutcome]:
+        """What came of each job, in the order given."""
+        self._waiting = deque(jobs)
+        budget = self._limits.minutes
+        self._end = float("inf") if budget is None else time.monotonic() + 60 * budget
+        ahead = STOP_AHEAD_SECONDS if budget is None else min(STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE * 60 * budget)
+        self._ask_at = self._end - ahead
+        with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots):
+            self._scratch, self._context = Path(scratch), _context()
+            try:
+                while self._waiting or self._running:
+                    self._start_jobs()
+                    self._listen()
+                    self._end_what_must_end()
+                    self._view.refresh(len(self._waiting))
+                    if not self._running and self._no_more_starts():
+                        break
+            finally:
+                self._kill_all()
+        left = {job.name: JobOutcome(job.name, JobState.WAITING) for job in self._waiting}
+        return [{**left, **self._outcomes}[job.name] for job in jobs]
+
+    def _no_more_starts(self) -> bool:
+        return self._stop() or time.monotonic() > self._ask_at - LEAST_USEFUL_SECONDS
+
+    def _start_jobs(self) -> None:
+        while self._waiting and self._free and not self._no_more_starts():
+            job, slot = self._waiting.popleft(), self._free.popleft()
+            job.tries += 1
+            ours, theirs = self._context.Pipe(duplex=False)
+            log = self._scratch / f"{len(self._outcomes)}-{time.monotonic_ns()}.txt"
+            process = self._context.Process(target=_work, args=(job.job, slot, theirs, str(log)))
+            process.start()
+            theirs.close()
+            self._running.append(_Running(job, slot, process, ours, log))
+            self._view.started(job.name)
+
+    def _listen(self) -> None:
+        """Take what the jobs send, and settle those that have ended."""
+        sources = [source for job in self._running for source in (job.connection, job.process.sentinel)]
+        wait(sources, timeout=POLL_SECONDS)
+        for running in list(self._running):
+            dead = not running.process.is_alive()  # asked first: what it sent before is read below
+            self._read(running)
+            if dead:
+                self._settle(running)
+
+    def _read(self, running: _Running) -> None:
+        try:
+            while running.connection.poll():
+                match running.connection.recv():
+                    case Entered(folder=folder):
+                        running.folder = folder
+                    case Report() as report:
+                        self._view.reported(running.job.name, report)
+                    case Ended() as ended:
+                        running.ended = ended
+                running.heard = time.monotonic()
+        except (EOFError, OSError):
+            return
+
+    def _settle(self, running: _Running) -> None:
+        """Free the slot of a job that has ended; note what came of it, or try it again."""
+        running.process.join()
+        running.connection.close()
+        self._running.remove(running)
+        self._free.append(running.slot)
+        ended = running.ended
+        if ended is None:
+            reason = running.killed_because or death_in_words(running.process.exitcode)
+            if running.folder:
+                record_death(Path(running.folder), reason)
+            elif running.log.exists():
+                reason += _last_line(running.log)
+            ended = Ended(JobState.FAILED, reason, again=True)
+        job = running.job
+        if ended.state == JobState.FAILED and ended.again and job.tries <= self._limits.retries and not self._stop():
+            print(f"launcher: {job.name}: {ended.reason}; trying again", file=sys.stderr, flush=True)
+            self._waiting.append(job)
+            return
+        outcome = JobOutcome(job.name, ended.state, ended.reason)
+        self._outcomes[job.name] = outcome
+        self._view.ended(outcome, running.folder, time.monotonic() - running.started)
+
+    def _end_what_must_end(self) -> None:
+        """Ask all jobs to stop when a signal or the budget says so; kill what hangs or does not stop in time."""
+        now = time.monotonic()
+        if self._running and not self._asked_to_stop and (self._stop() or now > self._ask_at):
+            self._asked_to_stop = now
+            for running in self._running:
+                running.process.terminate()
+        for running in self._running:
+            timeout = self._limits.timeout_minutes
+            if timeout is not None and now - running.heard > 60 * timeout:
+                running.killed_because = f"no sign of life for {timeout:g} minutes (hydra.launcher.timeout_minutes)"
+                running.process.kill()
+            elif self._asked_to_stop and now > min(self._asked_to_stop + GRACE_SECONDS, self._end):
+                running.killed_because = "did not stop in time when asked to"
+                running.process.kill()
+
+    def _kill_all(self) -> None:
+        for running in self._running:
+            running.process.kill()
+            running.process.join()
+
+
+def _work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
+    from dynfilt.launch.worker import work  # only the job's own process needs torch
+
+    work(job, slot, connection, log)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Processes forked from one that has imported torch and all else a run needs, and has done nothing with it."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    # A pool of OpenBLAS threads would be forked along.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dynfilt.launch.worker"])
+    return context
+
+
+def death_in_words(exit_code: int | None) -> str:
+    """How a process ended that did not say so itself."""
+    if exit_code is not None and exit_code < 0:
+        number = -exit_code
+        name = signal.Signals(number).name if number in signal.Signals.__members__.values() else f"signal {number}"
+        hint = " (out of memory?)" if number == signal.SIGKILL else ""
+        return f"the process was ended by {name}{hint}"
+    return f"the process ended with exit code {exit_code} and no word"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f" ({last[:200]})" if last else ""

@@ -1,0 +1,120 @@
+"""Where jobs run: groups of CPU cores, or places on the visible GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Measured, see docs/scale.md: two small runs with a thread each finish sooner than one after the other with two
+# threads; and a GPU under a small network idles until about eight share it.
+THREADS_PER_JOB = 1
+JOBS_PER_GPU = 8
+MPS_CONTROL = "nvidia-cuda-mps-control"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one job at a time: its threads, the cores they are bound to, and its GPU as CUDA numbers it."""
+
+    threads: int
+    cores: tuple[int, ...] = ()
+    gpu: str | None = None
+
+    def occupy(self) -> None:
+        """Bind this process to the slot. Call before CUDA or a thread pool is used."""
+        if self.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
+        if self.cores and hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(OSError):  # a container may forbid it
+                os.sched_setaffinity(0, self.cores)
+        import torch
+
+        torch.set_num_threads(self.threads)
+
+
+def cpu_slots(slots: int | None, threads: int | None) -> list[Slot]:
+    """Groups of the cores this process may use, `threads` in each; as many as there is room for, or `slots`.
+
+    Raises ValueError when more slots are asked for than there are cores.
+    """
+    cores = available_cores()
+    if slots is not None and threads is None:
+        threads = max(1, len(cores) // slots)
+    threads = threads or THREADS_PER_JOB
+    slots = slots or max(1, len(cores) // threads)
+    if slots * threads > len(cores):
+        raise ValueError(
+            f"hydra.launcher: {slots} slots of {threads} threads need {slots * threads} cores, this machine gives "
+            f"{len(cores)}; choose fewer slots or threads"
+        )
+    return [Slot(threads, tuple(cores[i * threads : (i + 1) * threads])) for i in range(slots)]
+
+
+def gpu_slots(gpus: list[str], per_gpu: int | None, threads: int | None) -> list[Slot]:
+    """`per_gpu` places on each GPU, handed out GPU by GPU in turn; the CPU cores are shared out among them."""
+    per_gpu = per_gpu or JOBS_PER_GPU
+    threads = threads or max(1, len(available_cores()) // (len(gpus) * per_gpu))
+    return [Slot(threads, gpu=gpu) for _ in range(per_gpu) for gpu in gpus]
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may use, no more of them than its container's CPU quota allows."""
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    return allowed[: max(1, min(len(allowed), _quota_cores()))]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that CUDA would show, as CUDA_VISIBLE_DEVICES names them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    return [str(number) for number, line in enumerate(done.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+@contextmanager
+def shared_gpus(slots: list[Slot]) -> Iterator[None]:
+    """Let the processes of several slots on one GPU run at the same time, by NVIDIA's MPS, as long as this lasts.
+
+    Without it their kernels take turns and nothing is won. An MPS that is there already is used as it is.
+    """
+    several = len(slots) > len({slot.gpu for slot in slots})
+    if not several or slots[0].gpu is None or "CUDA_MPS_PIPE_DIRECTORY" in os.environ or not shutil.which(MPS_CONTROL):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="dynfilt-mps-") as folder:
+        places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        started = subprocess.run([MPS_CONTROL, "-d"], env={**os.environ, **places}, capture_output=True, check=False)
+        if started.returncode:
+            print("launcher: MPS does not start; jobs on one GPU take turns", file=sys.stderr)
+            yield
+            return
+        os.environ.update(places)
+        try:
+            yield
+        finally:
+            subprocess.run([MPS_CONTROL], input=b"quit\n", env=os.environ.copy(), capture_output=True, check=False)
+            for name in places:
+                os.environ.pop(name, None)
+
+
+def _quota_cores() -> int:
+    """Whole cores of the CPU quota of this process's control group; a very large number where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        microseconds, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(microseconds) // int(period))
+    with contextlib.suppress(OSError, ValueError):
+        folder = Path("/sys/fs/cgroup/cpu")
+        quota, period_ = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return max(1, quota // period_) if quota > 0 else 2**16
+    return 2**16

@@ -1,0 +1,130 @@
+"""The process of one job: it trains in its slot, tells its parent how far it is, and writes into its run's log."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from dynfilt import experiment
+from dynfilt.config.compose import Job
+from dynfilt.config.errors import explain
+from dynfilt.launch.messages import Ended, Entered, Report
+from dynfilt.launch.outcome import JobState
+from dynfilt.launch.slots import Slot
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.lock import RunInUse
+from dynfilt.run.progress import evaluation_line
+from dynfilt.run.stopping import RunInterrupted, StopSignals
+from dynfilt.tracking.mirror import end_service
+
+SECONDS_BETWEEN_REPORTS = 0.5
+
+
+def work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
+    """Run a job to its end in this process, and send what came of it."""
+    _become_a_session_of_its_own()
+    _write_output_to(Path(log))
+    stop = StopSignals()
+    with stop.handled():
+        slot.occupy()
+        ended = _run(job, stop, ReportingDisplay(connection, log))
+    end_service()
+    with contextlib.suppress(OSError):
+        connection.send(ended)
+    connection.close()
+
+
+def _run(job: Job, stop: StopSignals, display: ReportingDisplay) -> Ended:
+    import torch
+
+    try:
+        ending = experiment.run(job, stop, display)
+        return Ended(JobState(ending))
+    except RunInUse as error:
+        return Ended(JobState.BUSY, str(error))
+    except RunInterrupted as error:
+        print(error)
+        return Ended(JobState.INTERRUPTED, str(error))
+    except torch.OutOfMemoryError as error:  # the others on this GPU may have been large just then
+        return Ended(JobState.FAILED, explain(error), again=True)
+    except Exception as error:
+        reason = explain(error)
+        print(f"failed: {reason}", file=sys.stderr)
+        return Ended(JobState.FAILED, reason)
+
+
+class ReportingDisplay:
+    """Tells the parent of the steps and evaluations of a run, at most twice a second."""
+
+    def __init__(self, connection: Connection, log: str) -> None:
+        self._connection = connection
+        self._log = Path(log)
+        self._told = 0.0
+        self._row: dict[str, Any] = {}
+
+    def enter(self, folder: Path) -> None:
+        """Go on with the output in the run's own log."""
+        _write_output_to(RunFolder(folder).log_file, after=self._log)
+        self._send(Entered(str(folder)))
+
+    @contextmanager
+    def of(self, label: str, total_steps: int, epochs: float, mode: str) -> Iterator[None]:
+        """Show the training of one run, for as long as the context lasts."""
+        self._label, self._total_steps, self._epochs = label, total_steps, epochs
+        self._report(0)
+        yield
+
+    def show_step(self, step: int) -> None:
+        """A step was taken."""
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
+            self._report(step)
+
+    def show_evaluation(self, row: dict[str, Any], improved: bool) -> None:
+        """A row of metrics.jsonl was written."""
+        self._row = row
+        print(evaluation_line(self._label, self._epochs, row, improved), flush=True)
+        self._report(row["step"])
+
+    def _report(self, step: int) -> None:
+        self._told = time.monotonic()
+        known = {key: self._row.get(key) for key in ("val_accuracy", "images_per_second")}
+        epoch = self._epochs * step / self._total_steps
+        self._send(Report(step, self._total_steps, self._epochs, epoch, **known))
+
+    def _send(self, message: Entered | Report) -> None:
+        with contextlib.suppress(OSError):  # a parent that was killed hears nothing
+            self._connection.send(message)
+
+
+def _become_a_session_of_its_own() -> None:
+    """Leave signals from the terminal to the parent, and end with it should it be killed."""
+    with contextlib.suppress(OSError):
+        os.setsid()
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _write_output_to(path: Path, after: Path | None = None) -> None:
+    """Append standard output and error to a file, at the level of the system, so that a crash is in it, too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = after.read_bytes() if after is not None else b""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.write(file, before)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    if after is None:
+        faulthandler.enable()

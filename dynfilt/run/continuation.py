@@ -1,0 +1,87 @@
+"""`mode=train run=FOLDER`: a new run that goes on from another's last checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from dynfilt.config.compose import Job
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.identity import digest, in_digest
+from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
+
+KEPT = ("model", "optimizer")
+
+
+def continue_from(job: Job) -> Job:
+    """The job that goes on from the run `job.config['run']`: its config, changed by this command's overrides.
+
+    Raises ValueError when the folder has no checkpoint, when nothing tells the new run from the old one, or
+    when an override would make the checkpoint meaningless.
+    """
+    parent = Path(job.config["run"])
+    folder = RunFolder(parent)
+    config, origin = folder.config(), folder.provenance() or {}
+    if not folder.last_checkpoint.exists():
+        raise ValueError(f"run={parent}: has no checkpoint/last.pt to go on from")
+    for key in job.overridden:
+        if key in KEPT or key == "model._target_":
+            raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
+    state = load_checkpoint(folder.last_checkpoint)
+    merged = _merge(config, job)
+    merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
+    changed = {
+        key: job.choices.get(key, _at(merged, key))
+        for key in job.overridden
+        if in_digest(key) and _at(merged, key) != _at(config, key)
+    }
+    if not changed and merged["study"] == config["study"] and merged["seed"] == config["seed"]:
+        raise ValueError(f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}")
+    _require_steps_to_go(parent, state, merged["trainer"])
+    choices = {**job.choices, "model": origin.get("model", parent.parent.name)}
+    return dataclasses.replace(
+        job, config=merged, choices=choices, differences={**origin.get("differences", {}), **changed}
+    )
+
+
+def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str, Any]) -> None:
+    if state["epoch"] >= trainer["epochs"]:
+        raise ValueError(
+            f"trainer.epochs={trainer['epochs']:g}: run={parent} is at epoch {state['epoch']:g} already; choose more"
+        )
+    waited, patience = state["evaluations_without_improvement"], trainer["patience"]
+    if patience is not None and waited >= patience:
+        raise ValueError(
+            f"trainer.patience={patience}: run={parent} waited {waited} evaluations already; choose more, or null"
+        )
+
+
+def adopt_checkpoints(parent: Path, folder: Path) -> None:
+    """Begin a new run's folder with the last and the best checkpoint of its parent."""
+    new, old = RunFolder(folder), RunFolder(parent)
+    new.last_checkpoint.parent.mkdir(exist_ok=True)
+    copy_checkpoint(old.best_checkpoint, new.best_checkpoint)
+    copy_checkpoint(old.last_checkpoint, new.last_checkpoint)
+
+
+def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:
+    """The parent's config with this command's overrides, and this command's own place and tracking."""
+    merged = copy.deepcopy(config)
+    for key in ("mode", "run", "rerun", "output_root", "tracking"):
+        merged[key] = job.config[key]
+    for key in job.overridden:
+        *path, last = key.split(".")
+        node = merged
+        for part in path:
+            node = node[part]
+        node[last] = _at(job.config, key)
+    return merged
+
+
+def _at(config: dict[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    return node

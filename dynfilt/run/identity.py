@@ -1,0 +1,182 @@
+"""What a run is called and what makes two runs the same: variant, digest, folder."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Keys that do not change the numbers, and those that name the run; a prefix covers everything below it.
+OUTSIDE_DIGEST = (
+    "study",
+    "seed",
+    "mode",
+    "run",
+    "rerun",
+    "output_root",
+    "tracking",
+    "hydra",
+    "data.root",
+    "trainer.device",
+    "trainer.eval_batch_size",
+    "trainer.channels_last",
+    "trainer.compile",
+    "trainer.compile_mode",
+    "trainer.cuda_graph",
+    "trainer.formulation",
+    "trainer.checkpoint_every_seconds",
+    "trainer.progress_bar",
+)
+# Keys that came after the first results; with these values they mean what was done before, so that old runs stay the
+# same runs.
+ADDED_LATER = {
+    "trainer.evaluate_every_steps": None,
+    "trainer.formulation": "auto",
+    "trainer.compile_mode": "default",
+    "trainer.cuda_graph": False,
+}
+# Dotted targets that have moved: former name -> today's. A config is read in today's names; the digest goes on using
+# the first name, so that a renamed class leaves every finished run what it is.
+RENAMED_TARGETS = {
+    "dynfilt.wandb_mirror.Tracking": "dynfilt.tracking.mirror.Tracking",
+}
+# Keys whose whole numbers the published digests hold as 1.0; everywhere else a whole number is an integer.
+FLOATS_IN_DIGEST = (
+    "trainer.evaluate_every_epochs",
+    "optimizer.weight_decay",
+    "schedule.value",
+    "schedule.final",
+    "temperature.value",
+    "temperature.initial",
+    "temperature.final",
+)
+LARGEST_EXACT_INTEGER = 2**53
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A run's place among all runs: `variant` is readable, `digest` is what decides."""
+
+    study: str
+    variant: str
+    seed: int
+    digest: str
+
+    def folder(self, output_root: str) -> Path:
+        """`output_root/study/variant/seed<k>`."""
+        return Path(output_root) / escape(self.study) / self.variant / f"seed{self.seed}"
+
+    @property
+    def wandb_id(self) -> str:
+        """The same for every attempt at this run, different for any other run."""
+        parts = json.dumps([self.study, self.variant, self.digest, self.seed])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def identify(config: dict[str, Any], choices: dict[str, str], differences: dict[str, Any]) -> Identity:
+    """The place of a composed run among all runs."""
+    name = variant_name(choices["model"], differences)
+    return Identity(config["study"], name, config["seed"], digest(config))
+
+
+def in_digest(key: str) -> bool:
+    """Whether a dotted key is part of what a run *is*, not of where or how it is executed."""
+    return not any(key == outside or key.startswith(f"{outside}.") for outside in OUTSIDE_DIGEST)
+
+
+def digest(config: dict[str, Any]) -> str:
+    """16 hexadecimal digits that are equal exactly when two resolved configs describe the same numbers."""
+    content = _content(config)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Dotted keys inside the digest whose values differ, each as `key: value here -> value there`."""
+    here, there = _content(config), _content(other)
+    keys = sorted(here.keys() | there.keys())
+    missing = "absent"
+    return [
+        f"{key}: {here.get(key, missing)} -> {there.get(key, missing)}"
+        for key in keys
+        if here.get(key, missing) != there.get(key, missing)
+    ]
+
+
+def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
+    """An older run's config with today's names of targets, and later keys at the values that mean what was done."""
+    current = _map_targets(config, RENAMED_TARGETS)
+    for key, neutral in ADDED_LATER.items():
+        group, name = key.split(".")
+        if isinstance(current.get(group), dict):
+            current[group].setdefault(name, copy.deepcopy(neutral))
+    return current
+
+
+def canonical(key: str, value: Any) -> Any:
+    """One form for each number: 20, 20.0 and 2e1 are the same value of a key, in digests, names and tables."""
+    if isinstance(value, list):
+        return [canonical(key, item) for item in value]
+    if isinstance(value, dict):
+        return {name: canonical(f"{key}.{name}", item) for name, item in value.items()}
+    if type(value) not in (int, float) or not abs(value) < LARGEST_EXACT_INTEGER or value != int(value):
+        return value
+    return float(value) if key in FLOATS_IN_DIGEST else int(value)
+
+
+def variant_name(model: str, differences: dict[str, Any]) -> str:
+    """`model`, then `,key=value` sorted by key; safe as a folder's name, shortened with a hash when long."""
+    parts = [
+        model,
+        *(f"{key}={_text(canonical(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
+    ]
+    name = ",".join(escape(part) for part in parts)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def escape(text: str) -> str:
+    """Percent-encode everything but letters, digits and `._=+-`; a leading dot too, so that nothing is hidden."""
+    safe = re.sub(r"[^A-Za-z0-9._=+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
+    return f"%2E{safe[1:]}" if safe.startswith(".") else safe
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict of dotted keys; lists and empty dicts are values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{path}."))
+        else:
+            flat[path] = value
+    return flat
+
+
+def _content(config: dict[str, Any]) -> dict[str, Any]:
+    """What the digest covers, by dotted key, in the names under which it was first published."""
+    flat = flatten(_map_targets(config, {today: former for former, today in reversed(RENAMED_TARGETS.items())}))
+    flat = {key: canonical(key, value) for key, value in flat.items()}
+    later = {key for key, neutral in ADDED_LATER.items() if flat.get(key) == neutral}
+    return {key: value for key, value in flat.items() if in_digest(key) and key not in later}
+
+
+def _map_targets(node: Any, names: dict[str, str]) -> Any:
+    """A copy of a config in which every `_target_` that is a key of `names` has that name instead."""
+    if isinstance(node, list):
+        return [_map_targets(item, names) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: names.get(value, value) if key == "_target_" and isinstance(value, str) else _map_targets(value, names)
+        for key, value in node.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,76 @@
+"""`mode=plan`: what a command would run, what is done, and how long the rest may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dynfilt.run.folder import DamagedFile, RunFolder, RunState
+from dynfilt.run.identity import Identity
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One job of a command: `remaining_seconds` is None while no run of its variant has been timed."""
+
+    name: str
+    state: RunState
+    epochs_done: float
+    epochs: float
+    remaining_seconds: float | None
+
+
+class Planner:
+    """Plans the runs of one command; the pace of each variant is read once."""
+
+    def __init__(self) -> None:
+        self._paces: dict[Path, float | None] = {}
+
+    def plan(self, identity: Identity, config: dict[str, Any]) -> PlannedRun:
+        """State of a run from its folder, and the time that is left, judged by runs of its variant in this study."""
+        folder = RunFolder(identity.folder(config["output_root"]))
+        name, epochs, state = f"{identity.variant}/seed{identity.seed}", config["trainer"]["epochs"], folder.state()
+        if state == RunState.COMPLETED:
+            return PlannedRun(name, state, epochs, epochs, 0.0)
+        rows = _evaluations(folder)
+        done = rows[-1]["epoch"] if rows else 0.0
+        pace = self._seconds_per_epoch(folder.path.parent)
+        return PlannedRun(name, state, done, epochs, None if pace is None else (epochs - done) * pace)
+
+    def _seconds_per_epoch(self, variant_folder: Path) -> float | None:
+        """Training seconds an epoch of the seed that got farthest; evaluation is not counted."""
+        if variant_folder not in self._paces:
+            last_rows = [rows[-1] for path in variant_folder.glob("seed*") if (rows := _evaluations(RunFolder(path)))]
+            farthest = max(last_rows, key=lambda row: row["epoch"], default=None)
+            self._paces[variant_folder] = farthest["seconds"] / farthest["epoch"] if farthest else None
+        return self._paces[variant_folder]
+
+
+def format_plan(runs: list[PlannedRun]) -> str:
+    """A plan as an aligned text table with the total time below."""
+    width = max(len(run.name) for run in runs)
+    lines = [f"{'run':<{width}}  {'state':<11}  {'epochs':>9}  time left"]
+    for run in runs:
+        progress = f"{run.epochs_done:g}/{run.epochs:g}"
+        lines.append(f"{run.name:<{width}}  {run.state:<11}  {progress:>9}  {_duration(run.remaining_seconds)}")
+    known = [run.remaining_seconds for run in runs if run.remaining_seconds is not None]
+    unknown = len(runs) - len(known)
+    note = f", and {unknown} runs of variants that were never timed" if unknown else ""
+    done = sum(run.state == RunState.COMPLETED for run in runs)
+    return "\n".join([*lines, f"{done} of {len(runs)} done; time left {_duration(sum(known))}{note}"])
+
+
+def _evaluations(folder: RunFolder) -> list[dict[str, Any]]:
+    try:
+        return folder.evaluations()
+    except DamagedFile:
+        return []  # the command itself will say so
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known yet"
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -1,0 +1,62 @@
+"""Signals that ask a run to stop: it finishes its step, writes a checkpoint and ends as interrupted."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# A scheduler's warning before it ends a job may be any of these.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP") if hasattr(signal, name)
+)
+# EX_TEMPFAIL of sysexits.h: the same command goes on, so a scheduler may queue it again.
+TRY_AGAIN = 75
+INTERRUPTED_BY_USER = 130
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run stopped because a signal asked for it; the same command goes on."""
+
+
+class StopSignals:
+    """Notes the first signal that asks to stop, so that work can end where nothing is lost; a second SIGINT ends the
+    process at once."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def __call__(self) -> bool:
+        """Whether work should stop."""
+        return self.received is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after the user's own SIGINT, else 75, on which a scheduler may queue the command again."""
+        return INTERRUPTED_BY_USER if self.received in (None, signal.SIGINT) else TRY_AGAIN
+
+    def check(self) -> None:
+        """Raise RunInterrupted when work should stop."""
+        if self.received is not None:
+            raise RunInterrupted(f"stopped by {self.received.name}")
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Take the place of the process's handlers; only the main thread can."""
+        before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received == signal.SIGINT and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.received is None and number == signal.SIGINT:
+            print(
+                "\nstopping after this step, with a checkpoint; Ctrl-C again stops at once", file=sys.stderr, flush=True
+            )
+        self.received = self.received or signal.Signals(number)

@@ -1,0 +1,1 @@
+"""The numbers of a run, mirrored to Weights & Biases."""

@@ -1,0 +1,106 @@
+"""mode=train: a new run that goes on from a finished one; and runs from before a key existed."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dynfilt.run.identity import ADDED_LATER, digest
+from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
+from tests.conftest import TINY, Command, command_line
+from tests.run_folders import assert_same_outcome, contents, read_result, read_rows
+
+
+@pytest.fixture(scope="session")
+def later_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of two runs: one of two epochs and then two more, one of four epochs at once."""
+
+    root = tmp_path_factory.mktemp("later")
+    with command_line(root) as call:
+        for study, epochs in (("parts", 2), ("whole", 4)):
+            outcome = call(*TINY, f"study={study}", f"trainer.epochs={epochs}", "trainer.evaluate_every_steps=4")
+            assert outcome.code == 0, outcome.err
+        parent = "run=outputs/parts/tiny,trainer.epochs=2,trainer.evaluate_every_steps=4/seed0"
+        outcome = call("mode=train", parent, "trainer.epochs=4", "tracking=off")
+        assert outcome.code == 0, outcome.err
+    return root / "outputs"
+
+
+PARENT = "parts/tiny,trainer.epochs=2,trainer.evaluate_every_steps=4/seed0"
+CHILD = "parts/tiny,trainer.epochs=4,trainer.evaluate_every_steps=4/seed0"
+WHOLE = "whole/tiny,trainer.epochs=4,trainer.evaluate_every_steps=4/seed0"
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(later_run: Path) -> None:
+    child, whole = later_run / CHILD, later_run / WHOLE
+    assert [row["step"] for row in read_rows(child)] == [12, 16]
+    whole_rows = read_rows(whole)
+    (child / "copy").mkdir(exist_ok=True)
+    rows = [*whole_rows[:2], *read_rows(child)]
+    complete = child / "copy"
+    shutil.copytree(child, complete, dirs_exist_ok=True, ignore=shutil.ignore_patterns("copy"))
+    (complete / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert_same_outcome(complete, whole, ignored=frozenset({"study", "config_digest"}))
+    shutil.rmtree(complete)
+
+
+def test_a_continued_run_names_its_parent(later_run: Path) -> None:
+    parent_config = yaml.safe_load((later_run / PARENT / "config.yaml").read_text())
+    name = f"{PARENT}@{digest(parent_config)}:8"
+    config = yaml.safe_load((later_run / CHILD / "config.yaml").read_text())
+    provenance = json.loads((later_run / CHILD / "provenance.json").read_text())
+    assert (config["parent"], provenance["parent"]) == (name, name)
+    assert parent_config["parent"] is None
+    assert config["run"].endswith(PARENT)
+    assert {**parent_config, **{key: config[key] for key in ("parent", "run", "trainer")}} == config
+    assert read_result(later_run / CHILD)["config_digest"] != read_result(later_run / WHOLE)["config_digest"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ([], "say what changes, e.g. trainer.epochs=4"),
+        (["trainer.device=cpu", "tracking=off"], "say what changes"),
+        (["trainer.epochs=2"], "say what changes|is at epoch 2 already"),
+        (["trainer.epochs=1"], "trainer.epochs=1: .* is at epoch 2 already; choose more"),
+        (["schedule=cosine"], "trainer.epochs=2: .* is at epoch 2 already; choose more"),
+        (["model=static_3x3", "trainer.epochs=4"], "model: cannot change when going on from"),
+        (["optimizer=sgd", "trainer.epochs=4"], "optimizer: cannot change when going on from"),
+        (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
+    ],
+)
+def test_going_on_without_a_sense_is_refused(
+    overrides: list[str], problem: str, command: Command, later_run: Path, tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent" / "seed0"
+    shutil.copytree(later_run / PARENT, parent)
+    if "trainer.patience=1" in overrides:
+        last = parent / "checkpoint" / "last.pt"
+        save_checkpoint({**load_checkpoint(last), "evaluations_without_improvement": 1}, last)
+    before = contents(tmp_path)
+    outcome = command("mode=train", f"run={parent}", *overrides)
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+
+    assert re.search(problem, outcome.err), outcome.err
+    assert contents(tmp_path) == before
+
+
+def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, later_run: Path) -> None:
+    outcome = command("mode=plan", f"run={later_run / PARENT}", "trainer.epochs=4", "schedule=cosine", "seed=5")
+    assert outcome.code == 0, outcome.err
+    assert "tiny,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
+
+
+@pytest.mark.parametrize("key", ADDED_LATER)
+def test_a_run_from_before_a_key_existed_is_still_a_run(key: str, command: Command, finished_copy: Path) -> None:
+    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
+    group, name = key.split(".")
+    config[group].pop(name)
+    (finished_copy / "config.yaml").write_text(yaml.safe_dump(config))
+    outcome = command("mode=test", f"run={finished_copy}")
+    assert outcome.code == 0, outcome.err
+    outcome = command("mode=plan", f"run={finished_copy}", "trainer.epochs=6")
+    assert outcome.code == 0, outcome.err

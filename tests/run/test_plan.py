@@ -1,0 +1,48 @@
+"""mode=plan: the jobs of a command, their state and the time left."""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from dynfilt.run.record import RunRecord
+from tests.conftest import TINY, Command
+from tests.run_folders import contents, read_rows
+
+
+def test_a_plan_runs_and_creates_nothing(command: Command, finished_copy: Path, tmp_path: Path) -> None:
+    (finished_copy.with_name("seed1")).mkdir()
+    (finished_copy.with_name("seed1") / "status.json").write_text('{"state": "failed"}')
+    for number in (2, 3):
+        shutil.copytree(finished_copy, finished_copy.with_name(f"seed{number}"))
+        folder = finished_copy.with_name(f"seed{number}")
+        (folder / "result.json").unlink()
+        (folder / "status.json").write_text('{"state": "running"}')
+        rows = (folder / "metrics.jsonl").read_text().splitlines()[:2]
+        (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    before = contents(tmp_path)
+    with RunRecord(finished_copy.with_name("seed3"), yaml.safe_load((finished_copy / "config.yaml").read_text())):
+        outcome = command(*TINY, "-m", "mode=plan", "seed=0,1,2,3,4")
+    before["outputs/tests/tiny/seed3/lock"] = contents(tmp_path)["outputs/tests/tiny/seed3/lock"]
+    assert contents(tmp_path) == before
+    assert outcome.code == 0, outcome.err
+    states = {line.split()[0]: line.split()[1] for line in outcome.lines[1:-1] if line.startswith("tiny/")}
+    assert states == {
+        "tiny/seed0": "completed",
+        "tiny/seed1": "failed",
+        "tiny/seed2": "interrupted",
+        "tiny/seed3": "running",
+        "tiny/seed4": "to" if "to do" in outcome.out else "",
+    }
+    assert "1.53333/3" in outcome.out
+    assert outcome.lines[-1].startswith("1 of 5 done; time left 0 min ")
+
+
+def test_the_time_left_is_judged_by_the_epochs_that_were_timed(command: Command, finished_copy: Path) -> None:
+    rows = read_rows(finished_copy)
+    rows[-1]["seconds"] = 3 * 600.0
+    (finished_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = command(*TINY, "-m", "mode=plan", "seed=0,1,2")
+    assert [line.split("  ")[-1].strip() for line in outcome.lines[1:4]] == ["0 min 00 s", "30 min 00 s", "30 min 00 s"]
+    assert outcome.lines[-1] == "1 of 3 done; time left 1 h 00 min"
