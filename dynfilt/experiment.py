@@ -186,15 +186,15 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
 
 
 def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: Evaluation) -> None:
-    """True class of every test image, and predicted class and true-class probability by the best and last weights."""
+    """The true class of every test image; and by the best and by the last weights the predicted class, its probability,
+    that of the true class, and how many classes score higher than the true one."""
+    arrays = {"label": labels.cpu().to(torch.int16)}
+    for which, evaluation in (("best", best), ("last", last)):
+        arrays[f"{which}_class"] = evaluation.predictions.to(torch.int16)
+        arrays[f"{which}_class_probability"] = evaluation.probability
+        arrays[f"{which}_true_class_probability"] = evaluation.true_class_probability
+        arrays[f"{which}_true_class_rank"] = evaluation.true_class_rank.to(torch.int16)
     buffer = io.BytesIO()
-    arrays = {
-        "label": labels.cpu().to(torch.int16),
-        "best_class": best.predictions.to(torch.int16),
-        "best_true_class_probability": best.true_class_probability,
-        "last_class": last.predictions.to(torch.int16),
-        "last_true_class_probability": last.true_class_probability,
-    }
     np.savez_compressed(buffer, allow_pickle=False, **{name: t.numpy() for name, t in arrays.items()})
     replace_atomically(path, buffer.getvalue())
 

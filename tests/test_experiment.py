@@ -71,15 +71,13 @@ def test_the_result_follows_from_the_predictions_and_the_metrics(finished_run: P
     result, rows = read_result(finished_run), read_rows(finished_run)
     test = tiny_data(num_classes=4, split_seed=0, flip=True, pad=2).test
     with np.load(finished_run / "test_predictions.npz") as arrays:
-        assert {name: array.shape for name, array in arrays.items()} == {
-            "label": (20,),
-            "best_class": (20,),
-            "best_true_class_probability": (20,),
-            "last_class": (20,),
-            "last_true_class_probability": (20,),
-        }
+        of_each = ("class", "class_probability", "true_class_probability", "true_class_rank")
+        names = {"label", *(f"{which}_{what}" for which in ("best", "last") for what in of_each)}
+        assert {name: array.shape for name, array in arrays.items()} == dict.fromkeys(names, (20,))
         right = {which: arrays[f"{which}_class"] == test.labels.numpy() for which in ("best", "last")}
         assert arrays["label"].tolist() == test.labels.tolist()
+        assert ((arrays["best_true_class_rank"] == 0) == right["best"]).all()
+        assert (arrays["best_class_probability"] >= arrays["best_true_class_probability"]).all()
         losses = -np.log(arrays["best_true_class_probability"].astype(np.float64))
     assert result["test_accuracy"] == right["best"].mean()
     assert result["last_test_accuracy"] == right["last"].mean()

@@ -22,13 +22,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy, accuracy in 0..1, and for each image, in the split's order, the predicted class and
-    the probability of its true class (both on the CPU)."""
+    """Mean cross-entropy, accuracy in 0..1, and for each image, in the split's order and on the CPU: the predicted
+    class and its probability, the probability of the true class, and how many classes have a higher score than it."""
 
     loss: float
     accuracy: float
     predictions: Tensor
+    probability: Tensor
     true_class_probability: Tensor
+    true_class_rank: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,25 @@ class Evaluator:
         model.eval()
         split = self.part(split)
         device = split.labels.device
-        losses = torch.empty(len(split), device=device)
-        predictions = torch.empty(len(split), dtype=torch.int64, device=device)
+        losses, probability = (torch.empty(len(split), device=device) for _ in range(2))
+        predictions, rank = (torch.empty(len(split), dtype=torch.int64, device=device) for _ in range(2))
         order, batch_size = self._order_and_batch_size(model, len(split))
         for indices, images, labels in evaluation_batches(split, self.data.mean, self.data.std, batch_size, order):
             if stop():
                 raise Stopped
             with self.autocast():
                 scores = model(images.contiguous(memory_format=self.memory_format))
-            losses[indices] = F.cross_entropy(scores.float(), labels, reduction="none")
+            scores = scores.float()
+            losses[indices] = F.cross_entropy(scores, labels, reduction="none")
             predictions[indices] = scores.argmax(1)
+            probability[indices] = scores.softmax(1).amax(1)
+            rank[indices] = (scores > scores.gather(1, labels[:, None])).sum(1)
         model.train(was_training)
         loss = losses.double().mean().item()
         if not math.isfinite(loss):
             raise FloatingPointError(f"the evaluation loss is {loss}")
         accuracy = (predictions == split.labels).double().mean().item()
-        return Evaluation(loss, accuracy, predictions.cpu(), torch.exp(-losses).cpu())
+        return Evaluation(loss, accuracy, predictions.cpu(), probability.cpu(), torch.exp(-losses).cpu(), rank.cpu())
 
     def part(self, split: Split) -> Split:
         """The images of a split that are evaluated: all, or `max_images` spread evenly."""

@@ -28,16 +28,19 @@ def net() -> TinyNet:
 def loop(net: nn.Module, data: ImageData, split: Split) -> Evaluation:
     """One image after the other, in float64 from the scores on."""
     net.eval()
-    losses, predictions, probabilities = [], [], []
+    losses, predictions, highest, probabilities, ranks = [], [], [], [], []
     for image, label in zip(split.images, split.labels, strict=True):
         scores = net(normalise(image[None], data.mean, data.std))[0].detach().double()
         shares = torch.exp(scores) / torch.exp(scores).sum()
         losses.append(-torch.log(shares[label]))
         predictions.append(int(max(range(len(scores)), key=lambda c: scores[c])))
+        highest.append(max(shares))
         probabilities.append(shares[label])
+        ranks.append(sum(float(share) > float(shares[label]) for share in shares))
     right = [int(p == label) for p, label in zip(predictions, split.labels.tolist(), strict=True)]
     loss = float(sum(losses)) / len(losses)
-    return Evaluation(loss, sum(right) / len(right), torch.tensor(predictions), torch.stack(probabilities))
+    of_images = (torch.tensor(predictions), torch.stack(highest), torch.stack(probabilities), torch.tensor(ranks))
+    return Evaluation(loss, sum(right) / len(right), *of_images)
 
 
 @pytest.mark.parametrize("eval_batch_size", [1, 7, 1000])
@@ -52,6 +55,9 @@ def test_it_equals_a_loop_over_the_images(
     assert 0 < found.accuracy < 1
     assert found.predictions.tolist() == wanted.predictions.tolist()
     torch.testing.assert_close(found.true_class_probability.double(), wanted.true_class_probability)
+    torch.testing.assert_close(found.probability.double(), wanted.probability)
+    assert found.true_class_rank.tolist() == wanted.true_class_rank.tolist()
+    assert 0 < max(found.true_class_rank.tolist())
 
 
 @pytest.mark.parametrize("training", [True, False])
