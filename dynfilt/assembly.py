@@ -24,6 +24,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     The initial weights depend on `seed` only. Raises ValueError for what the user can mend.
     """
     settings: TrainerSettings = make(config["trainer"], "trainer")
+    settings.set_float32_arithmetic(device)
     data = build_data(config, device)
     seed_global_generators(device, config["seed"], "initial weights")
     model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)

@@ -39,6 +39,7 @@ def retest(job: Job) -> None:
     model = load(folder, str(device))
     data = build_data(config, device)
     settings = make(config["trainer"], "trainer")
+    settings.set_float32_arithmetic(device)
     evaluation = Evaluator.from_settings(data, settings, device).evaluate(model, data.test)
     result = {
         "test_accuracy": evaluation.accuracy,

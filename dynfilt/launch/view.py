@@ -121,7 +121,7 @@ class LiveView:
 
     def _seconds_left(self) -> float:
         """By the pace so far, the running jobs counted by the part that is done."""
-        done = sum(self._states.values())
+        done = float(sum(self._states.values()))
         done += sum(report.step / report.total_steps for _, report in self._running.values() if report)
         return (time.monotonic() - self._began) * (self._total - done) / max(done, 1e-9)
 
@@ -147,7 +147,7 @@ def outcome_line(outcome: JobOutcome, folder: str, seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
+    whole = int(seconds + 0.5)
     hours, minutes = whole // 3600, whole // 60 % 60
     if hours:
         return f"{hours} h {minutes:02d} min"

@@ -21,10 +21,10 @@ class TrainerSettings:
     batch_size: int
     eval_batch_size: int
     device: str
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "tf32", "bfloat16"]
     channels_last: bool
     compile: bool
-    compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
+    compile_mode: Literal["default", "reduce-overhead"]
     cuda_graph: bool
     formulation: Literal["auto", "grouped", "chunked", "taps", "outputs", "inputs"]
     clip_gradient_norm: float | None
@@ -62,9 +62,26 @@ class TrainerSettings:
         """bfloat16 where `precision` asks for it; attention and norms leave it themselves."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
+    def set_float32_arithmetic(self, device: torch.device) -> None:
+        """Have this process compute float32 products and convolutions in IEEE float32, or in TF32 where `precision`
+        says so; torch's own default is TF32 for convolutions on a GPU.
+
+        Raises ValueError for TF32 on a CPU.
+        """
+        if self.precision == "tf32" and device.type != "cuda":
+            raise ValueError(f"trainer.precision=tf32 needs a CUDA device, but trainer.device is {device}")
+        arithmetic = "tf32" if self.precision == "tf32" else "ieee"
+        torch.backends.cudnn.conv.fp32_precision = arithmetic  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = arithmetic
+
     def compiled(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
-        """The model as training calls it: through torch.compile where `compile` asks for it."""
-        return torch.compile(model, mode=self.compile_mode) if self.compile else model
+        """The model as training calls it on full batches: through torch.compile where `compile` asks for it."""
+        if not self.compile:
+            return model
+        from torch._inductor import config
+
+        config.fallback_random = True  # masks of dropout as in the eager model
+        return torch.compile(model, mode=self.compile_mode, dynamic=False)
 
     def _require_positive(self, key: str, otherwise: str = "") -> None:
         value = getattr(self, key)

@@ -16,6 +16,7 @@ from dynfilt.data.bundle import ImageData
 from dynfilt.layers.attention import fill_temperatures, get_temperature, temperature_buffers
 from dynfilt.schedules import Progress
 from dynfilt.seeding import seed_global_generators
+from dynfilt.train.compile_check import require_same_gradients
 from dynfilt.train.evaluation import Evaluator, Stopped
 from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
 from dynfilt.train.running_sums import RunningSums
@@ -55,6 +56,10 @@ class Trainer:
         self.batches = TrainingBatches(data, settings.batch_size, seed)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.forward = settings.compiled(model)
+        if settings.compile:
+            require_same_gradients(
+                model, self.forward, *self.batches.batch(0), lambda: settings.autocast(device), settings.memory_format
+            )
         self.optimise: Step = self._optimise
         if settings.cuda_graph:
             self._record_steps()
@@ -161,8 +166,10 @@ class Trainer:
 
     def _optimise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Forward, backward and update on one batch -> (mean loss, scores (B, classes)), both detached."""
+        # A batch of another size would be compiled anew; once an epoch, the eager model does as well.
+        forward = self.forward if len(images) == self.settings.batch_size else self.model
         with self.settings.autocast(self.device):
-            scores = self.forward(images.contiguous(memory_format=self.settings.memory_format))
+            scores = forward(images.contiguous(memory_format=self.settings.memory_format))
             loss = F.cross_entropy(scores.float(), labels)
         self.optimizer.zero_grad()
         loss.backward()

@@ -57,7 +57,7 @@ def test_it_equals_a_loop_over_the_images(
     torch.testing.assert_close(found.true_class_probability.double(), wanted.true_class_probability)
     torch.testing.assert_close(found.probability.double(), wanted.probability)
     assert found.true_class_rank.tolist() == wanted.true_class_rank.tolist()
-    assert 0 < max(found.true_class_rank.tolist())
+    assert max(found.true_class_rank.tolist()) > 0
 
 
 @pytest.mark.parametrize("training", [True, False])

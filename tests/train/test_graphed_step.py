@@ -115,7 +115,7 @@ def test_an_update_that_waits_for_its_rate_is_refused() -> None:
         make_recordable(optimizer, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+@pytest.mark.parametrize("mode", ["reduce-overhead"])
 def test_a_compiler_with_graphs_of_its_own_is_refused(mode: str, make_trainer: Callable[..., Trainer]) -> None:
     with pytest.raises(ValueError, match=rf"compile_mode={mode} records graphs of its own: choose"):
         make_trainer(cuda_graph=True, compile=True, compile_mode=mode)
