@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|all|compare`."""
+"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|pool|all|compare`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import compare, data, layers, startup, step, suite
+from benchmarks import compare, data, layers, pool, startup, step, suite
 from benchmarks.report import default_path, require_writable, write_result
 from benchmarks.tables import render
 from benchmarks.timing import Deadline
 
-BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup}
+BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup, "pool": pool}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,6 +1,10 @@
 """A network and images of a few numbers, for tests that need many whole runs, and a way to stop one anywhere."""
 
+import ctypes
 import os
+import resource
+import signal
+import time
 
 import torch
 import torch.nn.functional as F
@@ -51,3 +55,36 @@ def tiny_data(num_classes: int, split_seed: int, flip: bool, pad: int) -> ImageD
     names = tuple(f"class {number}" for number in range(num_classes))
     half = (0.5, 0.5, 0.5)
     return ImageData("tiny", split(60), split(20), split(20), names, half, half, flip, pad)
+
+
+class FaultyNet(TinyNet):
+    """TinyNet that does something terrible within its `at`-th training step, when `seed` is in `faults`.
+
+    faults: SEED:FAULT, spaces between; FAULT is `raise`, `exit`, `kill`, `segfault`, `memory` or `hang`. With `once`, a
+    folder, only the first time.
+    """
+
+    def __init__(self, num_classes: int, dropout: float, seed: int, faults: str, at: int, once: str) -> None:
+        super().__init__(num_classes, dropout)
+        self.fault, self.at = dict(fault.split(":") for fault in faults.split()).get(str(seed), ""), at
+        self.mark = os.path.join(once, f"seed{seed}") if once else ""
+
+    def _obey_signal(self) -> None:
+        if self.steps != self.at or not self.fault or (self.mark and os.path.exists(self.mark)):
+            return
+        if self.mark:
+            os.mkdir(self.mark)
+        match self.fault:
+            case "raise":
+                raise RuntimeError("this layer is broken")
+            case "exit":
+                os._exit(0)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                ctypes.string_at(0)
+            case "memory":
+                resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+                self.much = torch.ones(2**40)
+            case "hang":
+                time.sleep(3600)

@@ -31,6 +31,9 @@ STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE = 20.0, 0.1
 # A job that is started later than this before it would be asked to stop cannot get anywhere.
 LEAST_USEFUL_SECONDS = 10.0
 
+# What a run imports; torch's optimizers import its compiler, which takes longer than all the rest.
+PRELOADED = ("dynfilt.launch.worker", "torch._dynamo", "pydantic", "PIL.Image", "PIL.WebPImagePlugin")
+
 
 @dataclass(frozen=True)
 class PoolLimits:
@@ -84,7 +87,7 @@ class Pool:
         """What came of each job, in the order given."""
         self._waiting = deque(jobs)
         budget = self._limits.minutes
-        self._end = float("inf") if budget is None else time.monotonic() + 60 * budget
+        self._end = float("inf") if budget is None else time.monotonic() - _seconds_so_far() + 60 * budget
         ahead = STOP_AHEAD_SECONDS if budget is None else min(STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE * 60 * budget)
         self._ask_at = self._end - ahead
         with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots):
@@ -199,8 +202,18 @@ def _context() -> ForkServerContext | SpawnContext:
     # A pool of OpenBLAS threads would be forked along.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dynfilt.launch.worker"])
+    context.set_forkserver_preload(list(PRELOADED))
     return context
+
+
+def _seconds_so_far() -> float:
+    """Seconds since this process was started: the budget is the command's."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def death_in_words(exit_code: int | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -31,12 +30,13 @@ SECONDS_BETWEEN_REPORTS = 0.5
 
 def work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
     """Run a job to its end in this process, and send what came of it."""
-    _become_a_session_of_its_own()
+    if hasattr(os, "setsid"):
+        os.setsid()  # leave Ctrl-C to the parent, which passes it on
     _write_output_to(Path(log))
     stop = StopSignals()
     with stop.handled():
         slot.occupy()
-        ended = _run(job, stop, ReportingDisplay(connection, log))
+        ended = _run(job, stop, ReportingDisplay(connection, log, stop))
     end_service()
     with contextlib.suppress(OSError):
         connection.send(ended)
@@ -63,10 +63,11 @@ def _run(job: Job, stop: StopSignals, display: ReportingDisplay) -> Ended:
 
 
 class ReportingDisplay:
-    """Tells the parent of the steps and evaluations of a run, at most twice a second."""
+    """Tells the parent of a run's steps and evaluations, at most twice a second; without a parent, the run stops."""
 
-    def __init__(self, connection: Connection, log: str) -> None:
+    def __init__(self, connection: Connection, log: str, stop: StopSignals) -> None:
         self._connection = connection
+        self._stop = stop
         self._log = Path(log)
         self._told = 0.0
         self._row: dict[str, Any] = {}
@@ -101,19 +102,10 @@ class ReportingDisplay:
         self._send(Report(step, self._total_steps, self._epochs, epoch, **known))
 
     def _send(self, message: Entered | Report) -> None:
-        with contextlib.suppress(OSError):  # a parent that was killed hears nothing
+        try:
             self._connection.send(message)
-
-
-def _become_a_session_of_its_own() -> None:
-    """Leave signals from the terminal to the parent, and end with it should it be killed."""
-    with contextlib.suppress(OSError):
-        os.setsid()
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM)
+        except OSError:  # the parent was killed
+            self._stop.request()
 
 
 def _write_output_to(path: Path, after: Path | None = None) -> None:

@@ -32,6 +32,10 @@ class StopSignals:
         """Whether work should stop."""
         return self.received is not None
 
+    def request(self) -> None:
+        """Ask to stop as a scheduler's SIGTERM would."""
+        self.received = self.received or signal.SIGTERM
+
     @property
     def exit_code(self) -> int:
         """130 after the user's own SIGINT, else 75, on which a scheduler may queue the command again."""

@@ -1,0 +1,142 @@
+"""A pool of processes: whatever happens to one job, the others finish, and its folder says what happened."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY, quiet_environment
+from tests.run_folders import assert_same_outcome, read_result, read_rows, read_status
+
+POOL = ("hydra/launcher=pool", "hydra.launcher.slots=2", "hydra.launcher.threads=1")
+FAULTY = ("model=faulty", "study=pool")
+
+
+def pool(folder: Path, *words: str, **options: str) -> subprocess.Popen[str]:
+    """`python run.py -m ... hydra/launcher=pool ...` in a folder."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), "-m", *TINY, *POOL, *words],
+        cwd=folder,
+        env=quiet_environment(PYTHONPATH=str(ROOT), **options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def runs_of(folder: Path) -> dict[int, Path]:
+    return {int(path.name.removeprefix("seed")): path for path in (folder / "outputs" / "pool").glob("*/seed*")}
+
+
+def test_whatever_ends_a_job_the_others_finish(tmp_path: Path) -> None:
+    faults = "model.faults='0:raise 1:exit 2:kill 3:segfault 4:memory 5:hang'"
+    limits = ("hydra.launcher.timeout_minutes=0.1", "hydra.launcher.retries=0")
+    command = pool(tmp_path, *FAULTY, faults, *limits, "seed=range(0,9)")
+    out, err = command.communicate(timeout=200)
+    assert command.returncode == 1, err
+    runs = runs_of(tmp_path)
+    assert sorted(runs) == list(range(9))
+    for seed in (6, 7, 8):
+        assert read_result(runs[seed])["seed"] == seed
+    reasons = {
+        0: "this layer is broken",
+        1: "the process ended with exit code 0 and no word",
+        2: "the process was ended by SIGKILL (out of memory?)",
+        3: "the process was ended by SIGSEGV",
+        4: "can't allocate memory",
+        5: "no sign of life for 0.1 minutes (hydra.launcher.timeout_minutes)",
+    }
+    for seed, reason in reasons.items():
+        status = read_status(runs[seed])
+        assert status["state"] == "failed"
+        assert reason in status["error"]["message"], seed
+        assert not (runs[seed] / "result.json").exists()
+    assert "6 jobs failed:" in err and "and 1 more reasons; status.json has each" in err
+    assert "Traceback" not in out + err
+    assert "Segmentation fault" in (runs[3] / "log.txt").read_text()  # the stack is in the job's own log
+    assert "  epoch 0.8/3  " in (runs[6] / "log.txt").read_text()
+
+
+def test_a_job_whose_process_died_is_tried_again_and_ends_as_if_nothing_had_happened(
+    tmp_path: Path, finished_run: Path
+) -> None:
+    once = tmp_path / "once"
+    once.mkdir()
+    overrides = (*FAULTY, "model.faults='0:kill 1:segfault'", f"model.once={once}", "seed=0,1,2")
+    command = pool(tmp_path, *overrides, "trainer.checkpoint_every_seconds=1e-9")
+    _, err = command.communicate(timeout=120)
+    assert command.returncode == 0, err
+    assert err.count("trying again") == 2
+    runs = runs_of(tmp_path)
+    assert sorted(runs) == [0, 1, 2]
+    assert_same_outcome(runs[0], finished_run, frozenset({"study", "variant", "config_digest"}))
+    command = pool(tmp_path, *overrides)
+    out, err = command.communicate(timeout=60)
+    assert (command.returncode, out) == (0, "3 of 3 runs are done already; skipped, rerun=true runs them anew\n"), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_the_pool_stops_all_jobs_with_a_checkpoint(number: signal.Signals, tmp_path: Path) -> None:
+    command = pool(tmp_path, *FAULTY, "seed=0,1,2", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
+    wait_for(lambda: len([path for path in runs_of(tmp_path).values() if "running" in status_text(path)]) == 2)
+    time.sleep(1)
+    command.send_signal(number)
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == (130 if number == signal.SIGINT else 75), err
+    assert "3 of 3 jobs are not done; the same command goes on with them" in err
+    runs = runs_of(tmp_path)
+    assert sorted(runs) == [0, 1]
+    for path in runs.values():
+        assert read_status(path)["state"] == "interrupted"
+        assert (path / "checkpoint" / "last.pt").exists()
+        assert read_rows(path) == []
+
+
+def test_a_budget_ends_the_command_in_time_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    words = (*FAULTY, "seed=0,1,2", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
+    started = time.monotonic()
+    command = pool(tmp_path, *words, "hydra.launcher.minutes=0.5")
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == 75, err
+    assert time.monotonic() - started < 33  # half a minute and the interpreter's end
+    assert [read_status(path)["state"] for path in runs_of(tmp_path).values()] == ["interrupted"] * 2
+
+
+def test_when_the_pool_is_killed_its_jobs_stop_with_a_checkpoint(tmp_path: Path) -> None:
+    command = pool(tmp_path, *FAULTY, "seed=0,1", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
+    wait_for(lambda: len([path for path in runs_of(tmp_path).values() if "running" in status_text(path)]) == 2)
+    time.sleep(1)
+    command.kill()
+    command.wait()
+    wait_for(lambda: all(read_status(path)["state"] == "interrupted" for path in runs_of(tmp_path).values()))
+    assert all((path / "checkpoint" / "last.pt").exists() for path in runs_of(tmp_path).values())
+
+
+def test_a_job_is_bit_identical_to_the_same_run_alone(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *TINY, *FAULTY, "seed=1", "output_root=alone"],
+        cwd=tmp_path,
+        env=quiet_environment(OMP_NUM_THREADS="1"),
+        check=True,
+        capture_output=True,
+    )
+    command = pool(tmp_path, *FAULTY, "seed=0,1")
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == 0, err
+    assert_same_outcome(runs_of(tmp_path)[1], next((tmp_path / "alone" / "pool").glob("*/seed1")))
+
+
+def wait_for(condition: object, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def status_text(folder: Path) -> str:
+    path = folder / "status.json"
+    return path.read_text() if path.exists() else ""
