@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|pool|all|compare`."""
+"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|pool|all|gpu|compare`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import compare, data, layers, pool, startup, step, suite
+from benchmarks import compare, data, gpu, layers, pool, startup, step, suite
 from benchmarks.report import default_path, require_writable, write_result
 from benchmarks.tables import render
 from benchmarks.timing import Deadline
@@ -18,12 +18,12 @@ def parser() -> argparse.ArgumentParser:
     """Options of all commands."""
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    for name, module in {**BENCHMARKS, "all": suite}.items():
+    for name, module in {**BENCHMARKS, "all": suite, "gpu": gpu}.items():
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
         command.add_argument("--commit", help="written to the JSON where the files have no git history")
         module.add_arguments(command)
-        if module is not suite:
+        if module not in (suite, gpu):
             command.add_argument(
                 "--out", type=Path, help="JSON file (default: benchmarks/results/<device>_<name>.json)"
             )
@@ -40,6 +40,8 @@ def main(words: list[str] | None = None) -> int:
             return compare.run(arguments)
         if arguments.command == "all":
             return suite.run(arguments, parser())
+        if arguments.command == "gpu":
+            return gpu.run(arguments)
         if arguments.out:
             require_writable(arguments.out)
         result = BENCHMARKS[arguments.command].run(arguments, Deadline(None))
