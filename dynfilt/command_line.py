@@ -34,6 +34,10 @@ def main() -> int:
     Returns 0 for success, 1 when a job failed, 2 for a wrong command, 130 after Ctrl-C, 75 after another signal that
     asks to stop or when a budget is used up: the same command goes on.
     """
+    if sys.argv[1:2] == ["status"]:
+        from dynfilt.launch import status
+
+        return status.run(sys.argv[2:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.

@@ -1,0 +1,162 @@
+"""`status`: how far the runs under some folders are, told by the folders alone, wherever they were started."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dynfilt.launch.view import duration
+from dynfilt.run.folder import DamagedFile, RunFolder, RunState
+
+SECONDS_BETWEEN_LOOKS = 2.0
+MOST_ROWS = 40
+TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without a result as its folder shows it; None is what the folder does not tell."""
+
+    name: str
+    state: RunState
+    epoch: float
+    epochs: float | None
+    val_accuracy: float | None
+    images_per_second: float | None
+    seconds_left: float | None
+    reason: str
+
+
+def run(words: Sequence[str]) -> int:
+    """Print the state of all runs under some folders; 0, or 2 when there is none."""
+    parser = argparse.ArgumentParser(prog="status", description=__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], help="default: outputs")
+    parser.add_argument("--watch", action="store_true", help="keep it fresh until Ctrl-C")
+    arguments = parser.parse_args(list(words))
+    console = Console()
+    try:
+        if not arguments.watch:
+            console.print(look(arguments.folders))
+            return 0
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(look(arguments.folders), refresh=True)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+    except KeyboardInterrupt:
+        return 0
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def look(folders: Sequence[Path]) -> Group:
+    """The runs at or below some folders: those without a result in a table, then how many there are in each state.
+
+    Raises ValueError when there is no run.
+    """
+    counts: Counter[RunState] = Counter()
+    unfinished: list[Unfinished] = []
+    for root in folders:
+        for path in run_folders(root):
+            folder = RunFolder(path)
+            state = folder.state()
+            counts[state] += 1
+            if state != RunState.COMPLETED and len(unfinished) < MOST_ROWS:
+                unfinished.append(_unfinished(str(path.relative_to(root)), folder, state))
+    if not counts:
+        where = ", ".join(map(str, folders))
+        raise ValueError(f"no runs in {where}: looked at any depth for folders with status.json or result.json")
+    reasons = [Text(f"{run.name}: {run.reason}") for run in unfinished if run.reason]
+    return Group(*([_table(unfinished)] if unfinished else []), *reasons, _sentence(counts, len(unfinished)))
+
+
+def run_folders(folder: Path) -> Iterator[Path]:
+    """Run folders at or below a folder, in order; hidden ones, and what cannot be listed, are left out."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    if {"status.json", "result.json"} & {entry.name for entry in entries}:
+        yield folder
+        return
+    for entry in entries:
+        if not entry.name.startswith(".") and entry.is_dir():
+            yield from run_folders(Path(entry.path))
+
+
+def _unfinished(name: str, folder: RunFolder, state: RunState) -> Unfinished:
+    try:
+        epochs = folder.config()["trainer"]["epochs"]
+        error = (folder.status() or {}).get("error") or {}
+        reason = str(error.get("message", ""))
+    except (DamagedFile, KeyError, TypeError, AttributeError) as flaw:
+        epochs, reason = None, str(flaw)
+    row = _last_row(folder.evaluations_file)
+    epoch, seconds = row.get("epoch", 0.0), row.get("seconds", 0.0)
+    left = seconds / epoch * (epochs - epoch) if epochs and epoch else None
+    return Unfinished(
+        name,
+        state,
+        epoch,
+        epochs,
+        row.get("val_accuracy"),
+        row.get("images_per_second"),
+        left,
+        " ".join(reason.split()),
+    )
+
+
+def _last_row(path: Path) -> dict[str, Any]:
+    """The last whole evaluation of a run, read from the end of its file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            return {key: value for key, value in row.items() if isinstance(value, int | float)}
+    return {}
+
+
+def _table(runs: Sequence[Unfinished]) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("run", ratio=1, no_wrap=True, overflow="ellipsis")
+    for heading, width in (("state", 11), ("epoch", 9), ("val accuracy", 12), ("images/s", 8), ("time left", 11)):
+        table.add_column(heading, width=width, no_wrap=True, justify="left" if heading == "state" else "right")
+    for run in runs:
+        table.add_row(
+            Text(run.name),
+            run.state.value,
+            f"{run.epoch:.4g}" + ("" if run.epochs is None else f"/{run.epochs:g}"),
+            "" if run.val_accuracy is None else f"{run.val_accuracy:.1%}",
+            "" if run.images_per_second is None else f"{run.images_per_second:,.0f}",
+            "" if run.seconds_left is None else duration(run.seconds_left),
+        )
+    return table
+
+
+def _sentence(counts: Counter[RunState], shown: int) -> Text:
+    words = [f"{number} {state}" for state, number in counts.items()]
+    more = counts.total() - counts[RunState.COMPLETED] - shown
+    return Text(
+        f"{counts.total()} runs: {', '.join(words)}" + (f"; {more} unfinished ones are not shown" if more else "")
+    )
