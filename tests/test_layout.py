@@ -30,7 +30,7 @@ CLOSED_ROOMS = {
 FENCED_PACKAGES = {
     "hydra": {"run.py", "dynfilt/config.py", "dynfilt/experiment.py"},
     "omegaconf": {"run.py", "dynfilt/config.py", "dynfilt/experiment.py"},
-    "wandb": {"dynfilt/wandb_mirror.py", "analysis/wandb"},
+    "wandb": {"dynfilt/wandb_mirror.py", "analysis/reading/wandb", "analysis/publishing"},
 }
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
 

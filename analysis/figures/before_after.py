@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
-from analysis.figures.curves import apply_frame, beside_the_means, draw_series, frame, name_axes
-from analysis.figures.palette import Look
-from analysis.figures.series import SPLITS, Series
+from ..drawing import style
+from .curves import apply_frame, beside_the_means, draw_series, frame, name_axes
+from .palette import Look
+from .series import SPLITS, Series
 
 
 def before_after(shown: Sequence[Series], looks: Mapping[str, Look], x: str, width: str) -> Figure:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from analysis.figures.cost import COSTS, cost_frame, points
-from analysis.figures.curves import frame
-from analysis.figures.differences import Difference
-from analysis.figures.series import SPLITS, Series
-from analysis.footer import short_commit
-from analysis.rows import Row
+from ..comparing.variants import Row
+from ..tables.footer import short_commit
+from .cost import COSTS, cost_frame, points
+from .curves import frame
+from .differences import Difference
+from .series import SPLITS, Series
 
 AXES = {"epochs": "epochs", "steps": "training steps", "seconds": "training time without evaluations"}
 UNSMOOTHED = "Nothing is smoothed."

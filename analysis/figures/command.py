@@ -5,15 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.caveats import caveats
-from analysis.comparison import Comparison, compare
-from analysis.figures import captions, style
-from analysis.figures.palette import looks
-from analysis.figures.series import X_KEYS
-from analysis.figures.study import Choice, StudyFigures
-from analysis.pictures import canvas
-from analysis.sources import read_runs
 from dynfilt.identity import escape
+
+from ..comparing.caveats import caveats
+from ..comparing.comparison import Comparison, compare
+from ..drawing import canvas, style
+from ..reading.sources import read_runs
+from . import captions
+from .palette import looks
+from .series import X_KEYS
+from .study import Choice, StudyFigures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

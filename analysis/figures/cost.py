@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.comparison import Row
-from analysis.figures import style
-from analysis.figures.labels import Name, place_names
-from analysis.figures.palette import Look
-from analysis.formats.numbers import count
-from analysis.statistics import Summary, summarise
+from ..comparing.comparison import Row
+from ..comparing.statistics import Summary, summarise
+from ..drawing import style
+from ..drawing.labels import Name, place_names
+from ..tables.numbers import count
+from .palette import Look
 
 # Number of result.json -> name of its axis.
 COSTS = {"parameters": "Parameters", "flops": "FLOPs per image, forward", "train_seconds": "Training time (s)"}

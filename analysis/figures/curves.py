@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
-from analysis.figures.palette import Look
-from analysis.figures.series import SPLITS, Series
+from ..drawing import style
+from .palette import Look
+from .series import SPLITS, Series
 
 X_LABELS = {"epochs": "Epoch", "steps": "Step", "seconds": "Training time (s)"}
 Y_LABELS = {"loss": "Loss (cross-entropy)", "accuracy": "Accuracy (%)"}

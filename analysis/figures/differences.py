@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.comparison import Row
-from analysis.figures import style
-from analysis.figures.cost import half_widths
-from analysis.figures.palette import Look
-from analysis.formats.numbers import points, points_interval
-from analysis.statistics import Summary
+from ..comparing.comparison import Row
+from ..comparing.statistics import Summary
+from ..drawing import style
+from ..tables.numbers import points, points_interval
+from .cost import half_widths
+from .palette import Look
 
 # Rows are one apart; a row's dots lie this far below its mean, so that both are seen.
 DOTS_BELOW = 0.24

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.comparison import BASELINE_PREFIX
+from ..comparing.comparison import BASELINE_PREFIX
 
 # Okabe and Ito, "Color Universal Design", 2008, without its yellow, which is too light for lines on white;
 # neighbours in this order differ in lightness, for print in grey.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.statistics import summarise
+from ..comparing.statistics import summarise
 
 METRICS = ("loss", "accuracy")
 SPLITS = {"train": "training", "val": "validation"}

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analysis.curves import curves
-from analysis.figures import captions
-from analysis.figures.before_after import before_after
-from analysis.figures.cost import COSTS, accuracy_against_cost, points
-from analysis.figures.curves import by_variant, overlay
-from analysis.figures.differences import differences, differences_to_baseline
-from analysis.figures.palette import Look
-from analysis.figures.series import METRICS, SPLITS, X_KEYS, MetricRows, Series, series
-from analysis.rows import Row
-from analysis.runs import Run
+from ..comparing.variants import Row
+from ..reading.evaluations import curves
+from ..reading.run import Run
+from . import captions
+from .before_after import before_after
+from .cost import COSTS, accuracy_against_cost, points
+from .curves import by_variant, overlay
+from .differences import differences, differences_to_baseline
+from .palette import Look
+from .series import METRICS, SPLITS, X_KEYS, MetricRows, Series, series
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.claims import REFUTED, SUPPORTED, UNDECIDED, Claim
-from analysis.formats import numbers
-from analysis.rows import Row
-from analysis.statistics import POWER
+from ..comparing.claims import REFUTED, SUPPORTED, UNDECIDED, Claim
+from ..comparing.statistics import POWER
+from ..comparing.variants import Row
+from ..tables import numbers
 
 # What a summary says of one variant, and of several, by verdict and in this order.
 SAID = {

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.footer import short_commit
-from analysis.formats import numbers
-from analysis.formats.columns import Heading
-from analysis.formats.grids import Grid, Line
-from analysis.report.configs import ConfigLine, config_lines
-from analysis.rows import Row
-from analysis.runs import Run, seed_list
+from ..comparing.variants import Row
+from ..reading.run import Run, seed_list
+from ..tables import numbers
+from ..tables.columns import Heading
+from ..tables.footer import short_commit
+from ..tables.grids import Grid, Line
+from .configs import ConfigLine, config_lines
 
 UNKNOWN = "not recorded"
 RUNS = (

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures.curves import frame
-from analysis.figures.palette import Look
-from analysis.figures.series import METRICS, SPLITS, Series
-from analysis.figures.study import StudyFigures
-from analysis.pictures import canvas
+from ..drawing import canvas
+from ..figures.curves import frame
+from ..figures.palette import Look
+from ..figures.series import METRICS, SPLITS, Series
+from ..figures.study import StudyFigures
 
 # A line has at most POINTS evaluations, fewer where a study has so many lines that it would hold more than VALUES.
 POINTS, FEWEST_POINTS = 400, 25

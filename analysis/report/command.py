@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.comparison import compare
-from analysis.pictures.canvas import write_text
-from analysis.report import document, page
-from analysis.report.contents import contents_of
-from analysis.report.pictures import existing
-from analysis.sources import read_runs
+from ..comparing.comparison import compare
+from ..drawing.canvas import write_text
+from ..reading.sources import read_runs
+from . import document, page
+from .contents import contents_of
+from .embedded import existing
 
 PAGE, DOCUMENT = "report.html", "report.md"
 

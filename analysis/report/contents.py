@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.caveats import caveats
-from analysis.comparison import Comparison
-from analysis.figures.palette import looks
-from analysis.figures.study import Choice, StudyFigures
-from analysis.footer import footer
-from analysis.formats.grids import Grid, grids
-from analysis.formats.quantities import RESULTS
-from analysis.images import image_level
-from analysis.report.answer import Answer, answer_of
-from analysis.report.arms import Arm, arms_of
-from analysis.report.chart import VALUES, Chart, chart_of
-from analysis.report.failures import Failure, failures_of
-from analysis.report.pictures import Picture, drawn
-from analysis.report.question import Question, question_of
-from analysis.rows import Row
+from ..comparing.caveats import caveats
+from ..comparing.comparison import Comparison
+from ..comparing.test_images import image_level
+from ..comparing.variants import Row
+from ..figures.palette import looks
+from ..figures.study import Choice, StudyFigures
+from ..tables.footer import footer
+from ..tables.grids import Grid, grids
+from ..tables.quantities import RESULTS
+from .answer import Answer, answer_of
+from .arms import Arm, arms_of
+from .chart import VALUES, Chart, chart_of
+from .embedded import Picture, drawn
+from .failures import Failure, failures_of
+from .question import Question, question_of
 
 FIGURES = Choice(x="epochs", width="page", before=None, after=None)
 

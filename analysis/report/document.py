@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from html import escape
 from urllib.parse import quote
 
-from analysis.formats import markdown
-from analysis.formats.grids import RESULTS_TITLE, Grid
-from analysis.formats.markdown import escaped
-from analysis.report.arms import Arm
-from analysis.report.contents import Contents, Part
-from analysis.report.failures import Failure
-from analysis.report.pictures import CURVES, Picture
+from ..tables import markdown
+from ..tables.grids import RESULTS_TITLE, Grid
+from ..tables.markdown import escaped
+from .arms import Arm
+from .contents import Contents, Part
+from .embedded import CURVES, Picture
+from .failures import Failure
 
 BACKTICKS = re.compile(r"`{3,}")
 

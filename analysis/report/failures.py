@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.runs import Run, seed_list
+from ..reading.run import Run, seed_list
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from analysis.formats import webpage
-from analysis.formats.grids import RESULTS_TITLE
-from analysis.report.arms import Arm
-from analysis.report.configs import ConfigLine
-from analysis.report.contents import Contents, Part
-from analysis.report.failures import Failure
-from analysis.report.pictures import CURVES, OTHERS, Picture
+from ..tables import webpage
+from ..tables.grids import RESULTS_TITLE
+from .arms import Arm
+from .configs import ConfigLine
+from .contents import Contents, Part
+from .embedded import CURVES, OTHERS, Picture
+from .failures import Failure
 
 HERE = Path(__file__).parent
 STYLE, SCRIPTS = "report.css", ("sorting.js", "curves.js")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.rows import Row
+from ..comparing.variants import Row
 
 # `# Question  words`, going on in lines of `#` and more blanks than a new entry has.
 QUESTION = re.compile(r"^# Question\s+(.+(?:\n#\s{3,}\S.*)*)", re.MULTILINE)

@@ -10,12 +10,12 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.text import Annotation
 from scipy import stats
 
-from analysis.comparison import compare
-from analysis.figures import style
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Row
+from analysis.drawing import style
 from analysis.figures.cost import COSTS, accuracy_against_cost, cost_frame, draw_cost, points
 from analysis.figures.palette import looks
-from analysis.rows import Row
-from analysis.sources import read_runs
+from analysis.reading.sources import read_runs
 
 ACCURACIES, TIMES = [0.66, 0.70, 0.71], [500.0, 520.0, 590.0]
 WriteRun = Callable[..., Path]

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
+from analysis.drawing import style
 from analysis.figures.before_after import before_after
 from analysis.figures.curves import by_variant, draw_series, frame, marked, overlay
 from analysis.figures.palette import looks

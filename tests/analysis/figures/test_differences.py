@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from scipy import stats
 
-from analysis.comparison import compare
-from analysis.figures import style
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Row
+from analysis.drawing import style
 from analysis.figures.differences import differences, differences_to_baseline, draw_differences, in_words
 from analysis.figures.palette import looks
-from analysis.rows import Row
-from analysis.sources import read_runs
+from analysis.reading.sources import read_runs
 
 STATIC, DYNAMIC = [0.66, 0.70, 0.71, 0.64], [0.68, 0.71, 0.75, 0.65]
 LOOKS = looks(["static", "dynamic", "other"])

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.claims import claim
-from analysis.comparison import compare
+from analysis.comparing.claims import claim
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Row
+from analysis.reading.sources import read_runs
 from analysis.report.answer import Answer, answer_of
-from analysis.rows import Row
-from analysis.sources import read_runs
 
 WriteRun = Callable[..., Path]
 

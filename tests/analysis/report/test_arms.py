@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.comparison import compare
+from analysis.comparing.comparison import compare
+from analysis.reading.sources import read_runs
 from analysis.report.arms import arms_of
 from analysis.report.failures import failures_of
-from analysis.sources import read_runs
 
 WriteRun = Callable[..., Path]
 

@@ -1,0 +1,1 @@
+"""What figures and pictures of filters share: one style, sheets to draw on, files."""

@@ -1,0 +1,111 @@
+"""`python -m analysis dashboard`: a W&B workspace that compares the variants of a project; prints its address.
+
+A project can be narrowed to one study, `wandb:entity/project/study`. Each call saves a further view, and those from
+before stay as they are. Needs the package wandb-workspaces and `wandb login`.
+"""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..reading.wandb.mirrored import PICTURES
+from ..reading.wandb.online import PREFIX, parse_source
+from ..reading.wandb.server import connect, one_line_errors
+
+if TYPE_CHECKING:
+    from wandb_workspaces.workspaces import Workspace
+
+INSTALL = "the dashboard needs wandb-workspaces; install it with: pip install wandb-workspaces"
+ACCURACY = {"val_accuracy": "validation accuracy", "train_accuracy": "training accuracy"}
+LOSS = {"val_loss": "validation loss", "train_loss": "training loss"}
+COSTS = {
+    "parameters": "parameters",
+    "flops": "FLOPs of one image",
+    "train_seconds": "training time in s",
+    "latency_ms": "latency of one image in ms",
+    "peak_memory_mb": "peak memory in MB",
+}
+# The pictures of each command of analysis.
+DRAWN = {
+    "kernels": ("kernels", "kernels-differences"),
+    "responses": ("responses",),
+    "attention": ("attention-entropy", "attention-classes", "attention-extremes", "attention-checks"),
+    "filters": ("filters",),
+}
+COLUMNS = ("test_accuracy", "parameters", "flops", "train_seconds")
+MOST_LINES = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("source", metavar="SOURCE", help=f"{PREFIX}entity/project or {PREFIX}entity/project/study")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Save the workspace and print its address. Raises ValueError without the package, and as `save` does."""
+    entity, project, study = parse_source(options.source)
+    try:
+        built = workspace(entity, project, study)
+    except ImportError as error:
+        raise ValueError(INSTALL) from error
+    print(save(built))
+    return 0
+
+
+def workspace(entity: str, project: str, study: str) -> "Workspace":
+    """A workspace on all studies of a project, or on one: runs grouped by variant, means over seeds with their SD,
+    panels on accuracy, loss, cost and pictures.
+
+    Asks nothing of a server. Raises ImportError without wandb-workspaces.
+    """
+    import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces import expr
+    from wandb_workspaces import workspaces as ws
+
+    def curves(titles: dict[str, str]) -> list[wr.LinePlot]:
+        return [
+            wr.LinePlot(title=title, x="epoch", y=[key], groupby_aggfunc="mean", groupby_rangefunc="stddev")
+            for key, title in titles.items()
+        ]
+
+    accuracy, study_of, variant = expr.Summary("test_accuracy"), expr.Metric("Group"), expr.Metric("JobType")
+    test = wr.BarPlot(
+        title="test accuracy", metrics=["test_accuracy"], groupby_aggfunc="mean", groupby_rangefunc="stddev"
+    )
+    y = wr.SummaryMetric("test_accuracy")
+    costs = [
+        wr.ScatterPlot(title=f"test accuracy against {title}", x=wr.SummaryMetric(key), y=y, log_x=True)
+        for key, title in COSTS.items()
+    ]
+    pictures = [
+        wr.MediaBrowser(title=command, media_keys=[PICTURES + name for name in names], num_columns=1)
+        for command, names in DRAWN.items()
+    ]
+    sections: dict[str, list[Any]] = {
+        "Accuracy": [test, *curves(ACCURACY)],
+        "Loss": curves(LOSS),
+        "Cost": costs,
+        "Pictures": pictures,
+    }
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=f"Variants of {study}" if study else "Variants",
+        sections=[ws.Section(name=name, panels=panels, is_open=True) for name, panels in sections.items()],
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MOST_LINES),
+        runset_settings=ws.RunsetSettings(
+            filters=expr.And(study_of == study) if study else "",
+            groupby=[variant] if study else [study_of, variant],
+            order=[expr.Ordering(accuracy, ascending=False)],
+            pinned_columns=[f"summary:{column}" for column in COLUMNS],
+        ),
+    )
+
+
+def save(built: "Workspace") -> str:
+    """Save a workspace as a new view of its project and give its address.
+
+    Raises ValueError when there is no API key or no answer, and when the server refuses.
+    """
+    with one_line_errors(f"{PREFIX}{built.entity}/{built.project}"):
+        connect(built.entity)
+        return str(built.save().url)

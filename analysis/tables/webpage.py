@@ -1,0 +1,84 @@
+"""HTML: one page that opens from disk, on a phone and on paper, light and dark, and asks nothing of the network."""
+
+from html import escape
+
+from .grids import Grid, Line
+
+STYLE = """\
+:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --rule: #d5d8dc; --paper: #ffffff; --best: #eef3fb; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e6e9; --soft: #a2a8b0; --rule: #3b4047; --paper: #15171a; --best: #223047; }
+}
+body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 76rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+h1 { font-size: 1.5rem; margin: 0 0 1rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; border-bottom: 2px solid var(--ink); }
+th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; }
+.text, tbody th { text-align: left; }
+th:first-child { padding-left: .2rem; }
+thead th { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); vertical-align: top; }
+thead small { display: block; font-weight: normal; color: var(--soft); min-height: 1.5em; }
+tbody th { font-weight: normal; }
+tbody th[colspan] { font-style: italic; color: var(--soft); padding-top: .7rem; }
+tbody tr + tr > * { border-top: 1px solid var(--rule); }
+td.best { font-weight: bold; background: var(--best); }
+ul { margin: .5rem 0; padding-left: 1.2rem; color: var(--soft); max-width: 60rem; overflow-wrap: anywhere; }
+@media print { body { font-size: 9pt; } .wide { overflow: visible; } }
+"""
+
+
+def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
+    """The whole page: tables under their titles, then the footer and the caveats as lists."""
+    title = f"Results of {grids[0].of}"
+    parts = [f"<h1>{escape(title)}</h1>"]
+    parts += [part for grid in grids for part in (f"<h2>{escape(grid.title)}</h2>", *table(grid))]
+    parts += ["<h2>How to read this</h2>", *bullets(footer)]
+    parts += ["<h2>Caveats</h2>", *bullets(caveats)] if caveats else []
+    return page(title, parts)
+
+
+def page(title: str, parts: list[str], style: str = "", head: str = "") -> str:
+    """A page of finished parts; `style` is added to that of every page, `head` goes before it."""
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">' + head,
+            f"<title>{escape(title)}</title>",
+            f"<style>\n{STYLE}{style}</style></head>",
+            "<body><main>",
+            *parts,
+            "</main></body></html>\n",
+        ]
+    )
+
+
+def table(grid: Grid) -> list[str]:
+    """One table, which scrolls by itself where the screen is narrower."""
+    kinds = [' class="text"' if heading.is_text else "" for heading in grid.headings]
+    headings = "".join(
+        f'<th scope="col"{kind}>{escape(heading.name)}<small>{escape(heading.measure)}</small></th>'
+        for heading, kind in zip(grid.headings, kinds, strict=True)
+    )
+    lines = ['<div class="wide"><table>', f"<thead><tr>{headings}</tr></thead>"]
+    for name, rows in grid.blocks.items():
+        lines.append("<tbody>")
+        if name:
+            lines.append(f'<tr><th scope="rowgroup" colspan="{len(grid.headings)}">{escape(name)}</th></tr>')
+        lines += [_row(line, kinds) for line in rows]
+        lines.append("</tbody>")
+    return [*lines, "</table></div>"]
+
+
+def _row(line: Line, kinds: list[str]) -> str:
+    name, *cells = (escape(cell) for cell in line.cells)
+    marks = [' class="best"' if bold else kind for bold, kind in zip(line.bold, kinds, strict=True)]
+    filled = "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks[1:], cells, strict=True))
+    return f'<tr><th scope="row">{name}</th>{filled}</tr>'
+
+
+def bullets(lines: list[str]) -> list[str]:
+    """A list of plain sentences."""
+    return ["<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]
