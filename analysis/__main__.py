@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         chosen = parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+        if getattr(chosen, "wandb", False):
+            # Filters stand below publishing, so what logs their pictures is handed down to them.
+            chosen.publisher = import_module(".publishing.log_pictures", __package__)
         return chosen.run(chosen) or 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

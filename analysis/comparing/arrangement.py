@@ -1,17 +1,16 @@
 """Which runs make a row, and which rows stand side by side: by variant, by study, or by any key of the config."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dynfilt.identity import flatten, in_digest
 
 from ..reading.run import Run
+from .words import in_words
 
 VARIANT, STUDY = "variant", "study"
-UNSET = "unset"
-LISTED = 8
+MOST_KEYS = 8
 
 Order = tuple[int, float, str]
 
@@ -49,7 +48,7 @@ class Arrangement:
         self.layout = layout
         self._by = layout.by or STUDY
         _check(layout, runs)
-        self._names_model = layout.rows != VARIANT and len({self.core(run) for run in runs}) > 1
+        self._names_model = layout.rows != VARIANT and len({self._core(run) for run in runs}) > 1
         studies: dict[str, set[str]] = {}
         for run in runs:
             studies.setdefault(in_words(self._value(self._by, run)), set()).add(run.study)
@@ -61,44 +60,35 @@ class Arrangement:
         return f"{run.study}: {value}" if self._names_study else value
 
     def group_order(self, run: Run) -> tuple[Order, str]:
-        """Sorts groups by value, numbers before words, then by study."""
+        """Sort key of groups: by value, numbers before words, then by study."""
         return order_of(self._value(self._by, run)), run.study
 
     def value(self, run: Run) -> str:
-        """The row's own value: the core of the variant, or the value of the config key."""
+        """What the row is about: the core of the variant's name, or the value of the config key."""
         return in_words(self._value(self.layout.rows, run))
 
     def name(self, run: Run) -> str:
         """The value, with the rest of the variant's name where the table's rows differ in it."""
-        return f"{self.value(run)} ({self.core(run)})" if self._names_model else self.value(run)
+        return f"{self.value(run)} ({self._core(run)})" if self._names_model else self.value(run)
 
     def row_order(self, run: Run) -> tuple[Order, str]:
-        """Sorts rows by value, numbers before words, then by name."""
+        """Sort key of rows: by value, numbers before words, then by name."""
         return order_of(self._value(self.layout.rows, run)), self.name(run)
 
-    def core(self, run: Run) -> str:
-        """The variant's name without the keys that rows or groups already tell."""
-        told = {name for key in self.layout.keys for name in (key, key.removesuffix("._target_"))}
+    def _core(self, run: Run) -> str:
+        """The variant's name without the keys that stand in rows or groups already."""
+        elsewhere = {name for key in self.layout.keys for name in (key, key.removesuffix("._target_"))}
         model, *settings = run.variant.split(",")
-        return ",".join([model, *(part for part in settings if part.partition("=")[0] not in told)])
+        return ",".join([model, *(part for part in settings if part.partition("=")[0] not in elsewhere)])
 
     def _value(self, key: str, run: Run) -> Any:
         if key == STUDY:
             return run.study
-        return self.core(run) if key == VARIANT else run.setting(key)
-
-
-def in_words(value: Any) -> str:
-    """A config value in one line; a group of keys is named by the last part of its target."""
-    if isinstance(value, Mapping) and value.get("_target_"):
-        return str(value["_target_"]).rpartition(".")[2]
-    if value is None:
-        return UNSET
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+        return self._core(run) if key == VARIANT else run.setting(key)
 
 
 def order_of(value: Any) -> Order:
-    """Sorts config values: numbers by size, then words, then what is unset."""
+    """Sort key of config values: numbers by size, then words, then what is unset."""
     if isinstance(value, int | float):
         return (0, value, "")
     return (2, 0, "") if value is None else (1, 0, in_words(value))
@@ -119,10 +109,11 @@ def _check(layout: Layout, runs: Sequence[Run]) -> None:
 
 def _differing(runs: Sequence[Run]) -> str:
     """The config keys in which the runs differ, in words."""
-    flat = [flatten(dict(config)) for config in {id(run.config): run.config for run in runs if run.counts}.values()]
-    known = {key for config in flat for key in config if in_digest(key)}
-    keys = sorted(key for key in known if any(config.get(key) != flat[0].get(key) for config in flat))
-    if not keys:
+    shared = {id(run.config): run.config for run in runs if run.counts}
+    configs = [flatten(dict(config)) for config in shared.values()]
+    keys = sorted({key for config in configs for key in config if in_digest(key)})
+    differing = [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
+    if not differing:
         return "the runs differ in none"
-    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
-    return f"the runs differ in {', '.join(keys[:LISTED])}{more}"
+    more = f" and {len(differing) - MOST_KEYS} more" if len(differing) > MOST_KEYS else ""
+    return f"the runs differ in {', '.join(differing[:MOST_KEYS])}{more}"

@@ -1,44 +1,43 @@
-"""What a table leaves out or mixes: whatever keeps rows from being comparable is said, not averaged over."""
+"""What a table leaves out or mixes: whatever keeps variants from being comparable is said, not averaged over."""
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
-from ..reading.run import Run, seed_list
-from ..tables.footer import short_commit
-from .arrangement import in_words
+from ..reading.run import Run
 from .comparison import Comparison
-from .variants import Row
+from .variants import Variant
+from .words import in_words, seed_list
 
 # Config keys in which the variants of one study should agree, unless the study is about them.
 SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_seed")
 # Numbers that all runs of one config have in common.
 CONSTANTS = ("parameters", "flops")
-LISTED = 6
+MOST_LABELS = 6
 
 
 def caveats(comparison: Comparison) -> list[str]:
     """One line a reason, the gravest first; empty when there is nothing to say."""
     several = len(comparison.groups) > 1
+    keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
-    for heading, rows in comparison.groups.items():
-        found = [line for check in CHECKS for line in check(rows)]
-        found += _settings(rows, [key for key in SETTINGS if key not in comparison.layout.keys])
-        lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in found]
+    for heading, variants in comparison.groups.items():
+        of_group = [*(line for check in CHECKS for line in check(variants)), *_settings(variants, keys)]
+        lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
     return lines
 
 
 def _not_counted(runs: Iterable[Run]) -> list[str]:
-    groups: dict[Hashable, list[Run]] = {}
+    alike: dict[Hashable, list[Run]] = {}
     for run in runs:
         if not run.counts:
-            groups.setdefault((run.study, run.variant, run.state, run.error), []).append(run)
+            alike.setdefault((run.study, run.variant, run.state, run.error), []).append(run)
     lines = []
-    for members in groups.values():
+    for members in alike.values():
         first = members[0]
-        state = "running or killed" if first.state == "running" else first.state
         place = first.place + (f" and {len(members) - 1} more" if len(members) > 1 else "")
         who = f"{first.variant} {seed_list(run.seed for run in members)}"
-        lines.append(f"not counted: {who}, {state}{f': {first.error}' if first.error else ''} ({place})")
+        reason = f": {first.error}" if first.error else ""
+        lines.append(f"not counted: {who}, {first.state_in_words}{reason} ({place})")
     return lines
 
 
@@ -60,67 +59,71 @@ def _repeats(comparison: Comparison) -> list[str]:
     ]
 
 
-def _several_digests(rows: list[Row]) -> list[str]:
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        groups.setdefault(row.name, []).append(_quoted(row.label))
+def _several_digests(variants: list[Variant]) -> list[str]:
+    labels_by_name: dict[str, list[str]] = {}
+    for variant in variants:
+        labels_by_name.setdefault(variant.name, []).append(_quoted(variant.label))
     return [
         f"{name} has runs of {len(labels)} different configs, which are not averaged: {_listed(labels)}"
-        for name, labels in groups.items()
+        for name, labels in labels_by_name.items()
         if len(labels) > 1
     ]
 
 
-def _missing_seeds(rows: list[Row]) -> list[str]:
-    seeds = {seed for row in rows for seed in row.seeds}
+def _missing_seeds(variants: list[Variant]) -> list[str]:
+    seeds = {seed for variant in variants for seed in variant.seeds}
     labels_by_lack: dict[str, list[str]] = {}
-    for row in rows:
-        if row.runs and (lack := seeds - set(row.seeds)):
-            labels_by_lack.setdefault(seed_list(lack), []).append(_quoted(row.label))
+    for variant in variants:
+        if variant.runs and (lack := seeds - set(variant.seeds)):
+            labels_by_lack.setdefault(seed_list(lack), []).append(_quoted(variant.label))
     return [f"without {lack}, which others have: {_listed(labels)}" for lack, labels in labels_by_lack.items()]
 
 
-def _no_spread(rows: list[Row]) -> list[str]:
-    same = [_quoted(row.label) for row in rows if row.paired and row.paired.difference.sd == 0]
+def _no_spread(variants: list[Variant]) -> list[str]:
+    same = [_quoted(variant.label) for variant in variants if variant.paired and variant.paired.difference.sd == 0]
     return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
 
 
-def _settings(rows: list[Row], keys: Iterable[str]) -> list[str]:
+def _settings(variants: list[Variant], keys: Iterable[str]) -> list[str]:
     lines = []
     for key in keys:
-        values = _rows_by(rows, partial(_setting, key))
-        if len(values) > 1:
-            lines.append(f"{key} differs: {_in_words(values)}")
+        labels = _labels_by(variants, partial(_setting, key))
+        if len(labels) > 1:
+            lines.append(f"{key} differs: {_each(labels)}")
     return lines
 
 
-def _constants(rows: list[Row]) -> list[str]:
+def _setting(key: str, run: Run) -> str:
+    return in_words(run.setting(key))
+
+
+def _constants(variants: list[Variant]) -> list[str]:
     return [
-        f"{row.label}: {key} differ between its seeds ({', '.join(f'{value:.15g}' for value in values)})"
-        for row in rows
+        f"{variant.label}: {key} differ between its seeds ({', '.join(f'{value:.15g}' for value in values)})"
+        for variant in variants
         for key in CONSTANTS
-        if len(values := sorted({run.number(key) for run in row.runs if key in run.numbers})) > 1
+        if len(values := sorted({run.number(key) for run in variant.runs if key in run.numbers})) > 1
     ]
 
 
-def _commits(rows: list[Row]) -> list[str]:
-    commits = _rows_by(rows, short_commit)
-    return [f"runs of several commits: {_in_words(commits)}"] if len(commits) > 1 else []
+def _commits(variants: list[Variant]) -> list[str]:
+    labels = _labels_by(variants, lambda run: run.short_commit)
+    return [f"runs of several commits: {_each(labels)}"] if len(labels) > 1 else []
 
 
-def _dirty(rows: list[Row]) -> list[str]:
-    trees = _rows_by(rows, lambda run: "dirty" if run.dirty else "clean")
-    if "dirty" not in trees:
+def _dirty(variants: list[Variant]) -> list[str]:
+    labels = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
+    if "dirty" not in labels:
         return []
-    return [f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}"]
+    return [f"run with uncommitted changes: {labels['dirty'] if 'clean' in labels else 'all'}"]
 
 
-def _devices(rows: list[Row]) -> list[str]:
-    devices = _rows_by(rows, lambda run: " + ".join(run.devices) or "unknown")
-    return [f"training times of several devices: {_in_words(devices)}"] if len(devices) > 1 else []
+def _devices(variants: list[Variant]) -> list[str]:
+    labels = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
+    return [f"training times of several devices: {_each(labels)}"] if len(labels) > 1 else []
 
 
-CHECKS: tuple[Callable[[list[Row]], list[str]], ...] = (
+CHECKS: tuple[Callable[[list[Variant]], list[str]], ...] = (
     _several_digests,
     _missing_seeds,
     _no_spread,
@@ -131,21 +134,17 @@ CHECKS: tuple[Callable[[list[Row]], list[str]], ...] = (
 )
 
 
-def _rows_by(rows: list[Row], value_of: Callable[[Run], str]) -> dict[str, str]:
-    """For each value, the rows that have it, with their seeds where only some of them do."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
+def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:
+    """For each value, the variants that have it, with their seeds where only some of them do."""
+    labels: dict[str, list[str]] = {}
+    for variant in variants:
         runs_by_value: dict[str, list[Run]] = {}
-        for run in row.runs:
+        for run in variant.runs:
             runs_by_value.setdefault(value_of(run), []).append(run)
         for value, runs in runs_by_value.items():
-            partly = f" ({seed_list(run.seed for run in runs)})" if len(runs) < len(row.runs) else ""
-            found.setdefault(value, []).append(_quoted(row.label) + partly)
-    return {value: _listed(labels) for value, labels in found.items()}
-
-
-def _setting(key: str, run: Run) -> str:
-    return in_words(run.setting(key))
+            partly = f" ({seed_list(run.seed for run in runs)})" if len(runs) < len(variant.runs) else ""
+            labels.setdefault(value, []).append(_quoted(variant.label) + partly)
+    return {value: _listed(several) for value, several in labels.items()}
 
 
 def _quoted(label: str) -> str:
@@ -154,9 +153,9 @@ def _quoted(label: str) -> str:
 
 
 def _listed(labels: list[str]) -> str:
-    more = len(labels) - LISTED
-    return ", ".join(labels) if more <= 1 else ", ".join(labels[:LISTED]) + f" and {more} more"
+    more = len(labels) - MOST_LABELS
+    return ", ".join(labels) if more <= 1 else ", ".join(labels[:MOST_LABELS]) + f" and {more} more"
 
 
-def _in_words(rows_by_value: dict[str, str]) -> str:
-    return "; ".join(f"{value} for {rows}" for value, rows in rows_by_value.items())
+def _each(labels_by_value: dict[str, str]) -> str:
+    return "; ".join(f"{value} for {labels}" for value, labels in labels_by_value.items())

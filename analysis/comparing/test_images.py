@@ -1,50 +1,28 @@
-"""The uncertainty that comes from the test images, beside the one over seeds: from each run's test_predictions.npz."""
+"""The uncertainty that comes from the test images, beside the one over seeds."""
 
-import os
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..reading.run import Run
+from ..reading.run_folder import PREDICTIONS, has_predictions, read_predictions
 from .comparison import Comparison
 from .statistics import Summary, summarise
-from .variants import Row
-
-FILE = "test_predictions.npz"
-LABEL, PREDICTION = "label", "best_class"
-
-RowKey = tuple[str, str]
+from .variants import Variant
 
 
 @dataclass(frozen=True)
 class ImageLevel:
     """Summaries over test images, in fractions: n images, mean, SD of an image's value, t interval of the mean.
 
-    `accuracy` is by (group, label), an image's value being its accuracy averaged over the row's seeds; `differences` is
-    by (group, label, rival), its value being the difference averaged over shared seeds. `notes` name what was left out.
+    `accuracy` is by (group, label), an image's value being its accuracy averaged over the variant's seeds;
+    `differences` is by (group, label, rival), its value being the difference averaged over shared seeds. `notes` name
+    what was left out.
     """
 
-    accuracy: dict[RowKey, Summary] = field(default_factory=dict)
+    accuracy: dict[tuple[str, str], Summary] = field(default_factory=dict)
     differences: dict[tuple[str, str, str], Summary] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-
-def image_level(comparison: Comparison) -> ImageLevel:
-    """What the predictions beside the runs tell; a row counts only when all its runs have usable ones."""
-    found = ImageLevel()
-    reasons: dict[str, list[str]] = {}
-    for heading, rows in comparison.groups.items():
-        correct: dict[str, Correct] = {}
-        for row in rows:
-            try:
-                correct[row.label] = correctness(row)
-            except ValueError as error:
-                reasons.setdefault(str(error), []).append(row.label)
-        _summarise(heading, [row for row in rows if correct.get(row.label)], correct, found)
-    found.notes.extend(f"{reason}: {', '.join(labels)}" for reason, labels in reasons.items())
-    return found
 
 
 @dataclass(frozen=True)
@@ -54,53 +32,54 @@ class Correct:
     by_seed: dict[int, np.ndarray]
     labels: np.ndarray
 
-    def __bool__(self) -> bool:
-        return bool(self.by_seed)
+
+def image_level(comparison: Comparison) -> ImageLevel:
+    """Summarise the predictions beside the runs; a variant counts only when all its runs have usable ones."""
+    level = ImageLevel()
+    reasons: dict[str, list[str]] = {}
+    for heading, variants in comparison.groups.items():
+        correct: dict[str, Correct] = {}
+        for variant in variants:
+            try:
+                if found := correctness(variant):
+                    correct[variant.label] = found
+            except ValueError as error:
+                reasons.setdefault(str(error), []).append(variant.label)
+        for variant in variants:
+            if variant.label in correct:
+                _summarise(heading, variant, correct, level)
+    level.notes.extend(f"{reason}: {', '.join(labels)}" for reason, labels in reasons.items())
+    return level
 
 
-def correctness(row: Row) -> Correct:
-    """What a row's runs predicted; empty when none of them has a file.
+def correctness(variant: Variant) -> Correct | None:
+    """What a variant's runs predicted; None when none of them has a file.
 
-    Raises ValueError, with the reason, when only some have one, or when one is damaged, older than its labels, or
-    contradicts the run's result.
+    Raises ValueError, with the reason, when only some have one, when one cannot be used, or when their images differ.
     """
-    runs = [run for run in row.runs if os.path.exists(os.path.join(run.place, FILE))]
+    runs = [run for run in variant.runs if has_predictions(run)]
     if not runs:
-        return Correct({}, np.empty(0))
-    if len(runs) < len(row.runs):
-        raise ValueError(f"{FILE} is missing in some runs")
-    read = {run.seed: _read(run) for run in runs}
-    first = next(iter(read.values()))[0]
-    if any(not np.array_equal(labels, first) for labels, _ in read.values()):
+        return None
+    if len(runs) < len(variant.runs):
+        raise ValueError(f"{PREDICTIONS} is missing in some runs")
+    predictions = {run.seed: read_predictions(run) for run in runs}
+    first, *others = (labels for labels, _ in predictions.values())
+    if not all(np.array_equal(labels, first) for labels in others):
         raise ValueError("the runs' test images differ")
-    return Correct({seed: correct for seed, (_, correct) in read.items()}, first)
+    return Correct({seed: correct for seed, (_, correct) in predictions.items()}, first)
 
 
-def _read(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """True classes and correctness of one run's best weights."""
-    try:
-        with np.load(os.path.join(run.place, FILE), allow_pickle=False) as arrays:
-            if LABEL not in arrays:
-                raise ValueError(f"{FILE} has no labels (it was written before they were saved)")
-            labels, correct = arrays[LABEL], arrays[PREDICTION] == arrays[LABEL]
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{FILE} cannot be read ({type(error).__name__})") from error
-    if not len(labels) or abs(float(correct.mean()) - run.number("test_accuracy")) > 1e-9:
-        raise ValueError(f"{FILE} contradicts the test accuracy in result.json")
-    return labels, correct.astype(np.float64)
+def _summarise(heading: str, variant: Variant, correct: dict[str, Correct], level: ImageLevel) -> None:
+    ours = correct[variant.label]
+    level.accuracy[heading, variant.label] = _summary(ours.by_seed.values())
+    for claim in variant.claims:
+        theirs = correct.get(claim.rival)
+        shared = sorted(ours.by_seed.keys() & theirs.by_seed.keys()) if theirs else []
+        if theirs and shared and np.array_equal(ours.labels, theirs.labels):
+            differences = (ours.by_seed[seed] - theirs.by_seed[seed] for seed in shared)
+            level.differences[heading, variant.label, claim.rival] = _summary(differences)
 
 
-def _summarise(heading: str, rows: Iterable[Row], correct: dict[str, Correct], found: ImageLevel) -> None:
-    for row in rows:
-        ours = correct[row.label]
-        found.accuracy[heading, row.label] = summarise(_mean(ours.by_seed.values()))
-        for claim in row.claims:
-            theirs = correct.get(claim.rival)
-            shared = sorted(ours.by_seed.keys() & theirs.by_seed.keys()) if theirs else []
-            if theirs and shared and np.array_equal(ours.labels, theirs.labels):
-                difference = _mean(ours.by_seed[seed] - theirs.by_seed[seed] for seed in shared)
-                found.differences[heading, row.label, claim.rival] = summarise(difference)
-
-
-def _mean(arrays: Iterable[np.ndarray]) -> list[float]:
-    return np.mean(list(arrays), axis=0).tolist()
+def _summary(by_seed: Iterable[np.ndarray]) -> Summary:
+    """Over the images, each image's value averaged over the seeds first."""
+    return summarise(np.mean(list(by_seed), axis=0).tolist())

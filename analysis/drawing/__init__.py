@@ -1,1 +1,1 @@
-"""What figures and pictures of filters share: one style, sheets to draw on, files."""
+"""How figures of runs and pictures of filters are drawn: style, sheets, files, names beside points."""

@@ -79,13 +79,13 @@ def _spots(anchor: np.ndarray, text: str, size: float) -> Iterator[Spot]:
 
 
 def _first_of_least(spots: Iterable[Spot], conflicts: Callable[[Spot], int]) -> Spot | None:
-    """The first of the spots with the fewest conflicts; none after one without any is looked at."""
+    """The first of the spots with the fewest conflicts; the search ends at one without any."""
     best, fewest = None, math.inf
     for spot in spots:
-        found = conflicts(spot)
-        if found < fewest:
-            best, fewest = spot, found
-        if not found:
+        number = conflicts(spot)
+        if number < fewest:
+            best, fewest = spot, number
+        if not number:
             break
     return best
 

@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -11,10 +10,11 @@ from dynfilt.cost import LayerCost, count_layer_flops
 from dynfilt.layers.class_filters import ClassResponses
 from dynfilt.layers.dyconv import DYConv2d
 
-from ..tables import numbers
-from ..tables.sheet import FORMATS, Column, Sheet, document
+from ..tables import latex, markdown, numbers
+from ..tables.table import Heading, Sheet, column
 from .trained import TrainedRun, add_run_arguments, open_runs
 
+FORMATS = ("md", "tex", "csv")
 CONVOLUTION = "convolution"
 MIXING = "mixing"
 
@@ -33,76 +33,80 @@ class Layer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of `architecture`."""
     add_run_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, default="md", help="what is printed (default: md)")
     parser.add_argument("--out", metavar="DIR", help="write DIR/study/variant/seed/architecture.<format> as well")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print the table of each run. Raises ValueError when several runs would share one CSV."""
     runs = open_runs(options)
     if options.format == "csv" and len(runs) > 1:
         raise ValueError(f"--format csv prints one table: name one RUN, not {len(runs)}")
     texts = []
     for opened in runs:
-        rows = layers(opened)
-        text = document(sheet(rows), options.format, f"Architecture of {opened.variant}")
-        texts.append(text + (f"\n{note(rows)}\n" if options.format == "md" else ""))
+        texts.append(render(layers_of(opened), options.format, f"Architecture of {opened.variant}"))
         if options.out is not None:
             path = Path(options.out, opened.place, f"architecture.{options.format}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(texts[-1], encoding="utf-8")
     print("\n".join(texts), end="")
-    return 0
 
 
-def layers(run: TrainedRun) -> list[Layer]:
-    """All modules that compute or hold something, in the order in which they finish, then those that only lend their
-    parameters. Parameters (trainable ones) and FLOPs add up to those in the run's result.json."""
+def layers_of(run: TrainedRun) -> list[Layer]:
+    """All modules that compute or hold something, in the order in which they finish, then modules whose parameters are
+    used by others. Parameters (trainable ones) and FLOPs add up to those in the run's result.json."""
     modules = dict(run.model.named_modules())
-    rows: list[Layer] = []
+    layers: list[Layer] = []
     ran = count_layer_flops(run.model, run.data.image_shape)
     for cost in ran:
-        rows += _rows(cost, modules[cost.name])
-    lenders = modules.keys() - {cost.name for cost in ran}
+        layers += _layers(cost, modules[cost.name])
+    names = {cost.name for cost in ran}
     for name, module in modules.items():
-        if name in lenders and _parameters(module):
-            rows.append(Layer(name, type(module).__name__, (), _kernel(module), _parameters(module), 0.0))
-    return rows
+        if name not in names and _parameters(module):
+            layers.append(Layer(name, type(module).__name__, (), _kernel(module), _parameters(module), 0.0))
+    return layers
 
 
-def sheet(rows: list[Layer]) -> Sheet:
+def render(layers: list[Layer], form: str, caption: str) -> str:
+    """The table in one of FORMATS; CSV has no caption and no sums, Markdown a note on how things are counted."""
+    table = sheet(layers)
+    if form == "csv":
+        return table.csv()
+    if form == "tex":
+        return latex.long_table(table, caption)
+    return f"**{markdown.escaped(caption)}**\n\n{markdown.table_text(table.table())}\n\n{note(layers)}\n"
+
+
+def sheet(layers: list[Layer]) -> Sheet[Layer]:
     """The table, with the sums as its last row."""
 
-    def shape(sizes: tuple[int, ...]) -> str:
-        return "×".join(map(str, sizes)) or numbers.MISSING
+    def shape(layer: Layer) -> str:
+        return "×".join(map(str, layer.output_shape)) or numbers.MISSING
 
     columns = [
-        Column("layer", "layer", left=True),
-        Column("type", "type", left=True),
-        Column("output", "output_shape"),
-        Column("kernel", "kernel", lambda text: text or numbers.MISSING),
-        Column("parameters", "parameters", "{:,}".format),
-        Column("FLOPs", "flops", numbers.count),
+        column("layer", Heading("layer", is_text=True), lambda layer: layer.name),
+        column("type", Heading("type", is_text=True), lambda layer: layer.kind),
+        column("output_shape", Heading("output"), shape),
+        column("kernel", Heading("kernel"), lambda layer: layer.kernel, lambda text: text or numbers.MISSING),
+        column("parameters", Heading("parameters"), lambda layer: layer.parameters, numbers.whole),
+        column("flops", Heading("FLOPs"), lambda layer: layer.flops, numbers.count),
     ]
-    table: list[tuple[Any, ...]] = [
-        (row.name, row.kind, shape(row.output_shape), row.kernel, row.parameters, row.flops) for row in rows
-    ]
-    total = ("sum", None, None, None, sum(row.parameters for row in rows), sum(row.flops for row in rows))
-    return Sheet(columns, table, total)
+    parameters, flops = sum(layer.parameters for layer in layers), sum(layer.flops for layer in layers)
+    return Sheet(columns, layers, ("sum", "", "", "", numbers.whole(parameters), numbers.count(flops)))
 
 
-def note(rows: list[Layer]) -> str:
+def note(layers: list[Layer]) -> str:
     """How the columns are counted, and what DY-Conv's attention and mixing cost of it."""
     lines = [
         "Output: shape for one image. Parameters: trainable. FLOPs: of one image, twice the multiply-accumulates of "
         "convolutions and matrix products; normalisation, activations and pooling count as 0."
     ]
-    if any(row.kind == MIXING for row in rows):
-        total = sum(row.flops for row in rows)
-        attention = sum(row.flops for row in rows if ".attention." in f".{row.name}.")
-        mixing = sum(row.flops for row in rows if row.kind == MIXING)
+    mixing = sum(layer.flops for layer in layers if layer.kind == MIXING)
+    if mixing:
+        total = sum(layer.flops for layer in layers)
+        attention = sum(layer.flops for layer in layers if ".attention." in f".{layer.name}.")
         lines.append(
             f"Of the {numbers.count(total)} FLOPs attention takes {attention / total:.2%}, "
             f"mixing the kernels {mixing / total:.2%}."
@@ -110,18 +114,17 @@ def note(rows: list[Layer]) -> str:
     return "\n".join(lines)
 
 
-def _rows(cost: LayerCost, module: nn.Module) -> list[Layer]:
+def _layers(cost: LayerCost, module: nn.Module) -> list[Layer]:
     """A module's own row, none for a mere container; a DY-Conv has one for mixing its kernels and one for the rest."""
     kind, flops = type(module).__name__, sum(cost.flops.values())
     leaf = not any(True for _ in module.children())
     if isinstance(module, nn.Identity) or not (leaf or flops or _parameters(module)):
         return []
     name = cost.name or "(network)"
-    if isinstance(module, DYConv2d):
-        mixing = sum(value for operation, value in cost.flops.items() if CONVOLUTION not in operation)
-        own = Layer(name, kind, cost.output_shape, _kernel(module), _parameters(module), flops - mixing)
-        return [Layer(name, MIXING, (), "", 0, mixing), own] if mixing else [own]
-    return [Layer(name, kind, cost.output_shape, _kernel(module), _parameters(module), flops)]
+    mixes = isinstance(module, DYConv2d)
+    mixing = sum(value for operation, value in cost.flops.items() if mixes and CONVOLUTION not in operation)
+    own = Layer(name, kind, cost.output_shape, _kernel(module), _parameters(module), flops - mixing)
+    return [Layer(name, MIXING, (), "", 0, mixing), own] if mixing else [own]
 
 
 def _parameters(module: nn.Module) -> int:

@@ -1,11 +1,17 @@
-"""Is it dynamic? Test accuracies with the input's choice replaced, before and after BatchNorm re-estimation."""
+"""Is it dynamic? Test accuracies with the input's choice replaced, before and after BatchNorm re-estimation.
+
+Re-estimation tells whether a drop comes from the replaced filters or from BatchNorm statistics that no longer fit.
+"""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from dynfilt.data.batches import TrainingBatches
@@ -14,8 +20,7 @@ from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.seeding import seeded_generator
 
 from ..tables import numbers
-from ..tables.sheet import Column, Sheet
-from .reestimation import batch_norms, reestimated
+from ..tables.table import Column, Heading, Sheet, column
 from .replacement import (
     Replacement,
     argmax,
@@ -29,7 +34,7 @@ from .replacement import (
 from .trained import BATCH_SIZE, TrainedRun
 
 UNTOUCHED = "untouched"
-MEANINGS = {
+CHECK_MEANINGS = {
     "mean over images": "every image gets the mean over the test images",
     "mean, unit norm": "the same, scaled back to the length that the layer gives every filter",
     "argmax": "only the kernel with the largest attention, with the sum of all",
@@ -68,19 +73,19 @@ def checks(run: TrainedRun, test_images: int | None, train_images: int) -> list[
     split = run.data.test.subset(indices[order].to(run.data.test.labels.device))
     follows = _batch_norm_follows(run)
     batches = list(_training_batches(run, train_images)) if follows else []
-    rows: list[Check] = []
-    correct: list[Tensor] = []
-    replacements_of = _replacements(run, split)
-    for name, replacements in tqdm(replacements_of.items(), "checks", unit="check", leave=False, disable=None):
+    results: list[Check] = []
+    untouched: list[Tensor] = []
+    replacements_by_check = _replacements(run, split)
+    for name, replacements in tqdm(replacements_by_check.items(), "checks", unit="check", leave=False, disable=None):
         with replaced(run.model, replacements):
-            results = [_correct(run, split)]
+            correct = [_correct(run, split)]
             if follows:
                 with reestimated(run.model, batches):
-                    results.append(_correct(run, split))
-        correct = correct or results
-        scores = [score(result, untouched) for result, untouched in zip(results, correct, strict=True)]
-        rows.append(Check(name, scores[0], scores[1] if follows else None))
-    return rows
+                    correct.append(_correct(run, split))
+        untouched = untouched or correct
+        scores = [score(ours, theirs) for ours, theirs in zip(correct, untouched, strict=True)]
+        results.append(Check(name, scores[0], scores[1] if follows else None))
+    return results
 
 
 def score(correct: Tensor, untouched: Tensor) -> Score:
@@ -92,44 +97,83 @@ def score(correct: Tensor, untouched: Tensor) -> Score:
     return Score(accuracy, difference.mean().item(), 1.96 * difference.std().item() / math.sqrt(len(difference)))
 
 
-def sheet(rows: list[Check]) -> Sheet:
+def sheet(results: list[Check]) -> Sheet[Check]:
     """One row a check; fractions, printed in percent and points."""
 
-    def cells(score: Score | None) -> tuple[float | None, ...]:
-        return (score.accuracy, score.difference, score.margin) if score else (None, None, None)
-
-    columns = [Column("attention or filter", "check", left=True)]
-    for suffix, key in (("", ""), (" after re-estimation", "reestimated_")):
-        columns += [
-            Column(f"test accuracy{suffix}, %", f"{key}test_accuracy", numbers.percent),
-            Column("Δ, points", f"{key}difference", numbers.points),
-            Column("± (95 %)", f"{key}margin", numbers.percent),
+    def of_scores(suffix: str, key: str, score_of: Callable[[Check], Any]) -> list[Column[Check]]:
+        return [
+            column(
+                f"{key}test_accuracy",
+                Heading(f"test accuracy{suffix}", "%"),
+                lambda check: score_of(check).accuracy,
+                numbers.percent,
+            ),
+            column(
+                f"{key}difference", Heading("Δ", "points"), lambda check: score_of(check).difference, numbers.points
+            ),
+            column(f"{key}margin", Heading("± (95 %)"), lambda check: score_of(check).margin, numbers.percent),
         ]
-    known = any(row.reestimated for row in rows)
-    table = [(row.name, *cells(row.as_trained), *cells(row.reestimated)) for row in rows]
-    return Sheet(columns if known else columns[:4], table if known else [row[:4] for row in table])
+
+    columns: list[Column[Check]] = [
+        column("check", Heading("attention or filter", is_text=True), lambda check: check.name)
+    ]
+    columns += of_scores("", "", lambda check: check.as_trained)
+    if all(result.reestimated for result in results):
+        columns += of_scores(" after re-estimation", "reestimated_", lambda check: check.reestimated)
+    return Sheet(columns, results)
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The layers of the model that keep running statistics."""
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+
+
+@contextmanager
+def reestimated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
+    """While it lasts, the running statistics are the plain averages over these batches of images (B, 3, H, W).
+
+    Only BatchNorm layers leave eval mode for it, each normalising with the batch at hand as in training; dropout
+    stays off. The old statistics come back at the end.
+    """
+    layers = batch_norms(model)
+    old = [({key: value.clone() for key, value in layer.state_dict().items()}, layer.momentum) for layer in layers]
+    try:
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None
+            layer.train()
+        with torch.inference_mode():
+            for images in batches:
+                model(images)
+        for layer in layers:
+            layer.eval()
+        yield
+    finally:
+        for layer, (state, momentum) in zip(layers, old, strict=True):
+            layer.load_state_dict(state)
+            layer.momentum = momentum
+            layer.eval()
 
 
 def _replacements(run: TrainedRun, split: Split) -> dict[str, dict[str, Replacement]]:
     """For each check the replacement of every dynamic layer."""
     layers = dynamic_layers(run.model)
     means = _means(run, split)
-    attention = all(isinstance(layer, DYConv2d) for layer in layers.values())
     generator = seeded_generator("cpu", "is it dynamic", "within an image")
-    found: dict[str, dict[str, Replacement]] = {UNTOUCHED: {}}
+    replacements: dict[str, dict[str, Replacement]] = {UNTOUCHED: {}}
 
     def add(name: str, make: Callable[[str], Replacement]) -> None:
-        assert name in MEANINGS
-        found[name] = {layer: make(layer) for layer in layers}
+        assert name in CHECK_MEANINGS
+        replacements[name] = {layer: make(layer) for layer in layers}
 
     add("mean over images", lambda layer: mean_of(means[layer]))
-    if attention:
+    if all(isinstance(layer, DYConv2d) for layer in layers.values()):
         add("argmax", lambda layer: argmax)
         add("shuffled within an image", lambda layer: shuffled_within(generator))
     else:
         add("mean, unit norm", lambda layer: mean_of(means[layer] / means[layer].norm()))
     add("shuffled across images", lambda layer: shuffled_across)
-    return found
+    return replacements
 
 
 def _means(run: TrainedRun, split: Split) -> dict[str, Tensor]:
@@ -137,10 +181,9 @@ def _means(run: TrainedRun, split: Split) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     with torch.inference_mode(), recorded(run.model) as choices:
         for _, images, _ in run.batches(split):
-            with run.autocast():
-                run.model(images)
-            for name, caught in choices.items():
-                sums[name] = sums.get(name, torch.zeros(())) + caught.pop().double().sum(0)
+            run.apply(images)
+            for name, of_batches in choices.items():
+                sums[name] = sums.get(name, torch.zeros(())) + of_batches.pop().double().sum(0)
     return {name: total / len(split) for name, total in sums.items()}
 
 

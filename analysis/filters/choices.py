@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -10,12 +11,12 @@ from dynfilt.data.bundle import Split
 from dynfilt.layers.dyconv import DYConv2d
 
 from ..tables import numbers
-from ..tables.sheet import Column, Sheet
-from .diversity import diversity
+from ..tables.table import Column, Heading, Sheet, column
+from .diversity import Diversity, diversity
 from .replacement import dynamic_layers, recorded
 from .trained import TrainedRun
 
-MEANINGS = {
+ATTENTION_MEANINGS = {
     "entropy": "of an image's attention, mean over images; 1 all kernels alike, 0 one kernel alone",
     "5 %, 95 %": "percentiles of that entropy over images",
     "entropy of the mean": "of the attention averaged over images; 1 when all kernels are used equally",
@@ -39,9 +40,19 @@ class Choices:
     temperature: float
 
     @property
+    def shares(self) -> Tensor:
+        """The attention divided by its sum, (N, K)."""
+        return self.pi / self.pi.sum(1, keepdim=True)
+
+    @property
     def entropies(self) -> Tensor:
         """Of each image's attention, (N,)."""
-        return entropy(self.pi / self.pi.sum(1, keepdim=True))
+        return entropy(self.shares)
+
+    @property
+    def mean_entropy(self) -> float:
+        """Mean over the images."""
+        return self.entropies.mean().item()
 
     @property
     def entropy_range(self) -> tuple[float, float]:
@@ -52,8 +63,7 @@ class Choices:
     @property
     def entropy_of_mean(self) -> float:
         """Of the attention averaged over images."""
-        shares = self.pi / self.pi.sum(1, keepdim=True)
-        return entropy(shares.mean(0, keepdim=True)).item()
+        return entropy(self.shares.mean(0, keepdim=True)).item()
 
     @property
     def spread(self) -> float:
@@ -69,66 +79,56 @@ def entropy(shares: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def choices(run: TrainedRun, split: Split) -> list[Choices]:
+def choices_of(run: TrainedRun, split: Split) -> list[Choices]:
     """The attention of every DY-Conv layer for every image, in the split's order."""
-    with recorded(run.model) as caught:
+    with recorded(run.model) as batches_by_layer:
         run.scores(split)
     layers = dynamic_layers(run.model)
     return [
         Choices(name, torch.cat(batches), float(layer.temperature))
-        for name, batches in caught.items()
+        for name, batches in batches_by_layer.items()
         if isinstance(layer := layers[name], DYConv2d)
     ]
 
 
 def class_means(pi: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean attention of each class, (classes, K); NaN for a class without images."""
+    """Mean attention of each class, (classes, K), from pi (N, K) and labels (N,); NaN for a class without images."""
     sums = pi.new_zeros(classes, pi.shape[1]).index_add_(0, labels, pi)
     return sums / torch.bincount(labels, minlength=classes)[:, None]
 
 
-def layer_sheet(found: list[Choices], labels: Tensor) -> Sheet:
-    """One row a layer."""
+def layer_sheet(layers: list[Choices], labels: Tensor) -> Sheet[tuple[Choices, Diversity]]:
+    """One row a layer; `labels` (N,) are those of the images that its choices were made for."""
     three = "{:.3f}".format
-    columns = [
-        Column("layer", "layer", left=True),
-        Column("K", "kernels"),
-        Column("temperature", "temperature", "{:g}".format),
-        Column("entropy", "entropy", three),
-        Column("5 %", "entropy_p05", three),
-        Column("95 %", "entropy_p95", three),
-        Column("entropy of the mean", "entropy_of_mean", three),
-        Column("told by the image", "information", "{:.4f}".format),
-        Column("by class", "class_share", lambda v: numbers.MISSING if math.isnan(v) else three(v)),
-        Column("by chance", "class_share_by_chance", three),
+
+    def share(value: float) -> str:
+        return numbers.MISSING if math.isnan(value) else three(value)
+
+    def information(choice: Choices) -> float:
+        return max(choice.entropy_of_mean - choice.mean_entropy, 0.0)
+
+    columns: list[Column[tuple[Choices, Diversity]]] = [
+        column("layer", Heading("layer", is_text=True), lambda row: row[0].layer),
+        column("kernels", Heading("K"), lambda row: row[0].pi.shape[1]),
+        column("temperature", Heading("temperature"), lambda row: row[0].temperature, "{:g}".format),
+        column("entropy", Heading("entropy"), lambda row: row[0].mean_entropy, three),
+        column("entropy_p05", Heading("5 %"), lambda row: row[0].entropy_range[0], three),
+        column("entropy_p95", Heading("95 %"), lambda row: row[0].entropy_range[1], three),
+        column("entropy_of_mean", Heading("entropy of the mean"), lambda row: row[0].entropy_of_mean, three),
+        column("information", Heading("told by the image"), lambda row: information(row[0]), "{:.4f}".format),
+        column("class_share", Heading("by class"), lambda row: row[1].class_share, share),
+        column("class_share_by_chance", Heading("by chance"), lambda row: row[1].class_share_by_chance, three),
     ]
-    rows = []
-    for choice in found:
-        entropies, of_mean = choice.entropies, choice.entropy_of_mean
-        told = diversity(choice.pi, labels)
-        rows.append(
-            (
-                choice.layer,
-                choice.pi.shape[1],
-                choice.temperature,
-                entropies.mean().item(),
-                *choice.entropy_range,
-                of_mean,
-                max(of_mean - entropies.mean().item(), 0.0),
-                told.class_share,
-                told.class_share_by_chance,
-            )
-        )
-    return Sheet(columns, rows)
+    return Sheet(columns, [(choice, diversity(choice.pi, labels)) for choice in layers])
 
 
-def class_sheet(found: list[Choices], labels: Tensor, names: tuple[str, ...]) -> Sheet:
-    """One row a layer, class and kernel: the mean attention."""
-    columns = [Column(key, key) for key in ("layer", "class", "kernel", "mean_attention")]
+def class_sheet(layers: list[Choices], labels: Tensor, names: tuple[str, ...]) -> Sheet[tuple[str, str, int, float]]:
+    """One row a layer, class and kernel: the mean attention; `labels` (N,) as for `layer_sheet`."""
     rows = [
         (choice.layer, names[label], kernel, value)
-        for choice in found
+        for choice in layers
         for label, means in enumerate(class_means(choice.pi, labels, len(names)).tolist())
         for kernel, value in enumerate(means)
     ]
-    return Sheet(columns, rows)
+    fields = ("layer", "class", "kernel", "mean_attention")
+    return Sheet([column(field, Heading(field), itemgetter(i)) for i, field in enumerate(fields)], rows)

@@ -13,19 +13,20 @@ from dynfilt.layers.class_filters import ClassResponses
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 
-from ..drawing import canvas
+from ..drawing.sheets import Board, bare, save
+from ..drawing.style import SIGNED, picture_style
 from . import panels
-from .trained import TrainedRun, add_run_arguments, require, runs_to_draw
+from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
 
 CONVOLUTIONS = (nn.Conv2d, DYConv2d, GeneratedConv2d, SharedConv2d, ClassResponses)
-# Spec 7: in an ImageNet ResNet-18 they answer to vertical and horizontal edges, blue, diagonals and green.
-SHOWN_FILTERS = (14, 26, 32, 49, 52)
+# In an ImageNet ResNet-18 they answer to vertical and horizontal edges, blue, diagonals and green.
+USUAL_FILTERS = (14, 26, 32, 49, 52)
 LAST_MAPS = 10
 ENLARGED = 224
 
 
 @dataclass(frozen=True)
-class Look:
+class Activations:
     """What a picture shows: the enlarged photograph (3, S, S) and the picture as the network takes it (3, H, W),
     both uint8; filters (F, 3, k, k) of the first convolution by number, their activations (F, h, w) on the
     photograph; and the first activations (M, h, w) of the last convolution, with both layers' names."""
@@ -34,33 +35,32 @@ class Look:
     taken: Tensor
     numbers: tuple[int, ...]
     filters: Tensor
-    activations: Tensor
+    first: Tensor
     last: Tensor
     names: tuple[str, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of `filters`."""
     add_run_arguments(parser)
-    canvas.add_picture_arguments(parser)
+    add_picture_arguments(parser)
     parser.add_argument("--image", metavar="FILE", help="a photograph; default: the test image --index, enlarged")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="number of the test image (default: 0)")
-    shown = ",".join(map(str, SHOWN_FILTERS))
+    usual = ",".join(map(str, USUAL_FILTERS))
     parser.add_argument(
-        "--filters", type=_numbers, metavar="N[,N]", help=f"default: those of {shown} that the first convolution has"
+        "--filters", type=_numbers, metavar="N[,N]", help=f"default: those of {usual} that the first convolution has"
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Draw the picture of each run."""
     for opened in runs_to_draw(options, "filters"):
         picture = read_photograph(opened, options.image, options.index)
-        found = look(opened, picture, options.filters)
+        activations = activations_of(opened, picture, options.filters)
         source = Path(options.image).name if options.image else f"test image {options.index}"
-        with canvas.style():
-            figure = draw(found, f"Filters and activations, {source}\n{opened.title}")
-            canvas.save(figure, Path(options.out) / opened.place, "filters", options.format)
-    return 0
+        with picture_style():
+            figure = draw(activations, f"Filters and activations, {source}\n{opened.title}")
+            save(figure, Path(options.out) / opened.place, "filters", options.format)
 
 
 def read_photograph(run: TrainedRun, file: str | None, index: int) -> Tensor:
@@ -87,34 +87,32 @@ def read_photograph(run: TrainedRun, file: str | None, index: int) -> Tensor:
 
 
 @torch.inference_mode()
-def look(run: TrainedRun, picture: Tensor, chosen: tuple[int, ...] | None) -> Look:
+def activations_of(run: TrainedRun, picture: Tensor, chosen: tuple[int, ...] | None) -> Activations:
     """The filters and activations for a square picture (3, H, H), uint8; activations as the convolutions put them
     out, before BatchNorm and ReLU.
 
     The first convolution sees the picture at 224 pixels, the whole network at the size of the run's own data.
     Raises ValueError for a filter that the first convolution lacks, and for a first convolution without filters.
     """
-    names, outputs = _outputs(run, resized(picture, run.data.test.images.shape[-1]))
-    model_layers = dict(run.model.named_modules())
-    first = model_layers[names[0]]
+    taken = resized(picture, run.data.test.images.shape[-1])
+    names, outputs = _outputs(run, taken)
+    first = run.model.get_submodule(names[0])
     colour = isinstance(first, nn.Conv2d) and first.in_channels == 3
     require(run, colour, "filters", "networks whose first layer is an ordinary convolution of colour images")
     assert isinstance(first, nn.Conv2d)
-    numbers = (
-        chosen or tuple(n for n in SHOWN_FILTERS if n < first.out_channels) or tuple(range(first.out_channels))[:5]
-    )
-    missing = [n for n in numbers if not 0 <= n < first.out_channels]
-    if missing:
-        raise ValueError(f"--filters {missing[0]}: {names[0]} has {first.out_channels} filters, from 0")
+    count = first.out_channels
+    numbers = chosen or tuple(n for n in USUAL_FILTERS if n < count) or tuple(range(count))[: len(USUAL_FILTERS)]
+    for number in numbers:
+        if not 0 <= number < count:
+            raise ValueError(f"--filters {number}: {names[0]} has {count} filters, from 0")
     last = max(i for i, maps in enumerate(outputs) if len(maps) >= min(LAST_MAPS, max(map(len, outputs))))
     photograph = resized(picture, ENLARGED)
-    activations = first(_taken(run, photograph))[0].float().cpu()
-    return Look(
+    return Activations(
         photograph=photograph,
-        taken=resized(picture, run.data.test.images.shape[-1]),
+        taken=taken,
         numbers=numbers,
         filters=first.weight[list(numbers)].float().cpu(),
-        activations=activations[list(numbers)],
+        first=first(_normalised(run, photograph))[0].float().cpu()[list(numbers)],
         last=outputs[last][:LAST_MAPS].float().cpu(),
         names=(names[0], names[last]),
     )
@@ -130,39 +128,38 @@ def resized(picture: Tensor, side: int) -> Tensor:
     return larger[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def draw(found: Look, title: str) -> Figure:
-    """The photograph, the first convolution's filters above their activations, the last convolution's maps."""
-    count = len(found.numbers)
+def draw(activations: Activations, title: str) -> Figure:
+    """Draw the photograph, the first convolution's filters above their activations, the last convolution's maps."""
+    count, name = len(activations.numbers), activations.names[0]
     tile = min(1.0, 5.2 / count - 0.06)
-    board = canvas.Board(2.0 + 2 * tile, title)
+    board = Board(2.0 + 2 * tile, title)
     photograph = board.axes(0.15, 0.35, 1.55, 1.55)
-    panels.show_image(photograph, found.photograph)
-    photograph.set_xlabel(f"seen by {found.names[0]}\nat {ENLARGED}×{ENLARGED}", fontsize=7)
-    board.write(1.9, 0.1, f"{found.names[0]}: filters, each on its own scale, above their output on its own scale")
-    for column, number in enumerate(found.numbers):
+    panels.show_image(photograph, activations.photograph)
+    photograph.set_xlabel(f"seen by {name}\nat {ENLARGED}×{ENLARGED}", fontsize=7)
+    board.write(1.9, 0.1, f"{name}: filters, each on its own scale, above their output on its own scale")
+    columns = zip(activations.numbers, activations.filters, activations.first, strict=True)
+    for column, (number, kernel, values) in enumerate(columns):
         left = 1.9 + column * (tile + 0.06)
-        kernel = found.filters[column]
-        axes = canvas.bare(board.axes(left, 0.35, tile, tile))
+        axes = bare(board.axes(left, 0.35, tile, tile))
         axes.imshow((0.5 + kernel / (2 * panels.largest_magnitude(kernel))).permute(1, 2, 0).numpy())
         axes.set_title(str(number), pad=3)
-        values = found.activations[column]
         axes = board.axes(left, 0.41 + tile, tile, tile)
-        panels.show_map(axes, values, panels.largest_magnitude(values), canvas.SIGNED)
-    _draw_last(board, found, top=0.9 + 2 * tile)
+        panels.show_map(axes, values, panels.largest_magnitude(values), SIGNED)
+    _draw_last(board, activations, top=0.9 + 2 * tile)
     return board.figure
 
 
-def _draw_last(board: canvas.Board, found: Look, top: float) -> None:
-    size = "×".join(map(str, found.last.shape[1:]))
-    words = f"first {len(found.last)} outputs" if len(found.last) > 1 else "its one output"
-    board.write(
-        0.15, top, f"{found.names[1]}: {words} ({size}), one scale for all; the network sees the image on the left"
-    )
-    panels.show_image(board.axes(0.15, top + 0.1, 0.57, 0.57), found.taken)
-    limit = panels.largest_magnitude(found.last)
-    for column, values in enumerate(found.last):
+def _draw_last(board: Board, activations: Activations, top: float) -> None:
+    maps = activations.last
+    size = "×".join(map(str, maps.shape[1:]))
+    words = f"first {len(maps)} outputs" if len(maps) > 1 else "its one output"
+    text = f"{activations.names[1]}: {words} ({size}), one scale for all; the network sees the image on the left"
+    board.write(0.15, top, text)
+    panels.show_image(board.axes(0.15, top + 0.1, 0.57, 0.57), activations.taken)
+    limit = panels.largest_magnitude(maps)
+    for column, values in enumerate(maps):
         axes = board.axes(0.85 + column * 0.62, top + 0.1, 0.57, 0.57)
-        drawn = panels.show_map(axes, values, limit, canvas.SIGNED)
+        drawn = panels.show_map(axes, values, limit, SIGNED)
     bar = board.figure.colorbar(drawn, cax=board.axes(2.4, top + 0.8, 3, 0.08), orientation="horizontal")
     bar.ax.tick_params(labelsize=6)
 
@@ -181,13 +178,14 @@ def _outputs(run: TrainedRun, image: Tensor) -> tuple[list[str], list[Tensor]]:
         for name, layer in run.model.named_modules()
         if isinstance(layer, CONVOLUTIONS)
     ]
-    run.model(_taken(run, image))
+    run.model(_normalised(run, image))
     for handle in handles:
         handle.remove()
     return names, outputs
 
 
-def _taken(run: TrainedRun, image: Tensor) -> Tensor:
+def _normalised(run: TrainedRun, image: Tensor) -> Tensor:
+    """An image (3, H, W), uint8, as a batch of one that the network takes."""
     return normalise(image[None].to(run.device), run.data.mean, run.data.std)
 
 

@@ -1,4 +1,4 @@
-"""What a picture is made of: an image, a mosaic of kernels, a map laid over an image."""
+"""Parts of pictures: an image, a mosaic of kernels, a map laid over an image."""
 
 import math
 
@@ -10,7 +10,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ..drawing import canvas
+from ..drawing.sheets import bare
+from ..drawing.style import SIGNED
 
 FRAME = "#D62728"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -23,22 +24,20 @@ def largest_magnitude(*tensors: Tensor) -> float:
 
 def show_image(axes: Axes, image: Tensor) -> None:
     """Draw an image (3, H, W), uint8."""
-    canvas.bare(axes).imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
+    bare(axes).imshow(image.permute(1, 2, 0).cpu().numpy(), interpolation="nearest")
 
 
 def show_map(axes: Axes, values: Tensor, limit: float, colours: str) -> AxesImage:
     """Draw a map (H, W) on the colour scale -limit..limit."""
-    canvas.bare(axes)
+    bare(axes)
     return axes.imshow(values.cpu().numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
 
 
 def show_overlay(axes: Axes, image: Tensor, values: Tensor, limit: float) -> AxesImage:
     """Draw a map (h, w), upscaled bilinearly to the image (3, H, W), uint8, over its grey version."""
     grey = (image.float().cpu() * torch.tensor(LUMA)[:, None, None]).sum(0)
-    canvas.bare(axes).imshow(grey.numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    return axes.imshow(
-        upscaled(values, image.shape[-2:]).numpy(), cmap=canvas.SIGNED, vmin=-limit, vmax=limit, alpha=0.65
-    )
+    bare(axes).imshow(grey.numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return axes.imshow(upscaled(values, image.shape[-2:]).numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, alpha=0.65)
 
 
 def upscaled(values: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the input decides, caught and replaced: the attention of DY-Conv layers, the filters of generated ones.
+"""Record and replace what the input decides: the attention of DY-Conv layers, the filters of generated ones.
 
 A choice is what a dynamic layer computes for each image: DY-Conv's attention pi (B, K), or the filters
 (B, O, C, k, k) of a GeneratedConv2d. Replacing it asks whether the network needs it: Chen et al., "Dynamic
@@ -22,7 +22,7 @@ Hook = Callable[..., Tensor | None]
 
 
 def dynamic_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Layers that choose for each image, by name; a DY-Conv with one kernel has no choice."""
+    """Layers that choose for each image, by name; not a DY-Conv with one kernel, which has no choice."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -62,17 +62,17 @@ def replaced(model: nn.Module, replacements: Mapping[str, Replacement]) -> Itera
 
 
 def mean_of(mean: Tensor) -> Replacement:
-    """The same choice, `mean` (without batch dimension), for every image."""
+    """Give every image the same choice, `mean` (without batch dimension)."""
     return lambda choice: mean.to(choice).expand_as(choice)
 
 
 def argmax(pi: Tensor) -> Tensor:
-    """All of each image's attention (B, K) on its largest one; the sum over the kernels stays."""
+    """Put all of each image's attention (B, K) on its largest one; the sum over the kernels stays."""
     return F.one_hot(pi.argmax(1), pi.shape[1]).to(pi) * pi.sum(1, keepdim=True)
 
 
 def shuffled_within(generator: torch.Generator) -> Replacement:
-    """Each image keeps its K numbers and gives them to its kernels in an order drawn anew for each image."""
+    """Deal each image's K numbers to its kernels in an order drawn anew for each image."""
 
     def replacement(pi: Tensor) -> Tensor:
         order = torch.rand(pi.shape, generator=generator).argsort(1)
@@ -82,7 +82,7 @@ def shuffled_within(generator: torch.Generator) -> Replacement:
 
 
 def shuffled_across(choice: Tensor) -> Tensor:
-    """Each image gets the choice of the one before it in the batch, the first one the last's: nobody keeps his own.
+    """Give each image the choice of the one before it in the batch, the first the last's; no image keeps its own.
 
     The batches must be in random order, else neighbours may be of one class.
     """

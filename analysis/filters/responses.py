@@ -10,12 +10,14 @@ from torch import Tensor
 
 from dynfilt.models.label_net import LabelNet
 
-from ..drawing import canvas
-from ..tables.sheet import Column, Sheet, markdown
+from ..drawing.sheets import Board, save
+from ..drawing.style import picture_style
+from ..tables.markdown import table_text
+from ..tables.table import Column, Heading, Sheet, column
 from . import panels
-from .trained import TrainedRun, add_run_arguments, require, runs_to_draw
+from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
 
-COLUMNS = 5
+MAPS_A_ROW = 5
 MAP, PHOTO = 0.92, 1.5  # inches
 
 
@@ -33,11 +35,16 @@ class Responses:
         """The class with the highest score."""
         return int(self.scores.argmax())
 
+    @property
+    def shares(self) -> Tensor:
+        """Softmax of the scores, (classes,)."""
+        return self.scores.softmax(0)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of `responses`."""
     add_run_arguments(parser)
-    canvas.add_picture_arguments(parser)
+    add_picture_arguments(parser)
     parser.add_argument(
         "--image",
         type=int,
@@ -46,20 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Draw the picture of each run and print the scores."""
     for opened in runs_to_draw(options, "responses"):
-        found = responses(opened, options.image)
-        folder = Path(options.out) / opened.place
-        with canvas.style():
-            canvas.save(draw(opened, found), folder, "responses", options.format)
-        print(f"**{opened.title}: test image {found.index}, {opened.data.class_names[found.label]}**\n")
-        print(markdown(sheet(opened.data.class_names, found)))
-    return 0
+        responses = responses_of(opened, options.image)
+        names = opened.data.class_names
+        with picture_style():
+            save(draw(opened, responses), Path(options.out) / opened.place, "responses", options.format)
+        print(f"**{opened.title}: test image {responses.index}, {names[responses.label]}**\n")
+        print(f"{table_text(sheet(names, responses).table())}\n")
 
 
 @torch.inference_mode()
-def responses(run: TrainedRun, index: int | None) -> Responses:
+def responses_of(run: TrainedRun, index: int | None) -> Responses:
     """The maps and scores of a test image, by default of the first that the network classifies correctly.
 
     Raises ValueError for a network without a response map a class, an image that is not there, and a network
@@ -72,65 +78,62 @@ def responses(run: TrainedRun, index: int | None) -> Responses:
         index = _first_correct(run)
     if not 0 <= index < len(split):
         raise ValueError(f"--image {index}: the test split has the images 0 to {len(split) - 1}")
-    maps: list[Tensor] = []
-    hook = model.responses.register_forward_hook(lambda layer, arguments, output: maps.append(output))
+    outputs: list[Tensor] = []
+    hook = model.responses.register_forward_hook(lambda layer, arguments, output: outputs.append(output))
     scores = run.scores(split.subset(torch.tensor([index], device=split.labels.device)))[0]
     hook.remove()
-    found = maps[0][0].float().cpu()
-    one_each = len(found) == run.data.num_classes
+    maps = outputs[0][0].float().cpu()
+    one_each = len(maps) == run.data.num_classes
     require(run, one_each, "responses", "networks with one response map a class, not one for all classes")
-    return Responses(index, int(split.labels[index]), found, scores)
+    return Responses(index, int(split.labels[index]), maps, scores)
 
 
 def _first_correct(run: TrainedRun) -> int:
     for indices, images, labels in run.batches(run.data.test):
-        with run.autocast():
-            correct = (run.model(images).argmax(1) == labels).nonzero().flatten()
+        correct = (run.apply(images).argmax(1) == labels).nonzero().flatten()
         if len(correct):
             return int(indices[correct[0]])
     raise ValueError(f"{run.folder}: classifies no test image correctly; choose one with --image N")
 
 
-def draw(run: TrainedRun, found: Responses) -> Figure:
-    """The image, its maps upscaled over it on one colour scale with their scores, the winner's name bold."""
-    names = run.data.class_names
-    image = run.data.test.images[found.index]
-    rows = -(-len(names) // COLUMNS)
-    right = "correctly classified" if found.winner == found.label else f"taken for {names[found.winner]}"
-    title = f"Response maps of test image {found.index}, {names[found.label]}, {right}\n{run.title}"
-    board = canvas.Board(0.85 + rows * (MAP + 0.45), title)
+def draw(run: TrainedRun, responses: Responses) -> Figure:
+    """Draw the image, its maps upscaled over it on one colour scale with their scores, the winner's name bold."""
+    names, winner, truth = run.data.class_names, responses.winner, responses.label
+    image = run.data.test.images[responses.index]
+    rows = -(-len(names) // MAPS_A_ROW)
+    right = "correctly classified" if winner == truth else f"taken for {names[winner]}"
+    board = Board(
+        0.85 + rows * (MAP + 0.45),
+        f"Response maps of test image {responses.index}, {names[truth]}, {right}\n{run.title}",
+    )
     photo = board.axes(0.15, 0.5, PHOTO, PHOTO)
     panels.show_image(photo, image)
-    photo.set_title(names[found.label])
-    limit = panels.largest_magnitude(found.maps)
-    shares = found.scores.softmax(0)
+    photo.set_title(names[truth])
+    limit = panels.largest_magnitude(responses.maps)
     for label, name in enumerate(names):
-        row, column = divmod(label, COLUMNS)
+        row, column = divmod(label, MAPS_A_ROW)
         axes = board.axes(1.9 + column * (MAP + 0.12), 0.25 + row * (MAP + 0.45), MAP, MAP)
-        drawn = panels.show_overlay(axes, image, found.maps[label], limit)
-        weight = "bold" if label == found.winner else "normal"
+        drawn = panels.show_overlay(axes, image, responses.maps[label], limit)
+        weight = "bold" if label == winner else "normal"
         axes.set_title(name, fontweight=weight, pad=3)
-        axes.set_xlabel(f"{found.scores[label]:.2f}  ({shares[label]:.1%})", fontweight=weight, labelpad=2, fontsize=7)
-    bar = board.figure.colorbar(
-        drawn, cax=board.axes(2.4, 0.35 + rows * (MAP + 0.45), 4, 0.1), orientation="horizontal"
-    )
+        score = f"{responses.scores[label]:.2f}  ({responses.shares[label]:.1%})"
+        axes.set_xlabel(score, fontweight=weight, labelpad=2, fontsize=7)
+    scale = board.axes(2.4, 0.35 + rows * (MAP + 0.45), 4, 0.1)
+    bar = board.figure.colorbar(drawn, cax=scale, orientation="horizontal")
     bar.set_label("response, one scale for all classes; below each map: score (softmax)")
     return board.figure
 
 
-def sheet(names: tuple[str, ...], found: Responses) -> Sheet:
+def sheet(names: tuple[str, ...], responses: Responses) -> Sheet[int]:
     """One row a class: the score, its softmax, and what the map holds."""
-    columns = [
-        Column("class", "class", left=True),
-        Column("score", "score", "{:.3f}".format),
-        Column("softmax", "softmax", "{:.4f}".format),
-        Column("map mean", "map_mean", "{:+.3f}".format),
-        Column("map minimum", "map_minimum", "{:+.3f}".format),
-        Column("map maximum", "map_maximum", "{:+.3f}".format),
+    scores, shares, maps = responses.scores.tolist(), responses.shares.tolist(), responses.maps
+    signed = "{:+.3f}".format
+    columns: list[Column[int]] = [
+        column("class", Heading("class", is_text=True), lambda label: names[label]),
+        column("score", Heading("score"), lambda label: scores[label], "{:.3f}".format),
+        column("softmax", Heading("softmax"), lambda label: shares[label], "{:.4f}".format),
+        column("map_mean", Heading("map mean"), lambda label: maps[label].mean().item(), signed),
+        column("map_minimum", Heading("map minimum"), lambda label: maps[label].min().item(), signed),
+        column("map_maximum", Heading("map maximum"), lambda label: maps[label].max().item(), signed),
     ]
-    shares = found.scores.softmax(0).tolist()
-    rows = [
-        (name, score, share, values.mean().item(), values.min().item(), values.max().item())
-        for name, score, share, values in zip(names, found.scores.tolist(), shares, found.maps, strict=True)
-    ]
-    return Sheet(columns, rows)
+    return Sheet(columns, range(len(names)))

@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.assembly import build_data
+from dynfilt.config import make
 from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.experiment import load
 from dynfilt.record import read_config
 from dynfilt.seeding import seeded_generator
 from dynfilt.train.checkpoint import load_checkpoint
-from dynfilt.train.settings import resolve_device
+from dynfilt.train.settings import TrainerSettings, resolve_device
 
-from ..publishing.log_pictures import log_pictures, require_wandb_run
+from ..drawing.sheets import add_format_argument
+from ..reading.find_runs import find_runs
+from ..reading.run import one_line
 from ..reading.run_folder import RunFolders
 
 CHECKPOINTS = ("best", "last")
@@ -31,8 +34,7 @@ BATCH_SIZE = 100
 class TrainedRun:
     """A run's folder with one of its checkpoints; model and data are read when they are first needed.
 
-    `data_root` replaces the config's `data.root`, None keeps it. Raises ValueError, on first use, for a missing
-    or damaged checkpoint, for a model that this version cannot rebuild, and for data that cannot be read.
+    `data_root` replaces the config's `data.root`, None keeps it.
     """
 
     folder: Path
@@ -45,7 +47,7 @@ class TrainedRun:
 
     @property
     def title(self) -> str:
-        """`dynamic_3x3, seed 0, best weights (epoch 9)`."""
+        """`dynamic_3x3, seed 0, best weights (epoch 9)`. Raises ValueError as `model` does for the checkpoint."""
         return f"{self.variant}, seed {self.seed}, {self.checkpoint} weights (epoch {self._state['epoch']:.3g})"
 
     @property
@@ -55,7 +57,10 @@ class TrainedRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The run's resolved config, with the data root in force."""
+        """The run's resolved config, with the data root in force.
+
+        Raises ValueError when it cannot be read, and for a data root that its data set does not take.
+        """
         config = read_config(self.folder)
         if self.data_root is not None:
             if "root" not in config["data"]:
@@ -63,25 +68,23 @@ class TrainedRun:
             config["data"]["root"] = self.data_root
         return config
 
-    @property
-    def train_batch_size(self) -> int:
-        """Images in a training batch."""
-        return self.config["trainer"]["batch_size"]
-
-    def autocast(self) -> torch.autocast:
-        """The precision in which the run was trained and evaluated."""
-        reduced = self.config["trainer"]["precision"] == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+    @cached_property
+    def settings(self) -> TrainerSettings:
+        """How the run was trained. Raises ValueError for settings that this version refuses."""
+        return make(self.config["trainer"], "trainer")
 
     @cached_property
     def data(self) -> ImageData:
-        """The run's images, on the device."""
+        """The run's images, on the device. Raises ValueError when they cannot be read."""
         with torch.inference_mode(False):
             return build_data(self.config, self.device)
 
     @cached_property
     def model(self) -> nn.Module:
-        """The run's network with the checkpoint's weights, in eval mode, on the device."""
+        """The run's network with the checkpoint's weights, in eval mode, on the device.
+
+        Raises ValueError for a missing or damaged checkpoint, and for a model that this version cannot rebuild.
+        """
         try:
             # Opened while nothing is tracked, its weights would be of no use in anything that is.
             with torch.inference_mode(False):
@@ -89,8 +92,14 @@ class TrainedRun:
                 model.load_state_dict(self._state["model"])
                 return model.to(self.device).eval()
         except RuntimeError as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(f"{self.folder}: this version cannot rebuild the run's model ({reason})") from error
+            raise ValueError(
+                f"{self.folder}: this version cannot rebuild the run's model ({one_line(error)})"
+            ) from error
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Class scores (B, num_classes) of images (B, 3, H, W), in the precision of the run's own evaluation."""
+        with self.settings.autocast(self.device):
+            return self.model(images)
 
     def batches(self, split: Split) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Indices into the split, images float32 (B, 3, H, W) and labels (B,), each image once.
@@ -101,7 +110,7 @@ class TrainedRun:
         order, size = None, BATCH_SIZE
         if getattr(self.model, "mixes_batch", False):
             order = torch.randperm(len(split), generator=seeded_generator("cpu", "evaluation order"))
-            size = self.train_batch_size
+            size = self.settings.batch_size
         yield from evaluation_batches(split, self.data.mean, self.data.std, size, order)
 
     @torch.inference_mode()
@@ -109,8 +118,7 @@ class TrainedRun:
         """Class scores (N, num_classes) in the split's order, float32 on the CPU, in the run's precision."""
         scores = torch.empty(len(split), self.data.num_classes)
         for indices, images, _ in self.batches(split):
-            with self.autocast():
-                scores[indices.cpu()] = self.model(images).float().cpu()
+            scores[indices.cpu()] = self.apply(images).float().cpu()
         return scores
 
     def sample(self, split: Split, count: int | None) -> Tensor:
@@ -132,11 +140,20 @@ class TrainedRun:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every command that opens trained runs."""
+    """Add the arguments of every command that opens trained runs."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, e.g. outputs/lab_3x3/dynamic_3x3/seed0")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="which weights (default: best)")
     parser.add_argument("--data-root", metavar="DIR", help="folder of the dataset; default: the run's own data.root")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where the pictures go, and as what; `runs_to_draw` gives the runs to draw."""
+    parser.add_argument(
+        "--out", metavar="DIR", default="pictures", help="written to DIR/study/variant/seed (default: pictures)"
+    )
+    add_format_argument(parser)
+    parser.add_argument("--wandb", action="store_true", help="also log the PNGs to each run's own W&B run")
 
 
 def open_runs(options: argparse.Namespace) -> list[TrainedRun]:
@@ -156,9 +173,9 @@ def open_runs(options: argparse.Namespace) -> list[TrainedRun]:
 
 
 def runs_to_draw(options: argparse.Namespace, command: str) -> Iterator[TrainedRun]:
-    """The runs that the arguments name; with --wandb the pictures `<command>*.png` of each go to its W&B run, once
-    the next one is asked for.
+    """The runs that the arguments name; the pictures `<command>*.png` of each are published once the next is asked for.
 
+    With --wandb the command line sets `options.publisher`, which has `require_wandb_run` and `log_pictures`.
     Raises ValueError as `open_runs` does and, before anything is drawn, for pictures that W&B cannot take.
     """
     runs = open_runs(options)
@@ -166,11 +183,12 @@ def runs_to_draw(options: argparse.Namespace, command: str) -> Iterator[TrainedR
         if "png" not in options.format:
             raise ValueError("--wandb sends PNG files; add png to --format")
         for run in runs:
-            require_wandb_run(run.folder)
+            options.publisher.require_wandb_run(run.folder)
     for run in runs:
         yield run
         if options.wandb:
-            log_pictures(run.folder, sorted(Path(options.out, run.place).glob(f"{command}*.png")), run.title)
+            pictures = sorted(Path(options.out, run.place).glob(f"{command}*.png"))
+            options.publisher.log_pictures(run.folder, pictures, run.title)
 
 
 def require(run: TrainedRun, fits: bool, command: str, needs: str) -> None:
@@ -180,11 +198,11 @@ def require(run: TrainedRun, fits: bool, command: str, needs: str) -> None:
 
 
 def _open(name: str, checkpoint: str, data_root: str | None, device: torch.device) -> TrainedRun:
-    example = "e.g. outputs/lab_3x3/dynamic_3x3/seed0"
     if not Path(name).is_dir():
-        raise ValueError(f"{name} is not a folder; a RUN is a run's folder, {example}")
-    found = RunFolders().read(name)
-    if found[0].place != name:
-        raise ValueError(f"{name} holds {len(found)} runs; name the run itself, e.g. {found[0].place}")
-    run = found[0]
+        raise ValueError(f"{name} is not a folder; a RUN is a run's folder, e.g. outputs/lab_3x3/dynamic_3x3/seed0")
+    places = find_runs(name).run_folders
+    if places != [name]:
+        example = f", e.g. {places[0]}" if places else ""
+        raise ValueError(f"{name} holds {len(places)} runs; name the run itself{example}")
+    (run,) = RunFolders().read(name, places)
     return TrainedRun(Path(name), run.study, run.variant, run.seed, checkpoint, data_root, device)

@@ -7,17 +7,16 @@ before stay as they are. Needs the package wandb-workspaces and `wandb login`.
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ..reading.wandb.mirrored import PICTURES
-from ..reading.wandb.online import PREFIX, parse_source
+from ..reading.metrics import ACCURACY, REPORTED, SPLITS, Metric
+from ..reading.wandb.mirrored import PICTURES, PROJECT_PREFIX
+from ..reading.wandb.online import parse_source
 from ..reading.wandb.server import connect, one_line_errors
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 INSTALL = "the dashboard needs wandb-workspaces; install it with: pip install wandb-workspaces"
-ACCURACY = {"val_accuracy": "validation accuracy", "train_accuracy": "training accuracy"}
-LOSS = {"val_loss": "validation loss", "train_loss": "training loss"}
-COSTS = {
+COST_TITLES = {
     "parameters": "parameters",
     "flops": "FLOPs of one image",
     "train_seconds": "training time in s",
@@ -31,13 +30,15 @@ DRAWN = {
     "attention": ("attention-entropy", "attention-classes", "attention-extremes", "attention-checks"),
     "filters": ("filters",),
 }
-COLUMNS = ("test_accuracy", "parameters", "flops", "train_seconds")
+PINNED = ("test_accuracy", "parameters", "flops", "train_seconds")
 MOST_LINES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    parser.add_argument("source", metavar="SOURCE", help=f"{PREFIX}entity/project or {PREFIX}entity/project/study")
+    """Add the arguments of `dashboard`."""
+    parser.add_argument(
+        "source", metavar="SOURCE", help=f"{PROJECT_PREFIX}entity/project or {PROJECT_PREFIX}entity/project/study"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,31 +62,28 @@ def workspace(entity: str, project: str, study: str) -> "Workspace":
     from wandb_workspaces import expr
     from wandb_workspaces import workspaces as ws
 
-    def curves(titles: dict[str, str]) -> list[wr.LinePlot]:
+    mean_and_sd = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+
+    def curves(metric: Metric) -> list[Any]:
         return [
-            wr.LinePlot(title=title, x="epoch", y=[key], groupby_aggfunc="mean", groupby_rangefunc="stddev")
-            for key, title in titles.items()
+            wr.LinePlot(title=f"{name} {metric.name}", x="epoch", y=[metric.key(split)], **mean_and_sd)
+            for split, name in reversed(SPLITS.items())
         ]
 
-    accuracy, study_of, variant = expr.Summary("test_accuracy"), expr.Metric("Group"), expr.Metric("JobType")
-    test = wr.BarPlot(
-        title="test accuracy", metrics=["test_accuracy"], groupby_aggfunc="mean", groupby_rangefunc="stddev"
-    )
+    test_accuracy, study_of, variant = expr.Summary("test_accuracy"), expr.Metric("Group"), expr.Metric("JobType")
+    test = wr.BarPlot(title="test accuracy", metrics=["test_accuracy"], **mean_and_sd)
     y = wr.SummaryMetric("test_accuracy")
     costs = [
         wr.ScatterPlot(title=f"test accuracy against {title}", x=wr.SummaryMetric(key), y=y, log_x=True)
-        for key, title in COSTS.items()
+        for key, title in COST_TITLES.items()
     ]
     pictures = [
         wr.MediaBrowser(title=command, media_keys=[PICTURES + name for name in names], num_columns=1)
         for command, names in DRAWN.items()
     ]
-    sections: dict[str, list[Any]] = {
-        "Accuracy": [test, *curves(ACCURACY)],
-        "Loss": curves(LOSS),
-        "Cost": costs,
-        "Pictures": pictures,
-    }
+    sections: dict[str, list[Any]] = {metric.label: curves(metric) for metric in REPORTED}
+    sections[ACCURACY.label].insert(0, test)
+    sections |= {"Cost": costs, "Pictures": pictures}
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -95,8 +93,8 @@ def workspace(entity: str, project: str, study: str) -> "Workspace":
         runset_settings=ws.RunsetSettings(
             filters=expr.And(study_of == study) if study else "",
             groupby=[variant] if study else [study_of, variant],
-            order=[expr.Ordering(accuracy, ascending=False)],
-            pinned_columns=[f"summary:{column}" for column in COLUMNS],
+            order=[expr.Ordering(test_accuracy, ascending=False)],
+            pinned_columns=[f"summary:{column}" for column in PINNED],
         ),
     )
 
@@ -106,6 +104,6 @@ def save(built: "Workspace") -> str:
 
     Raises ValueError when there is no API key or no answer, and when the server refuses.
     """
-    with one_line_errors(f"{PREFIX}{built.entity}/{built.project}"):
+    with one_line_errors(f"{PROJECT_PREFIX}{built.entity}/{built.project}"):
         connect(built.entity)
         return str(built.save().url)

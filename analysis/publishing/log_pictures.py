@@ -1,7 +1,7 @@
-"""Pictures of a finished run, logged to the W&B run that it already has.
+"""Log pictures of a finished run to the W&B run that it already has.
 
-W&B has to be told again what it knows. A run that is started once more is described by its last start, here as in
-W&B's own pages, so the config, the last evaluation and the result are sent with the pictures, unchanged.
+A run that is started once more is described by its last start, here as in W&B's own pages, so the config, the last
+evaluation and the result are sent with the pictures once more, unchanged.
 """
 
 import sys
@@ -15,14 +15,14 @@ import yaml
 from dynfilt.record import read_json, read_metrics, take_lock
 from dynfilt.wandb_mirror import Tracking, open_mirror
 
-from ..reading.find_runs import wandb_logs
+from ..reading.find_runs import find_logs
 from ..reading.wandb.mirrored import FINISHED, PICTURES
 from ..reading.wandb.offline import OFFLINE, read_log, run_id, started
-from .upload import is_uploaded
+from .sync import is_uploaded
 
 
 def require_wandb_run(folder: Path) -> None:
-    """Raises ValueError unless the run in this folder is finished and W&B knows it."""
+    """Raise ValueError unless the run in this folder is finished and W&B knows it."""
     if not (folder / "result.json").exists():
         raise ValueError(f"{folder}: has no result.json; --wandb adds pictures to finished runs")
     if not _logs(folder):
@@ -30,7 +30,7 @@ def require_wandb_run(folder: Path) -> None:
 
 
 def log_pictures(folder: Path, pictures: Sequence[Path], caption: str) -> None:
-    """Logs PNG files to the W&B run of a run folder, each under the key `pictures/<name of the file>`.
+    """Log PNG files to the W&B run of a run folder, each under the key `pictures/<name of the file>`.
 
     Online where W&B has the run and answers; else, and while the run's own logs wait for their upload, into a
     further log of the same id in the run's folder. A line says which. Raises ValueError for a run that is not
@@ -40,38 +40,38 @@ def log_pictures(folder: Path, pictures: Sequence[Path], caption: str) -> None:
     # The lock tells `sync` that a log is being written; standard output is for tables.
     with open(folder / "lock", "a+") as lock, redirect_stdout(sys.stderr):
         take_lock(lock, folder)
-        known = _logs(folder)
-        _log(folder, pictures, caption, known)
-        written = [log for log in _logs(folder) if log not in known]
+        earlier = _logs(folder)
+        _log(folder, pictures, caption, earlier)
+        written = [log for log in _logs(folder) if log not in earlier]
     if [read_log(log).state for log in written] != [FINISHED]:
         raise ValueError(f"{folder}: W&B did not take the pictures, as said above; the same command tries again")
 
 
-def _log(folder: Path, pictures: Sequence[Path], caption: str, known: Sequence[str]) -> None:
-    """Starts the run whose logs are `known` once more, logs the pictures and ends it."""
+def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence[str]) -> None:
+    """Start the run of these earlier logs once more, log the pictures and end it."""
     import wandb
 
     # As it was written: `read_config` would add the keys that came later.
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     result = read_json(folder / "result.json")
     assert result is not None
-    waiting = any(Path(log).parent.name.startswith(OFFLINE) and not is_uploaded(log) for log in known)
+    waiting = any(Path(log).parent.name.startswith(OFFLINE) and not is_uploaded(log) for log in earlier)
     mirror = open_mirror(
         Tracking("offline" if waiting else "auto", config["tracking"]["project"], config["tracking"]["entity"]),
         folder=folder,
-        run_id=run_id(known[-1]),
+        run_id=run_id(earlier[-1]),
         study=result["study"],
         variant=result["variant"],
         seed=result["seed"],
         config={**config, "provenance": read_json(folder / "provenance.json")},
     )
-    row: dict[str, Any] = next(reversed(read_metrics(folder)), {})
+    last: dict[str, Any] = next(reversed(read_metrics(folder)), {})
     images = {PICTURES + path.stem: wandb.Image(str(path), caption=caption) for path in pictures}
-    mirror.log({**row, **images})
+    mirror.log({**last, **images})
     mirror.finish(result)
     wandb.teardown()  # until then the client may still be writing
 
 
 def _logs(folder: Path) -> list[str]:
     """The run's logs, in the order in which they were started."""
-    return sorted(wandb_logs(str(folder / "wandb")), key=started) if (folder / "wandb").is_dir() else []
+    return sorted(find_logs(str(folder / "wandb")), key=started) if (folder / "wandb").is_dir() else []

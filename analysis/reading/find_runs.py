@@ -1,8 +1,8 @@
-"""What a folder holds: run folders at any depth, and the logs of W&B runs that lie outside of them."""
+"""Where the runs below a folder are: run folders at any depth, and the logs of W&B runs that lie outside of them."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 SEED_FOLDER = re.compile(r"seed(\d+)")
@@ -10,6 +10,8 @@ SEED_FOLDER = re.compile(r"seed(\d+)")
 LOG_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
 LATEST = "latest-run"
 LOG_ENDING = ".wandb"
+
+Entries = list[os.DirEntry[str]]
 
 
 @dataclass
@@ -19,85 +21,76 @@ class Found:
     run_folders: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        return bool(self.run_folders or self.logs)
 
+def find_runs(source: str) -> Found:
+    """Runs at or below a folder; nothing inside a run folder is a further run, least of all its wandb/.
 
-def search(source: str) -> Found:
-    """Runs at or below a folder; nothing inside a run folder is a run of its own, least of all its wandb/.
-
-    Hidden folders, where `rerun=true` sets old runs aside, are left out. Raises ValueError for a folder that
-    does not exist or cannot be listed.
+    Hidden folders, where `rerun=true` sets old runs aside, are left out. Raises ValueError for a folder that does not
+    exist, cannot be listed or holds no run.
     """
     found = Found()
-    walk = _Walk(source)
-    for folder, real, entries in walk:
-        if _is_run_folder(real, {entry.name for entry in entries}):
+    for folder, real, entries in _walk(source, is_closed=_is_run_folder):
+        if _is_run_folder(real, entries):
             found.run_folders.append(folder)
         else:
             found.logs += _logs_in(real, entries)
-            walk.descend(folder, real, entries)
+    if not found.run_folders and not found.logs:
+        raise ValueError(
+            f"no runs found in {source}: looked at any depth for folders with result.json or status.json, "
+            "or named seed<number> with config.yaml, and for W&B logs, offline-run-*/*.wandb"
+        )
     return found
 
 
-def wandb_logs(source: str) -> list[str]:
-    """All W&B logs at or below a folder, those inside run folders too; sorted by path. Raises as `search` does."""
-    logs: list[str] = []
-    walk = _Walk(source)
-    for folder, real, entries in walk:
-        logs += _logs_in(real, entries)
-        walk.descend(folder, real, entries)
-    return logs
+def find_logs(source: str) -> list[str]:
+    """All W&B logs at or below a folder, sorted by path, those inside run folders too.
+
+    Raises ValueError for a folder that does not exist or cannot be listed.
+    """
+    walk = _walk(source, is_closed=lambda real, entries: False)
+    return [log for _, real, entries in walk for log in _logs_in(real, entries)]
 
 
-class _Walk:
-    """Yields each folder with its real path and its entries, sorted; it goes down where it is told to."""
-
-    def __init__(self, source: str) -> None:
-        if not os.path.isdir(source):
-            raise ValueError(
-                f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3, "
-                "or wandb:entity/project[/group]"
-            )
-        self._source = source
-        self._pending = [source]
-        self._visited: set[str] = set()
-
-    def __iter__(self) -> Iterator[tuple[str, str, list[os.DirEntry[str]]]]:
-        while self._pending:
-            folder = self._pending.pop()
-            real = os.path.realpath(folder)
-            if real in self._visited:
-                continue
-            self._visited.add(real)
-            try:
-                with os.scandir(folder) as listing:
-                    yield folder, real, sorted(listing, key=lambda entry: entry.name)
-            except OSError as error:
-                raise ValueError(f"cannot list {folder}: {error.strerror}") from error
-
-    def descend(self, folder: str, real: str, entries: list[os.DirEntry[str]]) -> None:
-        """Visit the folders among the entries; of a wandb/ only the folders of its runs, and nothing within those."""
-        if LOG_FOLDER.fullmatch(os.path.basename(real)):
-            return
-        of_wandb = os.path.basename(folder) == "wandb" and folder != self._source
-        self._pending += [
-            entry.path
-            for entry in reversed(entries)
-            if entry.name[0] != "."
-            and entry.name != LATEST
-            and (not of_wandb or LOG_FOLDER.fullmatch(entry.name))
-            and entry.is_dir()
-        ]
+def _walk(source: str, is_closed: Callable[[str, Entries], bool]) -> Iterator[tuple[str, str, Entries]]:
+    """Each folder with its real path and its sorted entries, once; nothing below a folder that is closed."""
+    if not os.path.isdir(source):
+        raise ValueError(
+            f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3, "
+            "or wandb:entity/project[/group]"
+        )
+    pending, visited = [source], set[str]()
+    while pending:
+        folder = pending.pop()
+        real = os.path.realpath(folder)
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            raise ValueError(f"cannot list {folder}: {error.strerror}") from error
+        yield folder, real, entries
+        if not is_closed(real, entries) and not LOG_FOLDER.fullmatch(os.path.basename(real)):
+            of_wandb = os.path.basename(folder) == "wandb" and folder != source
+            pending += [entry.path for entry in reversed(entries) if _leads_on(entry, of_wandb)]
 
 
-def _is_run_folder(real: str, names: set[str]) -> bool:
+def _leads_on(entry: os.DirEntry[str], of_wandb: bool) -> bool:
+    """Whether an entry is a folder to look into; of a wandb/ only the folders of its runs are."""
+    if entry.name[0] == "." or entry.name == LATEST or (of_wandb and not LOG_FOLDER.fullmatch(entry.name)):
+        return False
+    return entry.is_dir()
+
+
+def _is_run_folder(real: str, entries: Entries) -> bool:
+    names = {entry.name for entry in entries}
     if names & {"result.json", "status.json"}:
         return True
     return "config.yaml" in names and SEED_FOLDER.fullmatch(os.path.basename(real)) is not None
 
 
-def _logs_in(real: str, entries: list[os.DirEntry[str]]) -> list[str]:
+def _logs_in(real: str, entries: Entries) -> list[str]:
     if not LOG_FOLDER.fullmatch(os.path.basename(real)):
         return []
     return [entry.path for entry in entries if entry.name.endswith(LOG_ENDING) and entry.is_file()]

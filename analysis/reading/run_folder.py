@@ -1,21 +1,25 @@
-"""Runs read from run folders, found at any depth; metrics and checkpoints are never opened."""
+"""What a run folder holds, file by file: the one page of analysis that knows their names and bears damage."""
 
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
 import yaml
 
-from .find_runs import SEED_FOLDER, search
-from .results import one_line, provenance_of, settings, usable_numbers
-from .run import NO_SEED, Run
+from .find_runs import SEED_FOLDER
+from .run import NO_SEED, Run, one_line, provenance_of, settings, usable_numbers
 
 STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):[ \t]*(.*?)[ \t\r]*$\n?", re.MULTILINE)
 # The same safe loader, compiled where PyYAML was built with libyaml.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+METRICS = "metrics.jsonl"
+PREDICTIONS = "test_predictions.npz"
 
 
 @dataclass(frozen=True)
@@ -34,35 +38,25 @@ class RunFolders:
         self._read: set[str] = set()
         self._configs: dict[str, Mapping[str, Any]] = {}
 
-    def read(self, source: str) -> list[Run]:
-        """Runs at or below the folder, sorted by path, without those read before.
+    def read(self, source: str, places: Iterable[str]) -> list[Run]:
+        """The runs of these run folders of a source, in the given order, without those read before.
 
-        Raises ValueError when it is no folder, cannot be listed, or holds no run at all.
+        Metrics, predictions and checkpoints stay closed.
         """
-        places = search(source).run_folders
-        if not places:
-            raise ValueError(
-                f"no runs found in {source}: looked at any depth for folders with result.json or "
-                "status.json, or named seed<number> with config.yaml"
-            )
-        return self.read_places(source, places)
-
-    def read_places(self, source: str, places: Iterable[str]) -> list[Run]:
-        """The runs of these run folders, in the given order, without those read before."""
         fresh = {os.path.realpath(place): place for place in places}
         runs = [self._run(source, place) for real, place in fresh.items() if real not in self._read]
         self._read.update(fresh)
         return runs
 
     def _run(self, source: str, place: str) -> Run:
-        result = _json_file(place, "result.json")
-        provenance = _json_file(place, "provenance.json").content
+        result, status = _read_json(place, "result.json"), _read_json(place, "status.json")
         numbers, flaw = _numbers(result)
         header, config = self._config(place)
         study, variant, seed = _identity(place, {**header, **result.content})
         if numbers and seed == NO_SEED:
             numbers, flaw = {}, "neither result.json, config.yaml nor the folder's name tells the seed"
-        state, error = _state(_json_file(place, "status.json"), result.exists, flaw)
+        state, error = _state(status, result.exists, flaw)
+        failure = status.content.get("error")
         return Run(
             source=source,
             place=place,
@@ -71,10 +65,12 @@ class RunFolders:
             seed=seed,
             state=state,
             error=error,
+            failure=failure if isinstance(failure, Mapping) else {},
             numbers=numbers,
             digest=str(result.content.get("config_digest") or ""),
             config=config,
-            **provenance_of(provenance),
+            logged=partial(read_metrics, place),
+            **provenance_of(_read_json(place, "provenance.json").content),
         )
 
     def _config(self, place: str) -> tuple[dict[str, str], Mapping[str, Any]]:
@@ -91,7 +87,47 @@ class RunFolders:
         return header, self._configs[shared]
 
 
-def _json_file(place: str, name: str) -> Document:
+def read_metrics(place: str) -> Iterator[dict[str, Any]]:
+    """The lines of metrics.jsonl, up to one torn by a crash; none when there is no file.
+
+    Raises ValueError when the file is there and cannot be read.
+    """
+    path = os.path.join(place, METRICS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        return
+
+
+def has_predictions(run: Run) -> bool:
+    """Whether the predictions for the test images lie beside the run."""
+    return os.path.exists(os.path.join(run.place, PREDICTIONS))
+
+
+def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """True classes of the test images, and 1 where the best weights classify one correctly, else 0; both (images,).
+
+    Raises ValueError, with the reason, for a file that is damaged, has no classes or contradicts the run's result.
+    """
+    try:
+        with np.load(os.path.join(run.place, PREDICTIONS), allow_pickle=False) as arrays:
+            if "label" not in arrays:
+                raise ValueError(f"{PREDICTIONS} has no labels (it was written before they were saved)")
+            labels, correct = arrays["label"], arrays["best_class"] == arrays["label"]
+    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{PREDICTIONS} cannot be read ({type(error).__name__})") from error
+    if not len(labels) or abs(float(correct.mean()) - run.number("test_accuracy")) > 1e-9:
+        raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in result.json")
+    return labels, correct.astype(np.float64)
+
+
+def _read_json(place: str, name: str) -> Document:
     try:
         with open(os.path.join(place, name), encoding="utf-8") as file:
             content = json.load(file)
@@ -133,12 +169,12 @@ def _state(status: Document, has_result: bool, flaw: str) -> tuple[str, str]:
     return state, one_line(status.content.get("error"))
 
 
-def _identity(place: str, told: Mapping[str, Any]) -> tuple[str, str, int]:
-    """Study, variant and seed as the run's files tell them, else from the path's `study/variant/seed<k>`."""
+def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Study, variant and seed as the run's files record them, else from the path's `study/variant/seed<k>`."""
     study, variant, folder = ["", "", "", *os.path.abspath(place).split(os.sep)][-3:]
     match = SEED_FOLDER.fullmatch(folder)
     try:
-        seed = int(told["seed"])
+        seed = int(recorded["seed"])
     except (KeyError, TypeError, ValueError, OverflowError):
         seed = int(match[1]) if match else NO_SEED
-    return str(told.get("study") or study), str(told.get("variant") or variant), seed
+    return str(recorded.get("study") or study), str(recorded.get("variant") or variant), seed

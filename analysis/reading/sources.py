@@ -1,13 +1,28 @@
 """SOURCE arguments of the command line become runs: folders, and projects on a W&B server."""
 
+import argparse
 import os
 from collections.abc import Sequence
 
-from .find_runs import search
+from .find_runs import find_runs
 from .run import Run
 from .run_folder import RunFolders
+from .wandb.mirrored import PROJECT_PREFIX
 
-PROJECT_PREFIX = "wandb:"
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that compares runs takes: the sources, and the baseline."""
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a folder with runs at any depth, e.g. outputs/lab_3x3, or wandb:entity/project[/group]",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="V",
+        help="row to compare with; default: the first variant named static*, else the one with the fewest parameters",
+    )
 
 
 def read_runs(sources: Sequence[str]) -> list[Run]:
@@ -23,19 +38,14 @@ def read_runs(sources: Sequence[str]) -> list[Run]:
 
             runs += read_project(source)
         else:
-            runs += _runs_in(source, folders, logs_read)
+            runs += _read_folder(source, folders, logs_read)
     return runs
 
 
-def _runs_in(source: str, folders: RunFolders, logs_read: set[str]) -> list[Run]:
+def _read_folder(source: str, folders: RunFolders, logs_read: set[str]) -> list[Run]:
     """Runs of a folder: its run folders, and the W&B logs that lie outside of those."""
-    found = search(source)
-    if not found:
-        raise ValueError(
-            f"no runs found in {source}: looked at any depth for folders with result.json or status.json, "
-            "or named seed<number> with config.yaml, and for W&B logs, offline-run-*/*.wandb"
-        )
-    runs = folders.read_places(source, found.run_folders)
+    found = find_runs(source)
+    runs = folders.read(source, found.run_folders)
     logs = {os.path.realpath(log): log for log in found.logs}
     fresh = [log for real, log in logs.items() if real not in logs_read]
     logs_read.update(logs)

@@ -12,19 +12,20 @@ from PIL import Image
 
 from dynfilt.identity import escape
 
-from ..drawing import canvas, style
-from ..figures import captions
-from ..figures.curves import overlay
+from ..drawing.sheets import METADATA
+from ..drawing.style import figure_style
 from ..figures.study import Drawing, StudyFigures
+from ..reading.metrics import REPORTED
 
-CURVES = ("accuracy", "loss")
-OTHERS = ("differences", "accuracy_against_cost")
+# Names of the figures: the curves stand in for the interactive ones where these cannot be.
+CURVES = tuple(metric.name for metric in REPORTED)
+DIFFERENCES, COST = "differences", "accuracy_against_cost"
 DOTS_PER_INCH = 160
 LARGEST = (1200, 2400)
 COLOURS = 128
 # Colours of the figures that follow the page's light or dark.
 THEME = {"#000000": "currentColor", "#ffffff": "var(--paper)", "#e4e4e4": "var(--rule)", "#6e6e6e": "var(--soft)"}
-METADATA = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.DOTALL)
+SVG_METADATA = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.DOTALL)
 SIZE = re.compile(r' (?:width|height)="[^"]*pt"')
 REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 NO_ID = re.compile(r"[^A-Za-z0-9]")
@@ -53,8 +54,9 @@ class Picture:
 
 def drawn(study: StudyFigures) -> dict[str, Picture]:
     """The study's figures by name, as far as there are numbers for them."""
-    with style.in_style():
-        drawings = [*_curves(study), *study.accuracies("page")]
+    with figure_style():
+        curves = [drawing for metric in REPORTED if (drawing := study.overlay(metric))]
+        drawings = [*curves, *study.accuracies("page")]
         narrow = {drawing.name: drawing.figure for drawing in study.accuracies("column")}
         return {
             drawing.name: _picture(f"{escape(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
@@ -81,15 +83,6 @@ def existing(folder: str) -> Iterator[Picture]:
         yield Picture(f"picture_{escape(name)}.png", name, png)
 
 
-def _curves(study: StudyFigures) -> Iterator[Drawing]:
-    """Accuracy and loss of all variants, which stand in for the interactive curves where these cannot be."""
-    x, width = study.choice.x, study.choice.width
-    for metric in CURVES:
-        if shown := study.series(metric):
-            figure = overlay(shown, study.looks, metric, x, width)
-            yield Drawing(metric, figure, captions.of_curves(study.heading, shown, metric, x))
-
-
 def _picture(name: str, drawing: Drawing, narrow: Figure | None) -> Picture:
     """A figure as a file, and where there is a narrow one of it, both as drawings too."""
     png = _png(drawing.figure)
@@ -100,7 +93,7 @@ def _picture(name: str, drawing: Drawing, narrow: Figure | None) -> Picture:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata=canvas.METADATA["png"])
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata=METADATA["png"])
     with Image.open(buffer) as image:
         return _small(image.convert("RGB"))
 
@@ -115,8 +108,8 @@ def _small(image: Image.Image) -> bytes:
 def _svg(figure: Figure, name: str) -> str:
     """A drawing for the inside of a page: its ids are its own, its size and its ink are the page's."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata=canvas.METADATA["svg"])
-    text = METADATA.sub("", buffer.getvalue())
+    figure.savefig(buffer, format="svg", transparent=True, metadata=METADATA["svg"])
+    text = SVG_METADATA.sub("", buffer.getvalue())
     text = text[text.index("<svg") :]
     text = SIZE.sub("", text, count=2)
     own = NO_ID.sub("-", name)

@@ -1,65 +1,235 @@
-"""What a column is: a heading, how a row fills it in print, and which fields it is in CSV."""
+"""Every column that a table of variants can show, declared once, and which of them each table shows."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from ..comparing.claims import NO_CLAIM, Claim
 from ..comparing.statistics import Summary, summarise
 from ..comparing.test_images import ImageLevel
-from ..comparing.variants import Row
+from ..comparing.variants import NO_CLAIM, Claim, Variant
+from ..reading import metrics
+from . import numbers
+from .numbers import MISSING
+from .table import Column, Heading, column
 
 NO_SUMMARY = summarise([])
 
 
 @dataclass(frozen=True)
-class Heading:
-    """A name, a unit and a direction (↑ where more is better, ↓ less); words stand left, numbers right."""
-
-    name: str
-    unit: str = ""
-    direction: str = ""
-    is_text: bool = False
-
-    @property
-    def line(self) -> str:
-        """All in one line: `test accuracy, % ↑`."""
-        name = f"{self.name}, {self.unit}" if self.unit else self.name
-        return f"{name} {self.direction}".rstrip()
-
-    @property
-    def measure(self) -> str:
-        """Unit and direction, for a line below the name."""
-        return f"{self.unit} {self.direction}".strip()
-
-
-@dataclass(frozen=True)
 class Entry:
-    """What one line of a table is about: a row, one of its claims, and what the test images say to both."""
+    """What one row of a table is about: a variant, one of its claims, and what the test images say to both."""
 
-    row: Row
+    variant: Variant
     claim: Claim
     accuracy_over_images: Summary
     difference_over_images: Summary
 
 
-@dataclass(frozen=True)
-class Column:
-    """A quantity that `--columns` knows as `key`; `best` is the number by which the best row is marked."""
-
-    key: str
-    heading: Heading
-    cell: Callable[[Entry], str]
-    fields: tuple[str, ...]
-    compares: bool = False
-    best: Callable[[Row], float] | None = None
-
-
-def entry(row: Row, claim: Claim | None, images: ImageLevel) -> Entry:
-    """An entry of the row, whose claim may be None."""
+def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
+    """An entry of the variant, whose claim may be None."""
     claim = claim or NO_CLAIM
     return Entry(
-        row,
+        variant,
         claim,
-        images.accuracy.get((row.group, row.label), NO_SUMMARY),
-        images.differences.get((row.group, row.label, claim.rival), NO_SUMMARY),
+        images.accuracy.get((variant.group, variant.label), NO_SUMMARY),
+        images.differences.get((variant.group, variant.label, claim.rival), NO_SUMMARY),
     )
+
+
+def chosen(keys: Sequence[str]) -> tuple[Column[Entry], ...]:
+    """The columns of these keys, in the given order. Raises ValueError for an unknown one or none at all."""
+    columns = {column.key: column for column in COLUMNS}
+    unknown = [key for key in keys if key not in columns]
+    if unknown or not keys:
+        raise ValueError(f"no column {', '.join(unknown) or 'chosen'}; the columns are: {', '.join(columns)}")
+    return tuple(columns[key] for key in dict.fromkeys(keys))
+
+
+_of_variant: Callable[..., Column[Entry]] = column
+_of_claim: Callable[..., Column[Entry]] = partial(column, compares=True)
+
+
+def _mean(key: str, heading: Heading, number: str, form: Callable[[float], str]) -> Column[Entry]:
+    """The mean over the seeds of one of result.json's numbers."""
+    return _of_variant(key, heading, {f"{number}_mean": lambda e: e.variant.mean(number)}, form)
+
+
+def _measured(key: str, name: str, number: str, metric: metrics.Metric) -> Column[Entry]:
+    """The mean over the seeds of what a metric measured for the result."""
+    heading = Heading(name, "%" if metric.is_fraction else "", metric.direction)
+    return _mean(key, heading, number, numbers.percent if metric.is_fraction else numbers.loss)
+
+
+def _constant(key: str, name: str, number: str) -> Column[Entry]:
+    """A cost that is the same for every seed; the less the better."""
+    return _of_variant(key, Heading(name, "", "↓"), {number: lambda e: e.variant.mean(number)}, numbers.count)
+
+
+def _difference(e: Entry) -> str:
+    difference = e.claim.paired.difference
+    interval = "" if math.isnan(difference.low) else f" {numbers.points_interval(difference.low, difference.high)}"
+    return "baseline" if e.variant.is_baseline else f"{numbers.points(difference.mean)}{interval}"
+
+
+def _against(e: Entry) -> str:
+    return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
+
+
+def _word(text: str) -> str:
+    return text or MISSING
+
+
+DIFFERENCE_FIELDS: dict[str, Callable[[Entry], float]] = {
+    "difference_mean": lambda e: e.claim.paired.difference.mean,
+    "difference_ci95_low": lambda e: e.claim.paired.difference.low,
+    "difference_ci95_high": lambda e: e.claim.paired.difference.high,
+}
+MEAN, LOW, HIGH = DIFFERENCE_FIELDS
+
+N = _of_variant("n", Heading("n"), {"n": lambda e: e.variant.accuracy.n})
+ACCURACY = _of_variant(
+    "accuracy",
+    Heading("test accuracy", "%", "↑"),
+    {"test_accuracy_mean": lambda e: e.variant.accuracy.mean, "test_accuracy_sd": lambda e: e.variant.accuracy.sd},
+    numbers.mean_and_sd,
+)
+INTERVAL = _of_variant(
+    "interval",
+    Heading("95 % interval", "%"),
+    {
+        "test_accuracy_ci95_low": lambda e: e.variant.accuracy.low,
+        "test_accuracy_ci95_high": lambda e: e.variant.accuracy.high,
+    },
+    numbers.percent_interval,
+)
+AGAINST = Column(
+    "against",
+    Heading("against", is_text=True),
+    {"baseline": lambda e: e.claim.rival if e.claim.is_control else e.variant.baseline},
+    _against,
+    compares=True,
+)
+PAIRS = _of_claim(
+    "pairs",
+    Heading("pairs"),
+    {"pairs": lambda e: math.nan if e.variant.is_baseline else e.claim.paired.difference.n},
+    numbers.whole,
+)
+POINTS = _of_claim("points", Heading("Δ", "points", "↑"), {MEAN: DIFFERENCE_FIELDS[MEAN]}, numbers.points)
+SD_OF_DIFFERENCE = _of_claim(
+    "delta_sd",
+    Heading("SD of Δ", "points"),
+    {"difference_sd": lambda e: e.claim.paired.difference.sd},
+    numbers.percent,
+)
+DIFFERENCE = Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_FIELDS, _difference, compares=True)
+PAIRED = _of_claim(
+    "paired",
+    Heading("paired 95 % interval", "points"),
+    {end: DIFFERENCE_FIELDS[end] for end in (LOW, HIGH)},
+    numbers.points_interval,
+)
+P = _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value)
+P_HOLM = _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value)
+DETECTABLE = _of_claim(
+    "detectable",
+    Heading("detectable Δ", "points"),
+    {"detectable_difference": lambda e: e.claim.paired.detectable},
+    numbers.percent,
+)
+EFFECT_SIZE = _of_claim(
+    "effect_size",
+    Heading("effect size", "d_z"),
+    {"effect_size_dz": lambda e: e.claim.paired.effect_size},
+    numbers.signed,
+)
+CORRELATION = _of_claim(
+    "correlation", Heading("correlation"), {"pairing_correlation": lambda e: e.claim.paired.correlation}, numbers.signed
+)
+WELCH = _of_claim(
+    "welch",
+    Heading("Welch 95 % interval", "points"),
+    {
+        "welch_difference_mean": lambda e: e.claim.welch.mean,
+        "welch_ci95_low": lambda e: e.claim.welch.low,
+        "welch_ci95_high": lambda e: e.claim.welch.high,
+    },
+    lambda mean, low, high: numbers.points_interval(low, high),
+)
+VERDICT = _of_claim(
+    "verdict",
+    Heading("verdict", is_text=True),
+    {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
+    _word,
+)
+TUNED = _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned}, _word)
+PARAMETERS = _constant("params", "params", "parameters")
+FLOPS = _constant("flops", "FLOPs", "flops")
+TRAIN = _mean("train", Heading("train", "s", "↓"), "train_seconds", numbers.amount)
+IMAGES = _of_variant(
+    "images", Heading("images"), {"images": lambda e: e.accuracy_over_images.n or math.nan}, numbers.whole
+)
+IMAGE_SE = _of_variant(
+    "image_se",
+    Heading("image SE", "points"),
+    {"image_se": lambda e: e.accuracy_over_images.standard_error},
+    numbers.percent,
+)
+IMAGE_DIFFERENCE_SE = _of_claim(
+    "image_delta_se",
+    Heading("image SE of Δ", "points"),
+    {"image_difference_se": lambda e: e.difference_over_images.standard_error},
+    numbers.percent,
+)
+IMAGE_DIFFERENCE = _of_claim(
+    "image_delta",
+    Heading("image 95 % interval", "points"),
+    {
+        "image_difference_mean": lambda e: e.difference_over_images.mean,
+        "image_difference_ci95_low": lambda e: e.difference_over_images.low,
+        "image_difference_ci95_high": lambda e: e.difference_over_images.high,
+    },
+    lambda mean, low, high: numbers.points_interval(low, high),
+)
+
+# What the tables show by default; side by side there is a table for each of ABREAST.
+COST_COLUMNS = (PARAMETERS, FLOPS, TRAIN)
+RESULTS = (N, ACCURACY, INTERVAL, DIFFERENCE, *COST_COLUMNS)
+ABREAST = (ACCURACY, DIFFERENCE)
+VERDICTS = (AGAINST, PAIRS, POINTS, P_HOLM, DETECTABLE, TUNED, VERDICT)
+PAIRING = (AGAINST, SD_OF_DIFFERENCE, PAIRED, WELCH, CORRELATION, EFFECT_SIZE, P)
+ON_IMAGES = (AGAINST, IMAGES, IMAGE_SE, POINTS, IMAGE_DIFFERENCE_SE, IMAGE_DIFFERENCE)
+# In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
+IMAGE_COLUMNS = (IMAGES, IMAGE_SE, IMAGE_DIFFERENCE_SE, IMAGE_DIFFERENCE)
+BASELINE_ONLY = (EFFECT_SIZE, CORRELATION, WELCH)
+# All of them, in the order of the CSV's fields.
+COLUMNS = (
+    N,
+    ACCURACY,
+    INTERVAL,
+    AGAINST,
+    PAIRS,
+    POINTS,
+    SD_OF_DIFFERENCE,
+    DIFFERENCE,
+    PAIRED,
+    P,
+    P_HOLM,
+    DETECTABLE,
+    EFFECT_SIZE,
+    CORRELATION,
+    WELCH,
+    VERDICT,
+    TUNED,
+    *COST_COLUMNS,
+    _measured("val", "validation accuracy", "val_accuracy", metrics.ACCURACY),
+    _measured("last", "last weights' test accuracy", "last_test_accuracy", metrics.ACCURACY),
+    _measured("train_accuracy", "training accuracy", "train_accuracy", metrics.ACCURACY),
+    _measured("test_loss", "test loss", "test_loss", metrics.LOSS),
+    _mean("best_epoch", Heading("best epoch"), "best_epoch", numbers.amount),
+    _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
+    _mean("memory", Heading("peak memory", "MB", "↓"), "peak_memory_mb", numbers.amount),
+    _mean("speed", Heading("speed", "images/s", "↑"), "images_per_second", numbers.amount),
+    *IMAGE_COLUMNS,
+)

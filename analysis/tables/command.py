@@ -9,27 +9,28 @@ from ..comparing.arrangement import PLAIN, VARIANT, Layout
 from ..comparing.caveats import caveats
 from ..comparing.comparison import compare
 from ..comparing.test_images import image_level
-from ..reading.sources import read_runs
-from . import latex, markdown, records, webpage
-from .columns import Column
+from ..reading.sources import add_source_arguments, read_runs
+from . import latex, markdown, webpage
+from .columns import ABREAST, COLUMNS, RESULTS, Entry, chosen
+from .comparison_tables import records, tables_of
 from .footer import footer
-from .grids import grids
-from .quantities import ABREAST, COLUMNS, RESULTS, chosen
+from .table import Column
 
-DOCUMENTS = {"md": markdown.document, "tex": latex.document, "html": webpage.document}
-FORMATS = (*DOCUMENTS, "csv")
+RENDER = {"md": markdown.render, "tex": latex.render, "html": webpage.render}
+FORMATS = (*RENDER, "csv")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The text of a table for standard output, and what goes beside it to standard error."""
+
+    text: str
+    beside: list[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `table`."""
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="V",
-        help="row to compare with; default: the first variant named static*, else the one with the fewest parameters",
-    )
+    """Add the arguments of `table`."""
+    add_source_arguments(parser)
     parser.add_argument(
         "--rows", metavar="KEY", default=VARIANT, help="a row for each value of a config key, e.g. model.num_kernels"
     )
@@ -43,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table to standard output and what goes beside it to standard error."""
-    names = arguments.columns.split(",") if arguments.columns is not None else None
-    columns = chosen([name.strip() for name in names if name.strip()]) if names is not None else None
+    columns = None
+    if arguments.columns is not None:
+        columns = chosen([key.strip() for key in arguments.columns.split(",") if key.strip()])
     layout = Layout(arguments.rows, arguments.by)
     printed = table(arguments.sources, arguments.baseline, arguments.format, layout, columns)
     print(printed.text, end="", flush=True)
@@ -52,21 +54,13 @@ def run(arguments: argparse.Namespace) -> None:
         print(line, file=sys.stderr)
 
 
-@dataclass(frozen=True)
-class Table:
-    """The printed table, and what goes beside it to standard error."""
-
-    text: str
-    beside: list[str]
-
-
 def table(
     sources: Sequence[str],
     baseline: str | None,
     form: str,
     layout: Layout = PLAIN,
-    columns: Sequence[Column] | None = None,
-) -> Table:
+    columns: Sequence[Column[Entry]] | None = None,
+) -> Printed:
     """The comparison of all runs in the sources; caveats go beside the table, and so does the footer of CSV.
 
     Raises ValueError for an unusable source, an unknown baseline or config key, and when no run has a result.
@@ -78,5 +72,5 @@ def table(
     below, doubts = footer(comparison, images, shown), caveats(comparison)
     warnings = [f"warning: {line}" for line in doubts]
     if form == "csv":
-        return Table(records.document(comparison, columns, images), [*below, *warnings])
-    return Table(DOCUMENTS[form](grids(comparison, shown, images), below, doubts), warnings)
+        return Printed(records(comparison, columns, images), [*below, *warnings])
+    return Printed(RENDER[form](tables_of(comparison, shown, images), below, doubts), warnings)

@@ -1,8 +1,9 @@
-"""LaTeX: one table environment a grid, for a paper that loads booktabs and graphicx."""
+"""LaTeX for a paper that loads booktabs: table environments with graphicx, long tables with longtable."""
 
 import re
+from typing import Any
 
-from .grids import Grid, Line
+from .table import Row, Sheet, Table
 
 NEEDS = r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."
 SIGNS = {
@@ -23,6 +24,7 @@ SIGNS = {
     "Δ": r"$\Delta$",
     "α": r"$\alpha$",
     "±": r"$\pm$",
+    "×": r"$\times$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "–": "--",
@@ -33,7 +35,7 @@ SIGNS = {
 SPECIAL = re.compile(r"\bd_z\b|(?<![\w.)-])-(?=\d)|(?<= )-(?= )|[^\w\s.,:;()\[\]=+*/'!?@-]|_", re.ASCII)
 
 
-def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
+def render(tables: list[Table], footer: list[str], caveats: list[str]) -> str:
     """The tables, the footer and the caveats as notes below the first one."""
     notes = [escaped(line) for line in footer]
     if caveats:
@@ -42,8 +44,35 @@ def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
             *(f"{escaped(line)};" for line in caveats[:-1]),
             f"{escaped(caveats[-1])}.",
         ]
-    tables = [_table(grid, notes if grid is grids[0] else []) for grid in grids]
-    return "\n\n".join(["\n".join([NEEDS, *tables[0]]), *("\n".join(table) for table in tables[1:])]) + "\n"
+    first, *others = tables
+    texts = [[NEEDS, *_table(first, notes)], *(_table(other, []) for other in others)]
+    return "\n\n".join("\n".join(lines) for lines in texts) + "\n"
+
+
+def long_table(sheet: Sheet[Any], caption: str) -> str:
+    """A sheet as a table that may run over several pages, its total set apart."""
+    # A variant's name is one long word, which TeX would let run off the page.
+    breakable = re.sub(r",(?=\S)", r",\\allowbreak ", escaped(caption))
+    table = sheet.table()
+    rows = ["  " + _row(row) for row in table.blocks[""]]
+    if sheet.total:
+        rows.insert(-1, r"  \midrule")
+    return "\n".join(
+        [
+            r"% Needs \usepackage{booktabs} and \usepackage{longtable}.",
+            r"{\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{longtable}}{{{_alignment(table)}}}",
+            rf"  \caption{{{breakable}}} \\",
+            r"  \toprule",
+            "  " + _joined([escaped(heading.line) for heading in table.headings]),
+            r"  \midrule",
+            r"  \endhead",
+            *rows,
+            r"  \bottomrule",
+            r"\end{longtable}}",
+            "",
+        ]
+    )
 
 
 def escaped(text: str) -> str:
@@ -51,33 +80,32 @@ def escaped(text: str) -> str:
     return SPECIAL.sub(lambda match: SIGNS.get(match[0], match[0]), text)
 
 
-def _table(grid: Grid, notes: list[str]) -> list[str]:
-    label = re.sub(r"[^a-z0-9]+", "-", f"{grid.of} {grid.title}".lower()).strip("-")
+def _table(table: Table, notes: list[str]) -> list[str]:
+    label = re.sub(r"[^a-z0-9]+", "-", f"{table.of} {table.title}".lower()).strip("-")
     return [
         r"\begin{table}[t]",
         r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}",
-        rf"  \caption{{{escaped(f'{grid.title} of {grid.of}.')}}}",
+        rf"  \caption{{{escaped(f'{table.title} of {table.of}.')}}}",
         rf"  \label{{tab:{label}}}",
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        *_tabular(grid),
+        *_tabular(table),
         *_below(notes),
         r"\end{table}",
     ]
 
 
-def _tabular(grid: Grid) -> list[str]:
-    width = len(grid.headings)
+def _tabular(table: Table) -> list[str]:
     lines: list[str] = []
-    for name, rows in grid.blocks.items():
+    for name, rows in table.blocks.items():
         if name:
             lines += [r"\addlinespace"] if lines else []
-            lines.append(rf"\multicolumn{{{width}}}{{@{{}}l@{{}}}}{{\emph{{{escaped(name)}}}}} \\")
-        lines += [_row(line) for line in rows]
+            lines.append(rf"\multicolumn{{{len(table.headings)}}}{{@{{}}l@{{}}}}{{\emph{{{escaped(name)}}}}} \\")
+        lines += [_row(row) for row in rows]
     return [
-        rf"  \begin{{tabular}}{{@{{}}{''.join('l' if heading.is_text else 'r' for heading in grid.headings)}@{{}}}}",
+        rf"  \begin{{tabular}}{{{_alignment(table)}}}",
         r"    \toprule",
-        "    " + _joined([escaped(heading.name) for heading in grid.headings]),
-        "    " + _joined([escaped(heading.measure) for heading in grid.headings]),
+        "    " + _joined([escaped(heading.name) for heading in table.headings]),
+        "    " + _joined([escaped(heading.measure) for heading in table.headings]),
         r"    \midrule",
         *("    " + line for line in lines),
         r"    \bottomrule",
@@ -85,9 +113,13 @@ def _tabular(grid: Grid) -> list[str]:
     ]
 
 
-def _row(line: Line) -> str:
-    texts = (escaped(cell) for cell in line.cells)
-    return _joined([rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, line.bold, strict=True)])
+def _alignment(table: Table) -> str:
+    return "@{}" + "".join("l" if heading.is_text else "r" for heading in table.headings) + "@{}"
+
+
+def _row(row: Row) -> str:
+    texts = (escaped(cell) for cell in row.cells)
+    return _joined([rf"\textbf{{{text}}}" if bold else text for text, bold in zip(texts, row.bold, strict=True)])
 
 
 def _joined(cells: list[str]) -> str:
@@ -97,10 +129,9 @@ def _joined(cells: list[str]) -> str:
 def _below(notes: list[str]) -> list[str]:
     if not notes:
         return []
-    body = [f"    {note}" for note in notes]
     return [
         r"  \par\smallskip",
         r"  \begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *body,
+        *(f"    {note}" for note in notes),
         r"  \end{minipage}",
     ]

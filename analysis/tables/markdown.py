@@ -2,7 +2,8 @@
 
 import re
 
-from .grids import RESULTS_TITLE, Grid, Line
+from .comparison_tables import RESULTS_TITLE
+from .table import Row, Table
 
 SPECIAL = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|\](?=\()|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
@@ -10,15 +11,12 @@ SPECIAL = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|\](?=\()|(?<![0-9A-Za-z])_|_(?![
 NARROWEST = 3
 
 
-def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
+def render(tables: list[Table], footer: list[str], caveats: list[str]) -> str:
     """The tables, all but the results under their title, then the footer and the caveats as lists."""
-    blocks = []
-    for grid in grids:
-        title = [] if grid.title == RESULTS_TITLE else [f"**{escaped(grid.title)}**", ""]
-        blocks.append("\n".join([*title, *table(grid)]))
-    blocks.append("\n".join(f"- {escaped(line)}" for line in footer))
+    blocks = ["\n\n".join(titled(table)) for table in tables]
+    blocks.append(bullets(footer))
     if caveats:
-        blocks.append("**Caveats**\n\n" + "\n".join(f"- {escaped(line)}" for line in caveats))
+        blocks.append(f"**Caveats**\n\n{bullets(caveats)}")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -27,23 +25,33 @@ def escaped(text: str) -> str:
     return SPECIAL.sub(lambda match: "\\" + match[0], text)
 
 
-def table(grid: Grid) -> list[str]:
-    """The lines of one table, its columns padded to one width."""
-    headings = [escaped(heading.line) for heading in grid.headings]
+def titled(table: Table) -> list[str]:
+    """The title, but for the table of results, and the table."""
+    return [*([] if table.title == RESULTS_TITLE else [f"**{escaped(table.title)}**"]), table_text(table)]
+
+
+def table_text(table: Table) -> str:
+    """One table, its columns padded to one width."""
+    headings = [escaped(heading.line) for heading in table.headings]
     rows = []
-    for name, lines in grid.blocks.items():
+    for name, of_block in table.blocks.items():
         if name:
             rows.append([f"*{escaped(name)}*", *[""] * (len(headings) - 1)])
-        rows += [_cells(line) for line in lines]
+        rows += [_cells(row) for row in of_block]
     widths = [max(NARROWEST, *map(len, cells)) for cells in zip(headings, *rows, strict=True)]
-    lefts = [heading.is_text for heading in grid.headings]
+    lefts = [heading.is_text for heading in table.headings]
     rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, lefts, strict=True)]
-    return [_joined(cells, widths, lefts) for cells in (headings, rule, *rows)]
+    return "\n".join(_joined(cells, widths, lefts) for cells in (headings, rule, *rows))
 
 
-def _cells(line: Line) -> list[str]:
-    texts = (escaped(cell) for cell in line.cells)
-    return [f"**{text}**" if bold else text for text, bold in zip(texts, line.bold, strict=True)]
+def bullets(lines: list[str]) -> str:
+    """A list of plain sentences."""
+    return "\n".join(f"- {escaped(line)}" for line in lines)
+
+
+def _cells(row: Row) -> list[str]:
+    texts = (escaped(cell) for cell in row.cells)
+    return [f"**{text}**" if bold else text for text, bold in zip(texts, row.bold, strict=True)]
 
 
 def _joined(cells: list[str], widths: list[int], lefts: list[bool]) -> str:

@@ -43,6 +43,11 @@ def signed(value: float) -> str:
     return MISSING if math.isnan(value) else f"{_no_negative_zero(value):+.2f}"
 
 
+def whole(value: float) -> str:
+    """A whole number, thousands separated."""
+    return MISSING if math.isnan(value) else f"{value:,}"
+
+
 def count(value: float) -> str:
     """Three significant digits with a prefix: `2.36 M`, `390 k`; whole numbers below 1,000 as they are."""
     if math.isnan(value):

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from .grids import Grid, Line
+from .table import Row, Table
 
 STYLE = """\
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --rule: #d5d8dc; --paper: #ffffff; --best: #eef3fb; }
@@ -29,11 +29,11 @@ ul { margin: .5rem 0; padding-left: 1.2rem; color: var(--soft); max-width: 60rem
 """
 
 
-def document(grids: list[Grid], footer: list[str], caveats: list[str]) -> str:
+def render(tables: list[Table], footer: list[str], caveats: list[str]) -> str:
     """The whole page: tables under their titles, then the footer and the caveats as lists."""
-    title = f"Results of {grids[0].of}"
+    title = f"Results of {tables[0].of}"
     parts = [f"<h1>{escape(title)}</h1>"]
-    parts += [part for grid in grids for part in (f"<h2>{escape(grid.title)}</h2>", *table(grid))]
+    parts += [part for table in tables for part in (f"<h2>{escape(table.title)}</h2>", *table_lines(table))]
     parts += ["<h2>How to read this</h2>", *bullets(footer)]
     parts += ["<h2>Caveats</h2>", *bullets(caveats)] if caveats else []
     return page(title, parts)
@@ -55,30 +55,30 @@ def page(title: str, parts: list[str], style: str = "", head: str = "") -> str:
     )
 
 
-def table(grid: Grid) -> list[str]:
+def table_lines(table: Table) -> list[str]:
     """One table, which scrolls by itself where the screen is narrower."""
-    kinds = [' class="text"' if heading.is_text else "" for heading in grid.headings]
+    kinds = [' class="text"' if heading.is_text else "" for heading in table.headings]
     headings = "".join(
         f'<th scope="col"{kind}>{escape(heading.name)}<small>{escape(heading.measure)}</small></th>'
-        for heading, kind in zip(grid.headings, kinds, strict=True)
+        for heading, kind in zip(table.headings, kinds, strict=True)
     )
     lines = ['<div class="wide"><table>', f"<thead><tr>{headings}</tr></thead>"]
-    for name, rows in grid.blocks.items():
+    for name, rows in table.blocks.items():
         lines.append("<tbody>")
         if name:
-            lines.append(f'<tr><th scope="rowgroup" colspan="{len(grid.headings)}">{escape(name)}</th></tr>')
-        lines += [_row(line, kinds) for line in rows]
+            lines.append(f'<tr><th scope="rowgroup" colspan="{len(table.headings)}">{escape(name)}</th></tr>')
+        lines += [_row(row, kinds) for row in rows]
         lines.append("</tbody>")
     return [*lines, "</table></div>"]
-
-
-def _row(line: Line, kinds: list[str]) -> str:
-    name, *cells = (escape(cell) for cell in line.cells)
-    marks = [' class="best"' if bold else kind for bold, kind in zip(line.bold, kinds, strict=True)]
-    filled = "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks[1:], cells, strict=True))
-    return f'<tr><th scope="row">{name}</th>{filled}</tr>'
 
 
 def bullets(lines: list[str]) -> list[str]:
     """A list of plain sentences."""
     return ["<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]
+
+
+def _row(row: Row, kinds: list[str]) -> str:
+    name, *cells = (escape(cell) for cell in row.cells)
+    marks = [' class="best"' if bold else kind for bold, kind in zip(row.bold, kinds, strict=True)]
+    filled = "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks[1:], cells, strict=True))
+    return f'<tr><th scope="row">{name}</th>{filled}</tr>'

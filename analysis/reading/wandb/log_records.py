@@ -1,22 +1,99 @@
-"""Records of a `.wandb` log as plain values, decoded with W&B's own protocol, else by its command line.
+"""A `.wandb` log: its file format, read as a stream, and its records as plain values.
 
-The protocol module is private to W&B; where a release has moved it, or writes another version of the log, the
-public `wandb leet inspect --json` reads the same records, at the cost of a process for each log.
+The format is LevelDB's (leveldb, doc/log_format.md) with a header of 7 bytes and a plain CRC-32: blocks of 32 KiB
+hold chunks of CRC of type and data (4 bytes), length (2), type (1) and data. A record is one FULL chunk, or FIRST, any
+number of MIDDLE and LAST. Less than a chunk's header at the end of a block is padding.
+
+Records are decoded with W&B's own protocol module, which is private to W&B; where a release has moved it, or writes
+another version of the log, the public `wandb leet inspect --json` reads the same, at the cost of a process for each.
 """
 
 import json
 import os
+import struct
 import subprocess
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
-from .transaction_log import TransactionLog
-
+BLOCK_BYTES = 32 * 1024
+FILE_HEADER = struct.Struct("<4sHB")
+CHUNK_HEADER = struct.Struct("<IHB")
+MARK, MAGIC, VERSION = b":W&B", 0xBEE1, 0
+PADDING, FULL, FIRST, MIDDLE, LAST = range(5)
+CRC_OF_TYPE = [zlib.crc32(bytes([kind])) for kind in range(LAST + 1)]
 # The first byte of a field in protocol buffers: number << 3 | wire type.
 NUMBER_TAG, HISTORY_TAG = 1 << 3, 2 << 3 | 2
 WANTED = ("run", "config", "summary", "history", "exit")
+
 Record = tuple[str, dict[str, Any]]
+
+
+class TransactionLog:
+    """The records of one log in bytes, in order; memory stays at one block and one record.
+
+    Reads what was written before a kill -9, up to the record that is cut off or damaged; `torn_at` is its byte, None
+    where the log is whole.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.torn_at: int | None = None
+
+    def is_empty(self) -> bool:
+        """Whether nothing but the header was written. Raises OSError when there is no such file."""
+        return os.path.getsize(self.path) <= FILE_HEADER.size
+
+    def has_known_format(self) -> bool:
+        """Whether this reader understands the file's version.
+
+        Raises ValueError when it is no W&B log at all, OSError when it cannot be read.
+        """
+        with open(self.path, "rb") as file:
+            header = file.read(FILE_HEADER.size)
+        if header[: len(MARK)] != MARK:
+            raise ValueError(f"{self.path} is no W&B log: it does not start with {MARK.decode()}")
+        return len(header) == FILE_HEADER.size and FILE_HEADER.unpack(header) == (MARK, MAGIC, VERSION)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.torn_at = None
+        begun: list[bytes] = []
+        start = 0
+        with open(self.path, "rb") as file:
+            for offset, kind, data in self._chunks(file):
+                if (kind in (MIDDLE, LAST)) != bool(begun):
+                    self.torn_at = start if begun else offset
+                    return
+                start = start if begun else offset
+                if kind == FULL:
+                    yield data
+                    continue
+                begun.append(data)
+                if kind == LAST:
+                    yield b"".join(begun)
+                    begun = []
+        if begun:
+            self.torn_at = start
+
+    def _chunks(self, file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+        """Offset, type and data of each chunk."""
+        start, position = 0, FILE_HEADER.size
+        while block := file.read(BLOCK_BYTES):
+            while position + CHUNK_HEADER.size <= len(block):
+                crc, length, kind = CHUNK_HEADER.unpack_from(block, position)
+                if (length, kind) == (0, PADDING):
+                    break
+                end = position + CHUNK_HEADER.size + length
+                data = block[position + CHUNK_HEADER.size : end]
+                if end > len(block) or not FULL <= kind <= LAST or zlib.crc32(data, CRC_OF_TYPE[kind]) != crc:
+                    self.torn_at = start + position
+                    return
+                yield start + position, kind, data
+                position = end
+            if position < len(block) < BLOCK_BYTES:
+                self.torn_at = start + position
+            start, position = start + BLOCK_BYTES, 0
 
 
 def header_records(log: TransactionLog) -> Iterator[Record]:
@@ -30,15 +107,14 @@ def header_records(log: TransactionLog) -> Iterator[Record]:
 
 
 def history_rows(log: TransactionLog) -> Iterator[dict[str, Any]]:
-    """What was logged, a row a step, nested names joined by dots. Raises ValueError as `header_records` does."""
+    """What was logged at each step, nested names joined by dots. Raises ValueError as `header_records` does."""
     return (content for kind, content in _records(log, with_history=True) if kind == "history")
 
 
 def _records(log: TransactionLog, with_history: bool) -> Iterator[Record]:
     try:
-        known = log.has_known_format()
-        message = record_type()
-        if known and message is not None:
+        message = record_type() if log.has_known_format() else None
+        if message is not None:
             yield from _from_protocol(log, message, with_history)
         else:
             yield from _from_command_line(log.path, with_history)
@@ -73,7 +149,7 @@ def _from_protocol(log: TransactionLog, message: type[Any], with_history: bool) 
 
 
 def _is_history(data: bytes) -> bool:
-    """Whether a record's first field after its number is a history row: told without decoding it."""
+    """Whether a record's first field after its number is a history row, without decoding it."""
     position = 0
     if data[:1] == bytes([NUMBER_TAG]):
         position = 1

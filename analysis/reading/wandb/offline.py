@@ -7,19 +7,17 @@ from typing import Any
 
 from ..find_runs import SEED_FOLDER
 from ..run import NO_SEED, Run
-from .log_records import header_records, history_rows
+from .log_records import TransactionLog, header_records, history_rows
 from .mirrored import FAILED, FINISHED, PICTURES, MirroredRun, to_run
-from .transaction_log import TransactionLog
 
 # How the name of a log's folder begins that was written without a server.
 OFFLINE = "offline-"
-EMPTY = "is empty: the run was killed before anything was written"
 
 
 def read_logs(source: str, paths: Sequence[str]) -> list[Run]:
-    """The runs of these logs, in the order of their first log; history is read when `Run.rows` is called.
+    """The runs of these logs, sorted by place; history is read when `Run.evaluations` is called.
 
-    A log that is empty, or none, becomes a run of its own that does not count and says why.
+    A log that is empty, or none, becomes a run that does not count and says why.
     """
     attempts: dict[str, list[tuple[str, MirroredRun]]] = {}
     unusable: list[tuple[str, str]] = []
@@ -30,21 +28,20 @@ def read_logs(source: str, paths: Sequence[str]) -> list[Run]:
             unusable.append((path, str(error)))
         else:
             attempts.setdefault(mirrored.run_id, []).append((path, mirrored))
-    runs = [_run(source, known) for known in attempts.values()]
-    runs_by_id = dict(zip(attempts, runs, strict=True))
-    runs += [_unusable(source, path, reason, runs_by_id.get(run_id(path))) for path, reason in unusable]
-    return sorted(runs, key=lambda run: run.place)
+    runs_by_id = {run_id: _run(source, logs) for run_id, logs in attempts.items()}
+    runs = [_unusable(source, path, reason, runs_by_id.get(run_id(path))) for path, reason in unusable]
+    return sorted([*runs_by_id.values(), *runs], key=lambda run: run.place)
 
 
 def read_log(path: str) -> MirroredRun:
     """All of one log but its history, as far as it is whole.
 
-    Raises ValueError when it is empty, no log, or tells nothing of its run.
+    Raises ValueError when it is empty, no log, or does not name its run.
     """
     log = TransactionLog(path)
     try:
         if log.is_empty():
-            raise ValueError(f"{os.path.basename(path)} {EMPTY}")
+            raise ValueError(f"{os.path.basename(path)} is empty: the run was killed before anything was written")
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     run = MirroredRun("")
@@ -64,21 +61,31 @@ def read_log(path: str) -> MirroredRun:
     return run
 
 
-def logged_rows(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of several logs of one run, in the order in which they were started, without pictures. Raises ValueError."""
+def run_id(path: str) -> str:
+    """The id of a log's run, from the file's name `run-<id>.wandb`."""
+    return os.path.basename(path).removeprefix("run-").removesuffix(".wandb")
+
+
+def started(path: str) -> tuple[str, str]:
+    """Sort key: the time in the name of the log's folder, `offline-run-<date>_<time>-<id>`."""
+    return os.path.basename(os.path.dirname(path)).removeprefix(OFFLINE), path
+
+
+def _run(source: str, attempts: list[tuple[str, MirroredRun]]) -> Run:
+    """The last attempt decides what the run is and how it ended; its evaluations are those of all attempts."""
+    path, last = attempts[-1]
+    return to_run(last, source, os.path.dirname(path), partial(_logged, [path for path, _ in attempts]))
+
+
+def _logged(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What several logs of one run hold, in the order in which they were started, without pictures."""
     for path in paths:
         for row in history_rows(TransactionLog(path)):
             yield {key: value for key, value in row.items() if not key.startswith(PICTURES)}
 
 
-def _run(source: str, attempts: list[tuple[str, MirroredRun]]) -> Run:
-    """The last attempt tells what the run is and how it ended; its rows are those of all attempts."""
-    path, last = attempts[-1]
-    return to_run(last, source, os.path.dirname(path), partial(logged_rows, [path for path, _ in attempts]))
-
-
 def _unusable(source: str, path: str, reason: str, same: Run | None) -> Run:
-    """A log without content; who its run is, another log of the same id tells, or the path, or nobody."""
+    """A log without content; another log of the same id names its run, or the path does, or nothing."""
     place = os.path.dirname(path)
     study, variant, seed = "", os.path.basename(place), NO_SEED
     above = ["", "", "", *os.path.abspath(place).split(os.sep)[:-2]][-3:]
@@ -87,13 +94,3 @@ def _unusable(source: str, path: str, reason: str, same: Run | None) -> Run:
     elif match := SEED_FOLDER.fullmatch(above[2]):
         study, variant, seed = above[0], above[1], int(match[1])
     return Run(source, place, study, variant, seed, "unreadable", reason)
-
-
-def run_id(path: str) -> str:
-    """The id of a log's run, as the file's name `run-<id>.wandb` tells it."""
-    return os.path.basename(path).removeprefix("run-").removesuffix(".wandb")
-
-
-def started(path: str) -> tuple[str, str]:
-    """Sorts by the time in the name of the log's folder, `offline-run-<date>_<time>-<id>`."""
-    return os.path.basename(os.path.dirname(path)).removeprefix(OFFLINE), path

@@ -1,4 +1,4 @@
-"""The W&B server: whether it can be used is told within seconds, where the client would prompt or wait for minutes."""
+"""Connect to the W&B server, or fail within seconds where its client would prompt or wait for minutes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,19 +36,19 @@ def connect(entity: str) -> "wandb.Api":
     if not ends_within(2 * VERIFY_SECONDS, verify):
         raise ValueError(f"no answer from {server} within {2 * VERIFY_SECONDS} s")
     for refusal in refusals:
-        raise ValueError(one_line_error(refusal)) from refusal
+        raise ValueError(_complaint(refusal)) from refusal
     return wandb.Api(overrides={"entity": entity}, timeout=TIMEOUT_SECONDS)
-
-
-def one_line_error(error: Exception) -> str:
-    """What the client complains about, in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
 def one_line_errors(what: str) -> Iterator[None]:
-    """Whatever the client raises becomes a ValueError of one line."""
+    """Turn whatever the client raises into a ValueError of one line."""
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{what}: {one_line_error(error)}") from error
+        raise ValueError(f"{what}: {_complaint(error)}") from error
+
+
+def _complaint(error: Exception) -> str:
+    """All lines of an error joined: the client says what matters in any of them."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
