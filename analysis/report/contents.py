@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..comparing.caveats import caveats
 from ..comparing.comparison import Comparison
-from ..comparing.test_images import image_level
+from ..comparing.image_level import image_level
 from ..comparing.variants import Variant
 from ..comparing.words import number_of, seed_list
 from ..figures.legend import looks

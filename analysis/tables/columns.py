@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..comparing.statistics import Summary, summarise
-from ..comparing.test_images import ImageLevel
+from ..comparing.image_level import ImageLevel
 from ..comparing.variants import NO_CLAIM, Claim, Variant
 from ..reading import metrics
 from . import numbers

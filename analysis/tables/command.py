@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..comparing.arrangement import PLAIN, VARIANT, Layout
 from ..comparing.caveats import caveats
 from ..comparing.comparison import compare
-from ..comparing.test_images import image_level
+from ..comparing.image_level import image_level
 from ..reading.sources import add_source_arguments, read_runs
 from . import latex, markdown, webpage
 from .columns import ABREAST, COLUMNS, RESULTS, Entry, chosen

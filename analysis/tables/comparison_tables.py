@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from ..comparing.comparison import Comparison
-from ..comparing.test_images import ImageLevel
+from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
 from .columns import (

@@ -12,7 +12,7 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.drawing import canvas, style
+from analysis.drawing import style
 from dynfilt import wandb_mirror
 from tests.wandb_logs import exit_record, history_record, log_folder, row, run_record, summary_record, write_log
 from tests.wandb_server import API_KEY, WandbServer
@@ -156,5 +156,5 @@ def write_offline(tmp_path: Path) -> WriteOffline:
 @pytest.fixture
 def axes() -> Iterator[Axes]:
     """Empty axes in the style of the figures."""
-    with style.in_style():
-        yield Figure(figsize=(3, 2), dpi=canvas.STYLE["savefig.dpi"]).add_axes((0.2, 0.2, 0.75, 0.75))
+    with style.figure_style():
+        yield Figure(figsize=(3, 2), dpi=style.FIGURE_STYLE["savefig.dpi"]).add_axes((0.2, 0.2, 0.75, 0.75))

@@ -4,30 +4,13 @@ from typing import Any
 
 import pytest
 
-from analysis.comparing.arrangement import PLAIN, Arrangement, Layout, in_words, order_of
+from analysis.comparing.arrangement import PLAIN, Arrangement, Layout, order_of
 from analysis.reading.run import Run
 
 
 def run(variant: str, study: str = "lab", counts: bool = True, **config: Any) -> Run:
     numbers = {"test_accuracy": 0.5} if counts else {}
     return Run("outputs", "place", study, variant, 0, "completed", numbers=numbers, config=config)
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (4, "4"),
-        (0.0005, "0.0005"),
-        (True, "true"),
-        (None, "unset"),
-        ("layer1", "layer1"),
-        (["a", 1], '["a", 1]'),
-        ({"_target_": "dynfilt.data.cifar.cifar100", "pad": 4}, "cifar100"),
-        ({"pad": 4}, '{"pad": 4}'),
-    ],
-)
-def test_values_in_words(value: Any, words: str) -> None:
-    assert in_words(value) == words
 
 
 def test_numbers_are_sorted_by_size_before_words_and_the_unset() -> None:

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from analysis.comparing.arrangement import Layout
-from analysis.comparing.claims import Claim
-from analysis.comparing.comparison import Comparison, Row, compare
+from analysis.comparing.comparison import Comparison, compare
 from analysis.comparing.statistics import holm
+from analysis.comparing.variants import Claim, Variant
 from analysis.reading.run import Run
 
 STATIC = [0.671, 0.668, 0.676, 0.665]
@@ -28,8 +28,8 @@ def runs(variant: str, accuracies: Sequence[float], **changes: object) -> list[R
     return [run(variant, seed, accuracy, **changes) for seed, accuracy in enumerate(accuracies)]
 
 
-def row(comparison: Comparison, label: str) -> Row:
-    return next(row for row in comparison.rows if row.label == label)
+def row(comparison: Comparison, label: str) -> Variant:
+    return next(row for row in comparison.variants if row.label == label)
 
 
 def claim(comparison: Comparison, label: str) -> Claim:
@@ -40,11 +40,11 @@ def claim(comparison: Comparison, label: str) -> Claim:
 
 def test_one_row_a_variant_with_the_baseline_first() -> None:
     comparison = compare(runs("static_3x3", STATIC) + runs("dynamic_3x3", DYNAMIC) + runs("b", STATIC), None)
-    assert [row.label for row in comparison.rows] == ["static_3x3", "b", "dynamic_3x3"]
-    assert [row.is_baseline for row in comparison.rows] == [True, False, False]
-    assert [row.accuracy.n for row in comparison.rows] == [4, 4, 4]
-    assert comparison.rows[0].claims == () and comparison.rows[0].paired is None
-    assert comparison.rows[0].mean("train_seconds") == 101.5
+    assert [row.label for row in comparison.variants] == ["static_3x3", "b", "dynamic_3x3"]
+    assert [row.is_baseline for row in comparison.variants] == [True, False, False]
+    assert [row.accuracy.n for row in comparison.variants] == [4, 4, 4]
+    assert comparison.variants[0].claims == () and comparison.variants[0].paired is None
+    assert comparison.variants[0].mean("train_seconds") == 101.5
 
 
 def test_differences_are_paired_by_seed_and_not_by_order() -> None:
@@ -75,7 +75,7 @@ def test_without_shared_seeds_there_is_no_paired_difference() -> None:
 def test_a_static_variant_without_results_is_no_default_baseline() -> None:
     failed = run("static_3x3", 0, None, state="failed")
     comparison = compare([failed, run("b", 0, 0.5), run("static_z", 0, 0.5)], None)
-    assert [(row.label, row.accuracy.n) for row in comparison.rows] == [
+    assert [(row.label, row.accuracy.n) for row in comparison.variants] == [
         ("static_z", 1),
         ("b", 1),
         ("static_3x3", 0),
@@ -92,7 +92,7 @@ def test_studies_are_compared_within_themselves_and_share_holms_family() -> None
     members = runs("static", STATIC) + runs("d", DYNAMIC)
     others = runs("s", DYNAMIC, study="other") + runs("d", [0.6, 0.7, 0.65, 0.69], study="other")
     comparison = compare(others + members, "static")
-    assert {study: [row.label for row in rows] for study, rows in comparison.studies.items()} == {
+    assert {study: [row.label for row in rows] for study, rows in comparison.groups.items()} == {
         "lab": ["static", "d"],
         "other": ["d", "s"],
     }
@@ -105,7 +105,7 @@ def test_studies_are_compared_within_themselves_and_share_holms_family() -> None
 def test_runs_of_different_digests_are_not_averaged() -> None:
     old, new = runs("d", DYNAMIC[:2], digest="1111111111aa"), runs("d", DYNAMIC[2:], digest="2222222222bb")
     comparison = compare(runs("static", STATIC) + old + new, None)
-    assert [row.label for row in comparison.rows] == ["static", "d @11111111", "d @22222222"]
+    assert [row.label for row in comparison.variants] == ["static", "d @11111111", "d @22222222"]
     assert row(comparison, "d @22222222").accuracy.mean == pytest.approx(sum(DYNAMIC[2:]) / 2)
 
 
@@ -124,7 +124,7 @@ def test_a_baseline_of_several_digests_must_be_chosen() -> None:
 def test_a_result_that_is_there_twice_counts_once() -> None:
     first, again = run("static", 0, 0.5), run("static", 0, 0.6)
     comparison = compare([first, again, run("static", 1, 0.7)], None)
-    assert comparison.rows[0].accuracy.mean == pytest.approx(0.6)
+    assert comparison.variants[0].accuracy.mean == pytest.approx(0.6)
     assert [(repeat.used, repeat.unused, repeat.agrees) for repeat in comparison.repeats] == [(first, again, False)]
 
 
@@ -133,12 +133,12 @@ def test_one_seed_identical_seeds_and_a_single_variant_do_not_crash() -> None:
     assert math.isnan(claim(single, "d").p_holm) and single.family == 0
     identical = compare(runs("static", STATIC) + runs("copy", STATIC), None)
     assert math.isnan(claim(identical, "copy").p_holm)
-    assert len(compare([run("only", 0, 0.5)], None).rows) == 1
+    assert len(compare([run("only", 0, 0.5)], None).variants) == 1
 
 
 def test_a_study_without_any_result_stays_in_the_table() -> None:
     comparison = compare([run("static", 0, 0.5), run("static", 0, None, study="other", state="failed")], None)
-    assert [(row.study, row.accuracy.n, row.is_baseline) for row in comparison.rows] == [
+    assert [(row.study, row.accuracy.n, row.is_baseline) for row in comparison.variants] == [
         ("lab", 1, True),
         ("other", 0, False),
     ]
@@ -148,7 +148,7 @@ def test_a_run_without_a_name_is_in_no_row_and_lengthens_none() -> None:
     nameless = run("", 0, None, study="", state="unreadable")
     config = {"model": {"num_kernels": 4}}
     comparison = compare([run("d", 0, 0.5, config=config), nameless], None, Layout("model.num_kernels", None))
-    assert [(row.study, row.label) for row in comparison.rows] == [("lab", "4")]
+    assert [(row.study, row.label) for row in comparison.variants] == [("lab", "4")]
     assert nameless in comparison.runs
 
 
@@ -184,7 +184,7 @@ def test_a_dynamic_row_is_compared_with_its_control_too_in_one_family() -> None:
     assert found is not None and (found.rival, found.is_control) == ("bypass", True)
     assert found.paired.p == pytest.approx(expected.pvalue)
     assert found.paired.difference.mean == pytest.approx(-0.01125)
-    assert [(r.label, r.against_control is None) for r in comparison.rows] == [
+    assert [(r.label, r.against_control is None) for r in comparison.variants] == [
         ("static", True),
         ("bypass", True),
         ("dynamic", False),
@@ -205,9 +205,9 @@ def test_rows_of_a_config_key_are_sorted_as_numbers_and_compared_with_the_smalle
         each = run("dyconv", 0, accuracy, digest=str(kernels), config=config)
         made.append(replace(each, numbers={**each.numbers, "parameters": float(kernels)}))
     comparison = compare(made, None, Layout("model.num_kernels", None))
-    assert [row.label for row in comparison.rows] == ["1", "4", "16"]
-    assert [row.label for row in comparison.rows if row.is_baseline] == ["1"]
-    assert compare(made, "16", Layout("model.num_kernels", None)).rows[0].label == "16"
+    assert [row.label for row in comparison.variants] == ["1", "4", "16"]
+    assert [row.label for row in comparison.variants if row.is_baseline] == ["1"]
+    assert compare(made, "16", Layout("model.num_kernels", None)).variants[0].label == "16"
 
 
 def test_groups_of_a_config_key_have_their_own_baselines() -> None:
@@ -237,7 +237,7 @@ def test_tuning_runs_are_in_no_row() -> None:
         chosen = {"model": variant, "optimizer": {"lr": 0.2}}
         made += runs(f"{variant},optimizer.lr=0.2", accuracies, digest="0.2", config=chosen)
     comparison = compare(made, None)
-    assert [(row.label, row.accuracy.n) for row in comparison.rows] == [
+    assert [(row.label, row.accuracy.n) for row in comparison.variants] == [
         ("static,optimizer.lr=0.2", 4),
         ("d,optimizer.lr=0.2", 4),
     ]

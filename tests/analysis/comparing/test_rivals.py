@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from analysis.comparing.arrangement import PLAIN, Arrangement
-from analysis.comparing.rivals import baseline_of, check_baseline, control_of
-from analysis.comparing.variants import Row, rows_of
+from analysis.comparing.comparison import baseline_of, check_baseline, control_of
+from analysis.comparing.variants import Variant, variants_of
 from analysis.reading.run import Run
 
 SHARED, GENERATED, HEAD = {"_target_": "Shared"}, {"_target_": "Generated"}, {"_target_": "Head"}
 
 
-def rows(*made: tuple[str, float, dict[str, Any]]) -> dict[str, Row]:
+def rows(*made: tuple[str, float, dict[str, Any]]) -> dict[str, Variant]:
     runs = [
         Run(
             "outputs",
@@ -27,7 +27,7 @@ def rows(*made: tuple[str, float, dict[str, Any]]) -> dict[str, Row]:
         )
         for variant, parameters, config in made
     ]
-    return {row.label: row for row in rows_of(runs, Arrangement(PLAIN, runs))["lab"]}
+    return {row.label: row for row in variants_of(runs, Arrangement(PLAIN, runs))["lab"]}
 
 
 def model(filter: dict[str, str], head: dict[str, str] | None, **others: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_the_baseline(variants: dict[str, float], named: str | None, expected: s
     assert baseline_of(list(made.values()), named).label == expected
 
 
-def control(made: dict[str, Row], label: str) -> str | None:
+def control(made: dict[str, Variant], label: str) -> str | None:
     found = control_of(made[label], list(made.values()), made["static"])
     return found.label if found else None
 

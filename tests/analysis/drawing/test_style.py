@@ -4,6 +4,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from analysis.drawing import style
+from analysis.drawing.sheets import new_sheet
+from analysis.figures.legend import summary_handles
 
 NAME = "dyconv_resnet18,model.num_kernels=4,model.reduction=0.25,optimizer.lr=0.05"
 
@@ -51,11 +53,11 @@ def test_steps_are_whole_and_their_thousands_separated(axes: Axes) -> None:
 @pytest.mark.parametrize("width", style.WIDTHS)
 def test_a_legend_never_runs_out_of_the_figure(width: str) -> None:
     for count in (1, 5, 12):
-        with style.in_style():
-            handles = style.summary_handles([3])[:1] * count
+        with style.figure_style():
+            handles = summary_handles([3])[:1] * count
             for handle, name in zip(handles, (NAME, "short") * 6, strict=False):
                 handle.set_label(name)
-            figure, _ = style.new_sheet(width, 2.0, handles)
+            figure, _ = new_sheet(width, 2.0, handles)
             figure.draw_without_rendering()
             box = figure.subfigs[1].legends[0].get_window_extent()
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1

@@ -6,20 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from analysis.__main__ import parser
-from analysis.drawing import canvas
+from analysis.drawing import style
 from analysis.filters.trained import TrainedRun, open_runs
 from dynfilt import experiment
 from dynfilt.config import Job
 from dynfilt.data.bundle import ImageData, Split
+from tests.conftest import ROOT
 
 SMOKE = ("data=cifar10_sample", "trainer=smoke", "trainer.device=cpu", "tracking=off")
 MODELS = {
     "dyconv_resnet18": ("model.stem=imagenet", "model.dynamic_layers=[layer1.0]", "trainer.batch_size=16"),
     "dynamic_3x3": ("trainer.max_steps=8",),
 }
+TRAINER = yaml.safe_load((ROOT / "conf" / "trainer" / "default.yaml").read_text())
 Trained = Callable[[str], Path]
 Opened = Callable[..., TrainedRun]
 
@@ -34,9 +37,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def coarse_pictures() -> Iterator[None]:
-    before, canvas.STYLE["savefig.dpi"] = canvas.STYLE["savefig.dpi"], 50
+    before, style.PICTURE_STYLE["savefig.dpi"] = style.PICTURE_STYLE["savefig.dpi"], 50
     yield
-    canvas.STYLE["savefig.dpi"] = before
+    style.PICTURE_STYLE["savefig.dpi"] = before
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +81,7 @@ def by_hand(tmp_path: Path) -> Opened:
         names = tuple(f"class {i}" for i in range(int(labels.max()) + 1))
         run.model = model.eval()
         run.data = ImageData("by hand", split, split, split, names, (0.5,) * 3, (0.5,) * 3, False, 0)
-        run.config = {"trainer": {"batch_size": 8, "precision": "float32"}}
+        run.config = {"trainer": {**TRAINER, "batch_size": 8}}
         return run
 
     return make

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analysis.__main__ import main
-from analysis.filters.architecture import layers
+from analysis.filters.architecture import layers_of
 from dynfilt.cost import count_flops, count_layer_flops
 
 MODELS = ["static_3x3", "dynamic_3x3", "label_guided_1x1", "cnn_5x5", "dyconv_resnet18"]
@@ -43,7 +43,7 @@ def test_each_module_counts_what_it_computes_itself() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_rows_add_up_to_the_runs_result(model: str, opened: Callable, trained: Callable[[str], Path]) -> None:
     run = opened(model)
-    rows = layers(run)
+    rows = layers_of(run)
     result = json.loads((trained(model) / "result.json").read_text())
     assert sum(row.parameters for row in rows) == result["parameters"]
     assert sum(row.flops for row in rows) == pytest.approx(result["flops"], rel=1e-12)
@@ -52,7 +52,7 @@ def test_the_rows_add_up_to_the_runs_result(model: str, opened: Callable, traine
 
 
 def test_a_dynamic_network_row_by_row(opened: Callable) -> None:
-    rows = {row.name: row for row in layers(opened("dynamic_3x3"))}
+    rows = {row.name: row for row in layers_of(opened("dynamic_3x3"))}
     first, generator, filter = rows["backbone.conv1"], rows["filter.generator.linear"], rows["filter"]
     assert (first.kind, first.output_shape, first.kernel) == ("Conv2d", (64, 16, 16), "7×7")
     assert (first.parameters, first.flops) == (64 * 3 * 49, 2 * 64 * 3 * 49 * 16 * 16)
@@ -63,7 +63,7 @@ def test_a_dynamic_network_row_by_row(opened: Callable) -> None:
 
 
 def test_attention_and_mixing_stand_alone(opened: Callable) -> None:
-    rows = [row for row in layers(opened("dyconv_resnet18")) if row.name.startswith("layer1.0.conv1")]
+    rows = [row for row in layers_of(opened("dyconv_resnet18")) if row.name.startswith("layer1.0.conv1")]
     assert [(row.kind, row.kernel) for row in rows] == [
         ("Linear", ""),
         ("Linear", ""),
@@ -75,7 +75,7 @@ def test_attention_and_mixing_stand_alone(opened: Callable) -> None:
 
 
 def test_lent_parameters_and_class_filters_have_rows(opened: Callable) -> None:
-    rows = {row.name: row for row in layers(opened("label_guided_1x1"))}
+    rows = {row.name: row for row in layers_of(opened("label_guided_1x1"))}
     assert rows["responses.filters.embedding"].parameters == 1280
     assert rows["responses.filters.embedding"].output_shape == ()
     assert rows["responses"].kernel == "1×1" and rows["responses"].output_shape == (10, 8, 8)
@@ -104,5 +104,5 @@ def test_three_formats_are_printed_and_written(
 def test_a_network_is_left_as_it_was(opened: Callable) -> None:
     run = opened("static_3x3")
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    layers(run)
+    layers_of(run)
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from analysis.filters.choices import Choices, choices, class_means, class_sheet, entropy, layer_sheet
+from analysis.filters.choices import Choices, choices_of, class_means, class_sheet, entropy, layer_sheet
 
 
 def test_entropy_is_a_part_of_log_k(noise: Callable[..., Tensor]) -> None:
@@ -29,7 +29,7 @@ def test_sigmoid_attention_is_divided_by_its_sum() -> None:
 def test_what_the_image_tells(pi: Tensor, told: float) -> None:
     labels = torch.arange(12) % 4
     sheet = layer_sheet([Choices("layer", pi, 1.0)], labels)
-    row = {column.key: value for column, value in zip(sheet.columns, sheet.rows[0], strict=True)}
+    row = {column.key: column.values[column.key](sheet.entries[0]) for column in sheet.columns}
     assert row["information"] == pytest.approx(told) and row["entropy"] == pytest.approx(1 - told)
     # Every class has its own kernel, or there is nothing to explain.
     assert row["class_share"] == pytest.approx(1) if told else math.isnan(row["class_share"])
@@ -40,7 +40,7 @@ def test_means_of_classes(noise: Callable[..., Tensor]) -> None:
     found = class_means(pi, labels, 3)
     torch.testing.assert_close(found[2], (pi[1] + pi[2] + pi[5]) / 3)
     assert found[1].isnan().all()
-    rows = class_sheet([Choices("layer", pi, 1.0)], labels, ("a", "b", "c")).rows
+    rows = class_sheet([Choices("layer", pi, 1.0)], labels, ("a", "b", "c")).entries
     assert [row[:3] for row in rows[:2]] == [("layer", "a", 0), ("layer", "a", 1)]
     assert rows[4][3] == pytest.approx(found[2, 0].item())
 
@@ -51,7 +51,7 @@ def test_the_attention_of_a_run_is_the_layers_own(opened: Callable) -> None:
     caught = []
     first = run.model.layer1[0].conv1
     hook = first.register_forward_pre_hook(lambda layer, arguments: caught.append(arguments[0]))
-    found = choices(run, split)
+    found = choices_of(run, split)
     hook.remove()
     assert [choice.layer for choice in found] == ["layer1.0.conv1", "layer1.0.conv2"]
     torch.testing.assert_close(found[0].pi, first.attention_weights(torch.cat(caught)).detach())

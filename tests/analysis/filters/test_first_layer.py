@@ -10,25 +10,25 @@ import torch.nn.functional as F
 from PIL import Image
 
 from analysis.__main__ import main
-from analysis.filters.first_layer import look, read_photograph, resized
+from analysis.filters.first_layer import activations_of, read_photograph, resized
 
 
 def test_activations_are_the_filters_answers_to_the_photograph(opened: Callable) -> None:
     run = opened("static_3x3")
     picture = read_photograph(run, None, 7)
     assert torch.equal(picture, run.data.test.images[7])
-    found = look(run, picture, (49, 3))
+    found = activations_of(run, picture, (49, 3))
     assert found.photograph.shape == (3, 224, 224) and torch.equal(found.taken, picture)
     x = (found.photograph[None] / 255 - 0.5) / 0.5
     weight = run.model.backbone.conv1.weight[[49, 3]].detach()
     assert torch.equal(found.filters, weight)
-    torch.testing.assert_close(found.activations, F.conv2d(x, weight, stride=2, padding=3)[0])
+    torch.testing.assert_close(found.first, F.conv2d(x, weight, stride=2, padding=3)[0])
     assert found.names == ("backbone.conv1", "backbone.layer1.0.conv2") and found.last.shape == (10, 8, 8)
 
 
 def test_the_last_convolution_sees_the_image_at_the_datas_size(opened: Callable) -> None:
     run = opened("cnn_5x5")
-    found = look(run, read_photograph(run, None, 0), None)
+    found = activations_of(run, read_photograph(run, None, 0), None)
     assert found.numbers == (14, 26)  # of the usual five, those that 32 filters have
     caught = []
     hook = run.model.convolutions[2].register_forward_hook(lambda layer, arguments, output: caught.append(output))
@@ -37,7 +37,7 @@ def test_the_last_convolution_sees_the_image_at_the_datas_size(opened: Callable)
     hook.remove()
     torch.testing.assert_close(found.last, caught[0][0, :10].detach())
     with pytest.raises(ValueError, match=r"--filters 32: convolutions\.0 has 32 filters, from 0"):
-        look(run, read_photograph(run, None, 0), (32,))
+        activations_of(run, read_photograph(run, None, 0), (32,))
 
 
 def test_a_photograph_is_cut_to_its_middle(opened: Callable, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analysis.__main__ import main
-from analysis.filters.kernels import choose, draw_run, filters
+from analysis.filters.kernels import choose, draw_run, filters_of
 
 NAMES = tuple("abcdefghij")
 
@@ -18,14 +18,14 @@ NAMES = tuple("abcdefghij")
 def test_filters_are_those_that_the_network_applies(opened: Callable) -> None:
     run = opened("dynamic_3x3")
     indices = torch.tensor([3, 499, 120])
-    found = filters(run, indices)
+    found = filters_of(run, indices)
     for position, index in enumerate(indices):
         _, image, label = next(run.batches(run.data.test.subset(index[None])))
         v = run.model.backbone(image)
         torch.testing.assert_close(found.filters[position], run.model.filter.filters(v)[0].detach())
         assert found.predictions[position] == run.model(image).argmax() and found.labels[position] == label
     outputs = run.model.filter.generator(run.model.backbone(image)).abs()
-    assert filters(run, indices[2:]).saturated == pytest.approx((outputs > 0.99).float().mean().item())
+    assert filters_of(run, indices[2:]).saturated == pytest.approx((outputs > 0.99).float().mean().item())
 
 
 def test_a_layer_that_does_not_tell_its_kernels_is_refused(opened: Callable) -> None:
@@ -38,7 +38,7 @@ def test_a_layer_that_does_not_tell_its_kernels_is_refused(opened: Callable) -> 
 def test_a_filter_of_a_batch_goes_to_the_images_of_that_batch(opened: Callable) -> None:
     run = opened("published_bug_3x3")
     indices = torch.arange(0, 500, 5)
-    found = filters(run, indices)
+    found = filters_of(run, indices)
     for positions, images, _ in run.batches(run.data.test.subset(indices)):
         expected = run.model.filter.filters(run.model.backbone(images)).detach()
         torch.testing.assert_close(found.filters[positions], expected)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.filters.reestimation import batch_norms, reestimated
+from analysis.filters.checks import batch_norms, reestimated
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from analysis.__main__ import main
-from analysis.filters import trained as trained_runs
 from analysis.filters.trained import open_runs
+from analysis.publishing import log_pictures as publisher
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from dynfilt.train.evaluation import Evaluator
 from tests.wandb_logs import exit_record, log_folder, run_record, write_log
@@ -67,7 +67,7 @@ def test_a_run_of_the_wrong_model_is_one_line(
         (("--data-root", "here"), "--data-root: .* which has none"),
         (("--checkpoint", "first"), "invalid choice: 'first'"),
         (("--device", "tpu"), "unknown device"),
-        (("--format", "gif"), "'gif' is unknown; allowed, comma-separated: png, svg, pdf"),
+        (("--format", "gif"), "'gif' is unknown; allowed, separated by commas: png, svg, pdf"),
         (("--images", "1"), "at least 2 images"),
     ],
 )
@@ -95,8 +95,8 @@ def test_with_wandb_the_pictures_of_each_run_are_logged_once_they_are_drawn(
     result = json.loads((runs[1] / "result.json").read_text())
     (runs[1] / "result.json").write_text(json.dumps({**result, "seed": 1}))
     logged: list[tuple[Path, list[Path], str]] = []
-    monkeypatch.setattr(trained_runs, "log_pictures", lambda *call: logged.append(call))
-    monkeypatch.setattr(trained_runs, "require_wandb_run", lambda folder: None)
+    monkeypatch.setattr(publisher, "log_pictures", lambda *call: logged.append(call))
+    monkeypatch.setattr(publisher, "require_wandb_run", lambda folder: None)
     size = ["--images", "60"] if command in ("kernels", "attention") else []
     arguments = [command, *map(str, runs), *size, "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main([*arguments, "--format", "png,svg"]) == 0 and not logged
@@ -150,7 +150,9 @@ def test_last_weights_are_the_last_ones(copy: Path, options: Callable) -> None:
 @pytest.mark.parametrize("model", ["static_3x3", "published_bug_3x3"])
 def test_scores_are_those_of_the_runs_own_evaluation(model: str, opened: Callable, trained: Callable) -> None:
     run = opened(model)
-    evaluator = Evaluator(run.data, 1000, 64, None, run.autocast, memory_format=torch.contiguous_format)
+    evaluator = Evaluator(
+        run.data, 1000, 64, None, lambda: torch.autocast("cpu", enabled=False), torch.contiguous_format
+    )
     several_batches = run.data.test.subset(torch.arange(0, 500, 3))
     expected = evaluator.evaluate(run.model, several_batches).true_class_probability
     found = run.scores(several_batches).softmax(1).gather(1, several_batches.labels[:, None])[:, 0]

@@ -11,12 +11,10 @@ from PIL import Image
 
 from analysis.__main__ import main
 from analysis.publishing.log_pictures import log_pictures
-from analysis.reading.evaluations import curves
 from analysis.reading.run import Run
 from analysis.reading.sources import read_runs
-from analysis.reading.wandb.log_records import history_rows
+from analysis.reading.wandb.log_records import TransactionLog, history_rows
 from analysis.reading.wandb.offline import read_log
-from analysis.reading.wandb.transaction_log import TransactionLog
 from dynfilt import wandb_mirror
 from tests.conftest import TINY, Command
 from tests.wandb_logs import exit_record, log_folder, run_record, write_log
@@ -49,8 +47,8 @@ def train(command: Command) -> Callable[[str], None]:
 def told(source: str) -> dict[str, object]:
     """All that analysis learns of the only run of a source, but where it was found."""
     (run,) = read_runs([source])
-    names = set(Run.__dataclass_fields__) - {"source", "place", "rows"}
-    return {**{name: getattr(run, name) for name in names}, "curves": curves(run)}
+    names = set(Run.__dataclass_fields__) - {"source", "place", "logged"}
+    return {**{name: getattr(run, name) for name in names}, "curves": run.evaluations()}
 
 
 def bare() -> str:

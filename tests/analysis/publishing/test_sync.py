@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.publishing import sync as sync_command
-from analysis.publishing import upload as uploading
+from analysis.publishing import sync as uploading
 from analysis.publishing.sync import sync
-from analysis.reading.evaluations import curves
 from analysis.reading.sources import read_runs
 from tests.wandb_logs import row
 from tests.wandb_server import WandbServer
@@ -45,7 +43,7 @@ class Attempts:
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     attempts = Attempts()
     monkeypatch.setattr(uploading, "_attempt", attempts)
-    monkeypatch.setattr(sync_command, "connect", lambda entity: None)
+    monkeypatch.setattr(uploading, "connect", lambda entity: None)
     return attempts
 
 
@@ -76,8 +74,8 @@ def test_runs_arrive_whole_and_what_cannot_is_named(
     assert lines[4:] == ["2 uploaded, 1 torn, 1 unreadable"] and printed.err == ""
 
     resumed, torn_run = read_runs(["wandb:tester/dynfilt"])
-    assert resumed.counts and curves(resumed) == [row(1, 1.0), row(2, 1.0), row(3, 2.0), row(4, 2.0)]
-    assert (torn_run.seed, torn_run.state, curves(torn_run)) == (3, "running", [row(1), row(2), row(3)])
+    assert resumed.counts and resumed.evaluations() == [row(1, 1.0), row(2, 1.0), row(3, 2.0), row(4, 2.0)]
+    assert (torn_run.seed, torn_run.state, torn_run.evaluations()) == (3, "running", [row(1), row(2), row(3)])
 
     assert main(["sync", "runs"]) == 1
     assert capfd.readouterr().out.splitlines()[-1] == "3 already uploaded, 1 unreadable"
@@ -121,7 +119,7 @@ def test_without_the_network_the_rest_is_not_tried(
         if attempts.logs:
             raise ValueError("no answer from there")
 
-    monkeypatch.setattr(sync_command, "connect", connect)
+    monkeypatch.setattr(uploading, "connect", connect)
     attempts.complaints = ["ERROR"] * 3
     assert [(outcome, reason) for _, outcome, reason in told()] == [
         ("failed", "ERROR"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.reading.find_runs import find_runs
 from analysis.reading.run import NO_SEED, Run
-from analysis.reading.run_folder import RunFolders
 from analysis.reading.sources import read_runs
 
 WriteRun = Callable[..., Path]
@@ -193,9 +193,9 @@ def test_an_unlistable_folder_is_an_error(write_run: WriteRun, monkeypatch: pyte
     def refuse(folder: str) -> None:
         raise PermissionError(13, "Permission denied", folder)
 
-    monkeypatch.setattr("analysis.reading.run_folder.os.scandir", refuse)
+    monkeypatch.setattr("analysis.reading.find_runs.os.scandir", refuse)
     with pytest.raises(ValueError, match="cannot list outputs: Permission denied"):
-        RunFolders().read("outputs")
+        find_runs("outputs")
 
 
 def test_a_thousand_run_folders_are_read_within_three_seconds(write_run: WriteRun) -> None:

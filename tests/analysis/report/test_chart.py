@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from analysis.comparing.comparison import compare
-from analysis.figures.palette import looks
+from analysis.figures.legend import looks
 from analysis.figures.study import StudyFigures
 from analysis.reading.sources import read_runs
 from analysis.report.chart import Chart, chart_of, safe_json

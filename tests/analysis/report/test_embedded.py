@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from analysis.comparing.comparison import compare
-from analysis.figures.palette import looks
+from analysis.figures.legend import looks
 from analysis.figures.study import StudyFigures
 from analysis.reading.sources import read_runs
 from analysis.report.contents import FIGURES

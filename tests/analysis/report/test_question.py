@@ -7,7 +7,7 @@ import pytest
 
 from analysis.comparing.comparison import compare
 from analysis.reading.sources import read_runs
-from analysis.report.question import Question, question_of
+from analysis.report.answer import Question, question_of
 
 WriteRun = Callable[..., Path]
 SWEEP = """\

@@ -7,10 +7,10 @@ import pytest
 
 from analysis.comparing.arrangement import PLAIN, Layout
 from analysis.comparing.comparison import compare
-from analysis.comparing.test_images import image_level
+from analysis.comparing.image_level import image_level
 from analysis.reading.sources import read_runs
+from analysis.tables.columns import ACCURACY, RESULTS
 from analysis.tables.footer import footer
-from analysis.tables.quantities import ACCURACY, RESULTS
 
 WriteRun = Callable[..., Path]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.reading.wandb.history_cache import HistoryCache
+from analysis.reading.wandb.online import HistoryCache
 
 ROWS = [{"epoch": 0.5, "loss": 1 / 3}, {"epoch": 1.0, "loss": 1e-300, "temperature": 30.0}, {"epoch": 2.0}]
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from analysis.reading.evaluations import by_epoch
+from analysis.reading.run import by_epoch
 from analysis.reading.wandb import log_records as records
-from analysis.reading.wandb.log_records import history_rows
+from analysis.reading.wandb.log_records import TransactionLog, history_rows
 from analysis.reading.wandb.offline import read_log
-from analysis.reading.wandb.transaction_log import TransactionLog
 from dynfilt import wandb_mirror
 from dynfilt.wandb_mirror import Tracking, open_mirror
 from tests.wandb_logs import framed, history_record, log_folder, run_record, write_log

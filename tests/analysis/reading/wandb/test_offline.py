@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.reading.evaluations import curves
 from analysis.reading.run import NO_SEED, Run
 from analysis.reading.sources import read_runs
 from tests.wandb_logs import exit_record, framed, history_record, log_folder, row, run_record, summary_record, write_log
@@ -36,7 +35,7 @@ def test_an_offline_run_is_read_whole(write_offline: WriteOffline) -> None:
     assert not run.numbers.keys() & {"epoch", "step", "lr", "temperature", "seconds"}
     assert run.config == {"trainer": {"epochs": 20, "lr": 0.5}}
     assert (run.source, run.place) == ("runs", "runs/wandb/offline-run-20260101_000000-abc")
-    assert curves(run) == [row(1), row(2), row(3)]
+    assert run.evaluations() == [row(1), row(2), row(3)]
 
 
 def test_a_resumed_run_is_one_run_and_keeps_the_last_row_of_each_epoch(write_offline: WriteOffline) -> None:
@@ -45,7 +44,7 @@ def test_a_resumed_run_is_one_run_and_keeps_the_last_row_of_each_epoch(write_off
     write_offline(time="000002", epochs=range(3, 5), accuracy=None, code=1, loss=2.0, error="ValueError: x")
     (run,) = read()
     assert (run.state, run.place) == ("completed", "runs/wandb/offline-run-20260101_000003-abc")
-    assert curves(run) == [row(1, 1.0), row(2, 1.0), row(3, 2.0), row(4, 3.0), row(5, 3.0)]
+    assert run.evaluations() == [row(1, 1.0), row(2, 1.0), row(3, 2.0), row(4, 3.0), row(5, 3.0)]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_a_torn_log_is_read_up_to_the_tear(write_offline: WriteOffline) -> None:
     path.write_bytes(data[: data.index(b"test_accuracy")])
     (run,) = read()
     assert (run.state, run.counts, run.seed) == ("running", False, 0)
-    assert curves(run) == [row(1), row(2), row(3)]
+    assert run.evaluations() == [row(1), row(2), row(3)]
 
 
 @pytest.mark.parametrize("content", [b"", b":W&B\xe1\xbe\x00"])
@@ -132,8 +131,8 @@ def test_wandb_is_not_loaded_for_run_folders(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(result))
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1.0}')
     code = (
-        "import sys; from analysis.reading.sources import read_runs; from analysis.reading.evaluations import curves\n"
-        f"print(curves(read_runs([{str(tmp_path)!r}])[0]), 'wandb' in sys.modules)"
+        "import sys; from analysis.reading.sources import read_runs\n"
+        f"print(read_runs([{str(tmp_path)!r}])[0].evaluations(), 'wandb' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[{'epoch': 1.0}] False\n", "")
@@ -152,7 +151,7 @@ def test_two_hundred_runs_of_two_hundred_rows_are_read_within_three_seconds() ->
         (log_folder(Path("runs/wandb"), name) / f"run-{name}.wandb").write_bytes(first + whole[start:])
     started = time.process_time()
     runs = read()
-    assert len(runs) == 200 and sum(len(curves(run)) for run in runs) == 40_000
+    assert len(runs) == 200 and sum(len(run.evaluations()) for run in runs) == 40_000
     assert time.process_time() - started < 3
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import wandb
 
-from analysis.reading.evaluations import curves
 from analysis.reading.sources import read_runs
 from analysis.reading.wandb import online
 from analysis.reading.wandb import server as access
@@ -41,7 +40,7 @@ def test_a_run_is_read_whole_and_its_history_only_when_asked_for(project: WandbS
     assert run.numbers == {"seed": 0.0, "test_accuracy": 1.0}
     assert (run.source, run.place) == (SOURCE, f"{SOURCE}/abc")
     assert not set(HISTORY) & set(project.operations)
-    assert curves(run) == [{"epoch": step / 2, "val_accuracy": 1.0} for step in range(3)]
+    assert run.evaluations() == [{"epoch": step / 2, "val_accuracy": 1.0} for step in range(3)]
 
 
 def test_a_setting_called_value_survives_the_client(project: WandbServer) -> None:
@@ -80,19 +79,19 @@ def test_every_row_arrives_whether_or_not_the_server_exported_them(project: Wand
         {"_step": step, "epoch": 1 + step, "val_loss": odd.get(step, step / 7), **({"late": 1} if step > 2000 else {})}
         for step in range(2500)
     ]
-    rows = curves(read_runs([SOURCE])[0])
+    rows = read_runs([SOURCE])[0].evaluations()
     assert [row["epoch"] for row in rows] == list(range(1, 2501))
     assert math.isnan(rows[1234].pop("val_loss")) and rows[1235]["val_loss"] == math.inf
     assert rows[5] == {"epoch": 6.0, "val_loss": 5 / 7} and rows[2400]["late"] == 1.0
 
 
 def test_curves_are_cached_until_the_run_goes_on(project: WandbServer) -> None:
-    first = curves(read_runs([SOURCE])[0])
+    first = read_runs([SOURCE])[0].evaluations()
     project.operations.clear()
-    assert curves(read_runs([SOURCE])[0]) == first and not set(HISTORY) & set(project.operations)
+    assert read_runs([SOURCE])[0].evaluations() == first and not set(HISTORY) & set(project.operations)
     project.runs["abc"].heard += 1
     project.runs["abc"].history.append({"_step": 3, "epoch": 2, "val_accuracy": 0.5})
-    assert len(curves(read_runs([SOURCE])[0])) == 4
+    assert len(read_runs([SOURCE])[0].evaluations()) == 4
     assert len(list(Path(os.environ["HOME"]).rglob("abc@*.parquet"))) == 1
 
 
@@ -149,6 +148,6 @@ def test_a_history_that_cannot_be_fetched_is_an_error_and_not_cached(project: Wa
     (run,) = read_runs([SOURCE])
     project.failure = 404
     with pytest.raises(ValueError, match=r"^tester/dynfilt/abc: [^\n]+$"):
-        curves(run)
+        run.evaluations()
     project.failure = None
-    assert len(curves(run)) == 3
+    assert len(run.evaluations()) == 3

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.reading.evaluations import curves
 from analysis.reading.run import Run
 from analysis.reading.sources import read_runs
 from dynfilt import wandb_mirror
@@ -57,8 +56,8 @@ def test_the_three_sources_tell_the_same(study: None, capsys: pytest.CaptureFixt
     assert "FloatingPointError" in folders[-1].error
     for mine, others in ((folders, logs), (folders, project)):
         assert [told(run) for run in mine] == [told(run) for run in others]
-        assert [curves(run) for run in mine] == [curves(run) for run in others]
-    assert len(curves(folders[1])) == 3 and {type(v) for v in curves(folders[0])[0].values()} == {float}
+        assert [run.evaluations() for run in mine] == [run.evaluations() for run in others]
+    assert len(folders[1].evaluations()) == 3 and {type(v) for v in folders[0].evaluations()[0].values()} == {float}
 
     for form in ("md", "csv", "tex", "html"):
         printed = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.reading.wandb.transaction_log import TransactionLog
+from analysis.reading.wandb.log_records import TransactionLog
 from tests.wandb_logs import BLOCK, HEADER, framed
 
 

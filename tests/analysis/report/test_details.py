@@ -6,8 +6,8 @@ from pathlib import Path
 
 from analysis.comparing.comparison import compare
 from analysis.reading.sources import read_runs
-from analysis.report.arms import arms_of
-from analysis.report.failures import failures_of
+from analysis.report.contents import failures_of
+from analysis.report.details import details_of
 
 WriteRun = Callable[..., Path]
 
@@ -21,8 +21,8 @@ def test_facts_are_told_once_or_with_their_seeds(write_run: WriteRun) -> None:
     for seed in range(3):
         folder = write_run("static", seed, 0.5, dirty=seed == 2)
         note(folder, versions={"torch": "2.9", "dynfilt": None}, threads=1, command=["run.py", "a b", f"n={seed == 0}"])
-    (arm,) = arms_of(compare(read_runs(["outputs"]), None).rows)
-    assert arm.facts == {
+    (details,) = details_of(compare(read_runs(["outputs"]), None).variants)
+    assert details.facts == {
         "commit": "1a2b3c4 (seeds 0, 1); 1a2b3c4, with uncommitted changes (seed 2)",
         "versions": "torch 2.9",
         "device": "x86_64 CPU, 1 thread",
@@ -34,10 +34,10 @@ def test_facts_are_told_once_or_with_their_seeds(write_run: WriteRun) -> None:
 def test_each_run_is_a_line_with_its_numbers(write_run: WriteRun) -> None:
     write_run("static", 0, 0.5)
     write_run("static", 3, 0.6123, train_seconds=70.25)
-    (arm,) = arms_of(compare(read_runs(["outputs"]), None).rows)
-    (lines,) = arm.runs.blocks.values()
-    assert lines[1].cells == ("3", "61.23", "70.00", "17.0", "70.2", "completed", "outputs/lab_3x3/static/seed3")
-    assert arm.is_baseline and all(line.instead is None for line in arm.config)
+    (details,) = details_of(compare(read_runs(["outputs"]), None).variants)
+    (rows,) = details.runs.blocks.values()
+    assert rows[1].cells == ("3", "61.23", "70.00", "17.0", "70.2", "completed", "outputs/lab_3x3/static/seed3")
+    assert details.is_baseline and all(line.instead is None for line in details.config)
 
 
 def test_a_failure_tells_its_whole_message_and_traceback(write_run: WriteRun) -> None:

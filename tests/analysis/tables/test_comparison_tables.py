@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis.comparing.arrangement import PLAIN, Layout
+from analysis.tables.columns import COLUMNS, chosen
 from analysis.tables.command import FORMATS, table
-from analysis.tables.quantities import COLUMNS, chosen
 
 WriteRun = Callable[..., Path]
 

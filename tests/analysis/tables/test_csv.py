@@ -10,8 +10,10 @@ import pytest
 from scipy import stats
 
 from analysis.comparing.arrangement import PLAIN
+from analysis.tables import columns, comparison_tables
+from analysis.tables.columns import COLUMNS, IMAGE_COLUMNS, chosen
 from analysis.tables.command import table
-from analysis.tables.quantities import COLUMNS, chosen
+from analysis.tables.table import Heading, column
 from tests.analysis.tables.studies import ACCURACIES, predictions
 
 WriteRun = Callable[..., Path]
@@ -72,8 +74,7 @@ def test_csv_means_and_intervals_agree_with_scipy(sound: WriteRun) -> None:
 
 
 def test_chosen_columns_of_csv_are_those_fields_only(sound: WriteRun) -> None:
-    columns = chosen(["accuracy", "verdict", "image_se", "image_delta"])
-    text = table(["outputs"], None, "csv", PLAIN, columns).text
+    text = table(["outputs"], None, "csv", PLAIN, chosen(["accuracy", "verdict", "image_se", "image_delta"])).text
     header, *lines = list(csv.reader(io.StringIO(text)))
     identity = ["study", "variant", "config_digest", "n", "seeds"]
     assert header == [
@@ -94,9 +95,20 @@ def test_chosen_columns_of_csv_are_those_fields_only(sound: WriteRun) -> None:
 def test_a_column_has_a_key_of_its_own_and_fields_of_the_csv(sound: WriteRun) -> None:
     keys = [column.key for column in COLUMNS]
     assert len(set(keys)) == len(keys) and "" not in keys
-    known = records()["dynamic_3x3"].keys()
-    unknown = {field for column in COLUMNS for field in column.fields} - known
-    assert all(field.startswith("image") and field != "images_per_second_mean" for field in unknown)
+    fields = {field for column in COLUMNS for field in column.values}
+    assert all(column.values for column in COLUMNS)
+    absent = fields - records()["dynamic_3x3"].keys()
+    assert absent == {field for column in IMAGE_COLUMNS for field in column.values}
+
+
+def test_a_column_that_is_declared_once_is_in_every_format(sound: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    won = column("won", Heading("seeds won", "%"), {"seeds_won": lambda e: e.claim.paired.p * 0 + 50}, str, True)
+    for module in (columns, comparison_tables):
+        monkeypatch.setattr(module, "COLUMNS", (*COLUMNS, won))
+    for form, heading in (("md", "seeds won, %"), ("tex", r"seeds won"), ("html", "seeds won<small>%")):
+        assert heading in table(["outputs"], None, form, PLAIN, chosen(["n", "won"])).text
+    record = records()["dynamic_3x3"]
+    assert (record["seeds_won"], record["control_seeds_won"]) == ("50", "50")
 
 
 def test_csv_leaves_undefined_values_empty(troubled: WriteRun) -> None:
