@@ -1,4 +1,4 @@
-"""The command line of analysis: `python -m analysis COMMAND SOURCE...`; each command is a module of its own."""
+"""The command line of analysis: `python -m analysis COMMAND SOURCE...`; each command is one module."""
 
 import argparse
 import os
@@ -50,7 +50,7 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit code 0 or what the command returns, 2 after an error of the user's, told in one line."""
+    """Run one command; return its exit code, or 2 after an error of the user's, which is printed in one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8")

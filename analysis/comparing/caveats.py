@@ -21,7 +21,8 @@ def caveats(comparison: Comparison) -> list[str]:
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        of_group = [*(line for check in CHECKS for line in check(variants)), *_settings(variants, keys)]
+        checks = (_several_digests, _missing_seeds, _no_spread, _constants, _mixed)
+        of_group = [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
         lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
     return lines
 
@@ -106,32 +107,14 @@ def _constants(variants: list[Variant]) -> list[str]:
     ]
 
 
-def _commits(variants: list[Variant]) -> list[str]:
-    labels = _labels_by(variants, lambda run: run.short_commit)
-    return [f"runs of several commits: {_each(labels)}"] if len(labels) > 1 else []
-
-
-def _dirty(variants: list[Variant]) -> list[str]:
-    labels = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
-    if "dirty" not in labels:
-        return []
-    return [f"run with uncommitted changes: {labels['dirty'] if 'clean' in labels else 'all'}"]
-
-
-def _devices(variants: list[Variant]) -> list[str]:
-    labels = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
-    return [f"training times of several devices: {_each(labels)}"] if len(labels) > 1 else []
-
-
-CHECKS: tuple[Callable[[list[Variant]], list[str]], ...] = (
-    _several_digests,
-    _missing_seeds,
-    _no_spread,
-    _constants,
-    _commits,
-    _dirty,
-    _devices,
-)
+def _mixed(variants: list[Variant]) -> list[str]:
+    commits = _labels_by(variants, lambda run: run.short_commit)
+    trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
+    devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
+    lines = [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
+    if "dirty" in trees:
+        lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
+    return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines
 
 
 def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:

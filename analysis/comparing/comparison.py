@@ -124,7 +124,8 @@ def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant)
         return None
     controls = [other for other in variants if _is_control(other, baseline) and _is_equal_in_size(other, variant)]
     if len(controls) > 1:
-        controls = [other for other in controls if _without(other, "model") == _without(variant, "model")]
+        rest = _without(variant.config, "model")
+        controls = [other for other in controls if _without(other.config, "model") == rest]
     return controls[0] if len(controls) == 1 else None
 
 
@@ -194,8 +195,11 @@ def _parameters(variant: Variant) -> float:
 
 
 def _is_control(variant: Variant, baseline: Variant) -> bool:
-    model, plain = _model(variant), _model(baseline)
-    return bool(model.get(CONTROL_KEY)) and not plain.get(CONTROL_KEY) and _headless(model) == _headless(plain)
+    model, plain = variant.config.get("model"), baseline.config.get("model")
+    if not isinstance(model, Mapping) or not isinstance(plain, Mapping):
+        return False
+    heads = model.get(CONTROL_KEY), plain.get(CONTROL_KEY)
+    return bool(heads[0]) and not heads[1] and _without(model, CONTROL_KEY) == _without(plain, CONTROL_KEY)
 
 
 def _is_equal_in_size(control: Variant, variant: Variant) -> bool:
@@ -203,17 +207,8 @@ def _is_equal_in_size(control: Variant, variant: Variant) -> bool:
     return abs(control.mean("parameters") - size) <= CONTROL_TOLERANCE * size
 
 
-def _model(variant: Variant) -> Mapping[str, Any]:
-    model = variant.runs[0].config.get("model")
-    return model if isinstance(model, Mapping) else {}
-
-
-def _headless(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in model.items() if key != CONTROL_KEY}
-
-
-def _without(variant: Variant, group: str) -> dict[str, Any]:
-    return {key: value for key, value in variant.runs[0].config.items() if key != group}
+def _without(config: Mapping[str, Any], left_out: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != left_out}
 
 
 def _nothing_counts(runs: Sequence[Run]) -> str:

@@ -41,8 +41,8 @@ def image_level(comparison: Comparison) -> ImageLevel:
         correct: dict[str, Correct] = {}
         for variant in variants:
             try:
-                if found := correctness(variant):
-                    correct[variant.label] = found
+                if usable := correctness(variant):
+                    correct[variant.label] = usable
             except ValueError as error:
                 reasons.setdefault(str(error), []).append(variant.label)
         for variant in variants:

@@ -4,9 +4,10 @@ The verdict on a claim is a rule, not an opinion.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from ..reading.run import Run
 from .arrangement import Arrangement, Order
@@ -81,6 +82,11 @@ class Variant:
         """The paired differences to the baseline, None where it shares no seed with it."""
         claim = self.against_baseline
         return claim.paired if claim and claim.paired.difference.n else None
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config of its runs, as of the first."""
+        return self.runs[0].config
 
     @property
     def seeds(self) -> list[int]:

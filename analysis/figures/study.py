@@ -78,11 +78,11 @@ class StudyFigures:
 
     def overlay(self, metric: Metric) -> Drawing | None:
         """The curves of all variants over each other, None where there are none."""
-        x, found = self.choice.x, self.series(metric)
-        if not found:
+        x, of_metric = self.choice.x, self.series(metric)
+        if not of_metric:
             return None
-        figure = curves.overlay(found, self.looks, metric, x, self.choice.width)
-        return Drawing(metric.name, figure, curves.caption(self.heading, found, metric, x))
+        figure = curves.overlay(of_metric, self.looks, metric, x, self.choice.width)
+        return Drawing(metric.name, figure, curves.caption(self.heading, of_metric, metric, x))
 
     def accuracies(self, width: str) -> Iterator[Drawing]:
         """The figures of test accuracy: against cost, and as differences to the baseline."""

@@ -89,7 +89,7 @@ def sheet(layers: list[Layer]) -> Sheet[Layer]:
         column("layer", Heading("layer", is_text=True), lambda layer: layer.name),
         column("type", Heading("type", is_text=True), lambda layer: layer.kind),
         column("output_shape", Heading("output"), shape),
-        column("kernel", Heading("kernel"), lambda layer: layer.kernel, lambda text: text or numbers.MISSING),
+        column("kernel", Heading("kernel"), lambda layer: layer.kernel),
         column("parameters", Heading("parameters"), lambda layer: layer.parameters, numbers.whole),
         column("flops", Heading("FLOPs"), lambda layer: layer.flops, numbers.count),
     ]

@@ -21,16 +21,8 @@ from dynfilt.seeding import seeded_generator
 
 from ..tables import numbers
 from ..tables.table import Column, Heading, Sheet, column
-from .replacement import (
-    Replacement,
-    argmax,
-    dynamic_layers,
-    mean_of,
-    recorded,
-    replaced,
-    shuffled_across,
-    shuffled_within,
-)
+from . import replacement
+from .replacement import Replacement, dynamic_layers, recorded, replaced
 from .trained import BATCH_SIZE, TrainedRun
 
 UNTOUCHED = "untouched"
@@ -166,13 +158,13 @@ def _replacements(run: TrainedRun, split: Split) -> dict[str, dict[str, Replacem
         assert name in CHECK_MEANINGS
         replacements[name] = {layer: make(layer) for layer in layers}
 
-    add("mean over images", lambda layer: mean_of(means[layer]))
+    add("mean over images", lambda layer: replacement.mean_of(means[layer]))
     if all(isinstance(layer, DYConv2d) for layer in layers.values()):
-        add("argmax", lambda layer: argmax)
-        add("shuffled within an image", lambda layer: shuffled_within(generator))
+        add("argmax", lambda layer: replacement.argmax)
+        add("shuffled within an image", lambda layer: replacement.shuffled_within(generator))
     else:
-        add("mean, unit norm", lambda layer: mean_of(means[layer] / means[layer].norm()))
-    add("shuffled across images", lambda layer: shuffled_across)
+        add("mean, unit norm", lambda layer: replacement.mean_of(means[layer] / means[layer].norm()))
+    add("shuffled across images", lambda layer: replacement.shuffled_across)
     return replacements
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from dynfilt.data.bundle import Split
 from dynfilt.layers.dyconv import DYConv2d
 
-from ..tables import numbers
 from ..tables.table import Column, Heading, Sheet, column
 from .diversity import Diversity, diversity
 from .replacement import dynamic_layers, recorded
@@ -101,9 +100,6 @@ def layer_sheet(layers: list[Choices], labels: Tensor) -> Sheet[tuple[Choices, D
     """One row a layer; `labels` (N,) are those of the images that its choices were made for."""
     three = "{:.3f}".format
 
-    def share(value: float) -> str:
-        return numbers.MISSING if math.isnan(value) else three(value)
-
     def information(choice: Choices) -> float:
         return max(choice.entropy_of_mean - choice.mean_entropy, 0.0)
 
@@ -116,7 +112,7 @@ def layer_sheet(layers: list[Choices], labels: Tensor) -> Sheet[tuple[Choices, D
         column("entropy_p95", Heading("95 %"), lambda row: row[0].entropy_range[1], three),
         column("entropy_of_mean", Heading("entropy of the mean"), lambda row: row[0].entropy_of_mean, three),
         column("information", Heading("told by the image"), lambda row: information(row[0]), "{:.4f}".format),
-        column("class_share", Heading("by class"), lambda row: row[1].class_share, share),
+        column("class_share", Heading("by class"), lambda row: row[1].class_share, three),
         column("class_share_by_chance", Heading("by chance"), lambda row: row[1].class_share_by_chance, three),
     ]
     return Sheet(columns, [(choice, diversity(choice.pi, labels)) for choice in layers])

@@ -18,7 +18,6 @@ from dynfilt.models.lab_net import LabNet
 from ..drawing import style
 from ..drawing.sheets import Board, save, write_text
 from ..tables.markdown import table_text
-from ..tables.numbers import MISSING
 from ..tables.table import Heading, Sheet, column
 from . import panels
 from .diversity import diversity
@@ -185,10 +184,7 @@ def sheet(measured: list[tuple[TrainedRun, dict[str, float]]]) -> Sheet[tuple[Tr
     """One row a run."""
 
     def measure(key: str, heading: str) -> Any:
-        return column(key, Heading(heading), lambda row: row[1][key], four)
-
-    def four(value: float) -> str:
-        return MISSING if math.isnan(value) else f"{value:.4f}"
+        return column(key, Heading(heading), lambda row: row[1][key], "{:.4f}".format)
 
     columns = [
         column("variant", Heading("variant", is_text=True), lambda row: row[0].variant),

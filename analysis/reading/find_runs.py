@@ -15,31 +15,31 @@ Entries = list[os.DirEntry[str]]
 
 
 @dataclass
-class Found:
+class Places:
     """Paths of run folders, and of W&B logs that no run folder contains, each sorted."""
 
     run_folders: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
 
 
-def find_runs(source: str) -> Found:
+def find_runs(source: str) -> Places:
     """Runs at or below a folder; nothing inside a run folder is a further run, least of all its wandb/.
 
     Hidden folders, where `rerun=true` sets old runs aside, are left out. Raises ValueError for a folder that does not
     exist, cannot be listed or holds no run.
     """
-    found = Found()
+    places = Places()
     for folder, real, entries in _walk(source, is_closed=_is_run_folder):
         if _is_run_folder(real, entries):
-            found.run_folders.append(folder)
+            places.run_folders.append(folder)
         else:
-            found.logs += _logs_in(real, entries)
-    if not found.run_folders and not found.logs:
+            places.logs += _logs_in(real, entries)
+    if not places.run_folders and not places.logs:
         raise ValueError(
             f"no runs found in {source}: looked at any depth for folders with result.json or status.json, "
             "or named seed<number> with config.yaml, and for W&B logs, offline-run-*/*.wandb"
         )
-    return found
+    return places
 
 
 def find_logs(source: str) -> list[str]:

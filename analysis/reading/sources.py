@@ -44,9 +44,9 @@ def read_runs(sources: Sequence[str]) -> list[Run]:
 
 def _read_folder(source: str, folders: RunFolders, logs_read: set[str]) -> list[Run]:
     """Runs of a folder: its run folders, and the W&B logs that lie outside of those."""
-    found = find_runs(source)
-    runs = folders.read(source, found.run_folders)
-    logs = {os.path.realpath(log): log for log in found.logs}
+    places = find_runs(source)
+    runs = folders.read(source, places.run_folders)
+    logs = {os.path.realpath(log): log for log in places.logs}
     fresh = [log for real, log in logs.items() if real not in logs_read]
     logs_read.update(logs)
     if fresh:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +81,10 @@ def config_lines(config: Mapping[str, Any], other: Mapping[str, Any] | None, nam
 
 
 def _details(variant: Variant, baseline: Variant | None) -> Details:
-    other = None if baseline is None or variant is baseline else baseline.runs[0].config
-    lines = config_lines(variant.runs[0].config, other, variant.baseline)
-    facts = {name: _for_all(variant.runs, fact) for name, fact in FACTS.items()}
+    other = None if baseline is None or variant is baseline else baseline.config
+    lines = config_lines(variant.config, other, variant.baseline)
     runs = Sheet(RUN_COLUMNS, variant.runs).table()
-    return Details(variant.group, variant.label, variant.is_baseline, lines, facts, runs)
+    return Details(variant.group, variant.label, variant.is_baseline, lines, _facts(variant.runs), runs)
 
 
 def _lines(config: Mapping[str, Any], other: Any, name: str, indent: str) -> Iterator[ConfigLine]:
@@ -107,49 +106,26 @@ def _yaml(value: Any) -> str:
     return line if len(line.splitlines()) == 1 else json.dumps(value, default=str)
 
 
-def _for_all(runs: Sequence[Run], fact: Callable[[Run], str]) -> str:
-    """A fact of all runs, or each value with the seeds that have it."""
-    seeds: dict[str, list[int]] = {}
+def _facts(runs: Sequence[Run]) -> dict[str, str]:
+    """Each fact of all runs, or each of its values with the seeds that have it."""
+    seeds: dict[str, dict[str, list[int]]] = {}
     for run in runs:
-        seeds.setdefault(fact(run) or "not recorded", []).append(run.seed)
-    if len(seeds) == 1:
-        return next(iter(seeds))
-    return "; ".join(f"{value} ({seed_list(some)})" for value, some in seeds.items())
+        for name, fact in _facts_of_run(run).items():
+            seeds.setdefault(name, {}).setdefault(fact or "not recorded", []).append(run.seed)
+    return {
+        name: "; ".join(f"{fact} ({seed_list(some)})" if len(facts) > 1 else fact for fact, some in facts.items())
+        for name, facts in seeds.items()
+    }
 
 
-def _commit(run: Run) -> str:
-    return f"{run.short_commit}, with uncommitted changes" if run.dirty else run.short_commit
-
-
-def _versions(run: Run) -> str:
-    versions = run.provenance.get("versions")
-    pairs = versions.items() if isinstance(versions, Mapping) else ()
-    return ", ".join(f"{name} {version}" for name, version in pairs if version)
-
-
-def _device(run: Run) -> str:
-    threads = run.provenance.get("threads")
-    device = " + ".join(run.devices)
-    return f"{device}, {threads} thread{'s' * (threads != 1)}" if device and threads else device
-
-
-def _platform(run: Run) -> str:
-    return _text(run.provenance.get("platform"))
-
-
-def _command(run: Run) -> str:
-    words = run.provenance.get("command")
-    return shlex.join(str(word) for word in words) if isinstance(words, list) else _text(words)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-FACTS: dict[str, Callable[[Run], str]] = {
-    "commit": _commit,
-    "versions": _versions,
-    "device": _device,
-    "platform": _platform,
-    "command": _command,
-}
+def _facts_of_run(run: Run) -> dict[str, str]:
+    versions, command, platform = (run.provenance.get(key) for key in ("versions", "command", "platform"))
+    threads, device = run.provenance.get("threads"), " + ".join(run.devices)
+    packages = versions.items() if isinstance(versions, Mapping) else ()
+    return {
+        "commit": f"{run.short_commit}, with uncommitted changes" if run.dirty else run.short_commit,
+        "versions": ", ".join(f"{name} {version}" for name, version in packages if version),
+        "device": f"{device}, {threads} thread{'s' * (threads != 1)}" if device and threads else device,
+        "platform": str(platform or ""),
+        "command": shlex.join(map(str, command)) if isinstance(command, list) else str(command or ""),
+    }

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from ..tables import webpage
-from ..tables.comparison_tables import RESULTS_TITLE
+from ..tables.table import RESULTS_TITLE
 from .contents import Contents, Failure, Part
 from .details import ConfigLine, Details
 from .embedded import COST, CURVES, DIFFERENCES, Picture

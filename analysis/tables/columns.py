@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..comparing.statistics import Summary, summarise
 from ..comparing.image_level import ImageLevel
+from ..comparing.statistics import Interval, Summary, summarise
 from ..comparing.variants import NO_CLAIM, Claim, Variant
 from ..reading import metrics
 from . import numbers
@@ -66,8 +66,12 @@ def _constant(key: str, name: str, number: str) -> Column[Entry]:
     return _of_variant(key, Heading(name, "", "↓"), {number: lambda e: e.variant.mean(number)}, numbers.count)
 
 
+def _difference_of(e: Entry) -> Summary:
+    return e.claim.paired.difference
+
+
 def _difference(e: Entry) -> str:
-    difference = e.claim.paired.difference
+    difference = _difference_of(e)
     interval = "" if math.isnan(difference.low) else f" {numbers.points_interval(difference.low, difference.high)}"
     return "baseline" if e.variant.is_baseline else f"{numbers.points(difference.mean)}{interval}"
 
@@ -76,16 +80,17 @@ def _against(e: Entry) -> str:
     return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
 
 
-def _word(text: str) -> str:
-    return text or MISSING
+def _ends(field: str, interval_of: Callable[[Entry], Summary | Interval]) -> dict[str, Callable[[Entry], float]]:
+    """The fields of an interval's two ends."""
+    return {f"{field}_low": lambda e: interval_of(e).low, f"{field}_high": lambda e: interval_of(e).high}
 
 
-DIFFERENCE_FIELDS: dict[str, Callable[[Entry], float]] = {
-    "difference_mean": lambda e: e.claim.paired.difference.mean,
-    "difference_ci95_low": lambda e: e.claim.paired.difference.low,
-    "difference_ci95_high": lambda e: e.claim.paired.difference.high,
-}
-MEAN, LOW, HIGH = DIFFERENCE_FIELDS
+def _without_mean(mean: float, low: float, high: float) -> str:
+    return numbers.points_interval(low, high)
+
+
+DIFFERENCE_MEAN: dict[str, Callable[[Entry], float]] = {"difference_mean": lambda e: _difference_of(e).mean}
+DIFFERENCE_ENDS = _ends("difference_ci95", _difference_of)
 
 N = _of_variant("n", Heading("n"), {"n": lambda e: e.variant.accuracy.n})
 ACCURACY = _of_variant(
@@ -97,10 +102,7 @@ ACCURACY = _of_variant(
 INTERVAL = _of_variant(
     "interval",
     Heading("95 % interval", "%"),
-    {
-        "test_accuracy_ci95_low": lambda e: e.variant.accuracy.low,
-        "test_accuracy_ci95_high": lambda e: e.variant.accuracy.high,
-    },
+    _ends("test_accuracy_ci95", lambda e: e.variant.accuracy),
     numbers.percent_interval,
 )
 AGAINST = Column(
@@ -110,26 +112,19 @@ AGAINST = Column(
     _against,
     compares=True,
 )
-PAIRS = _of_claim(
+PAIRS = Column(
     "pairs",
     Heading("pairs"),
-    {"pairs": lambda e: math.nan if e.variant.is_baseline else e.claim.paired.difference.n},
-    numbers.whole,
+    {"pairs": lambda e: math.nan if e.variant.is_baseline else _difference_of(e).n},
+    lambda e: str(_difference_of(e).n),
+    compares=True,
 )
-POINTS = _of_claim("points", Heading("Δ", "points", "↑"), {MEAN: DIFFERENCE_FIELDS[MEAN]}, numbers.points)
+POINTS = _of_claim("points", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN, numbers.points)
 SD_OF_DIFFERENCE = _of_claim(
-    "delta_sd",
-    Heading("SD of Δ", "points"),
-    {"difference_sd": lambda e: e.claim.paired.difference.sd},
-    numbers.percent,
+    "delta_sd", Heading("SD of Δ", "points"), {"difference_sd": lambda e: _difference_of(e).sd}, numbers.percent
 )
-DIFFERENCE = Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_FIELDS, _difference, compares=True)
-PAIRED = _of_claim(
-    "paired",
-    Heading("paired 95 % interval", "points"),
-    {end: DIFFERENCE_FIELDS[end] for end in (LOW, HIGH)},
-    numbers.points_interval,
-)
+DIFFERENCE = Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN | DIFFERENCE_ENDS, _difference, compares=True)
+PAIRED = _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval)
 P = _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value)
 P_HOLM = _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value)
 DETECTABLE = _of_claim(
@@ -150,20 +145,15 @@ CORRELATION = _of_claim(
 WELCH = _of_claim(
     "welch",
     Heading("Welch 95 % interval", "points"),
-    {
-        "welch_difference_mean": lambda e: e.claim.welch.mean,
-        "welch_ci95_low": lambda e: e.claim.welch.low,
-        "welch_ci95_high": lambda e: e.claim.welch.high,
-    },
-    lambda mean, low, high: numbers.points_interval(low, high),
+    {"welch_difference_mean": lambda e: e.claim.welch.mean, **_ends("welch_ci95", lambda e: e.claim.welch)},
+    _without_mean,
 )
 VERDICT = _of_claim(
     "verdict",
     Heading("verdict", is_text=True),
     {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
-    _word,
 )
-TUNED = _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned}, _word)
+TUNED = _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned})
 PARAMETERS = _constant("params", "params", "parameters")
 FLOPS = _constant("flops", "FLOPs", "flops")
 TRAIN = _mean("train", Heading("train", "s", "↓"), "train_seconds", numbers.amount)
@@ -187,10 +177,9 @@ IMAGE_DIFFERENCE = _of_claim(
     Heading("image 95 % interval", "points"),
     {
         "image_difference_mean": lambda e: e.difference_over_images.mean,
-        "image_difference_ci95_low": lambda e: e.difference_over_images.low,
-        "image_difference_ci95_high": lambda e: e.difference_over_images.high,
+        **_ends("image_difference_ci95", lambda e: e.difference_over_images),
     },
-    lambda mean, low, high: numbers.points_interval(low, high),
+    _without_mean,
 )
 
 # What the tables show by default; side by side there is a table for each of ABREAST.

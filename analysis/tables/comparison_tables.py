@@ -8,21 +8,9 @@ from ..comparing.comparison import Comparison
 from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
-from .columns import (
-    AGAINST,
-    BASELINE_ONLY,
-    COLUMNS,
-    IMAGE_COLUMNS,
-    ON_IMAGES,
-    PAIRING,
-    VERDICTS,
-    Entry,
-    entry,
-)
+from .columns import AGAINST, BASELINE_ONLY, COLUMNS, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
 from .numbers import MISSING
-from .table import Column, Heading, Row, Table, csv_text
-
-RESULTS_TITLE = "Results"
+from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text
 
 Columns = Sequence[Column[Entry]]
 # Group, label and column key of each cell that holds a best value.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ..comparing.arrangement import STUDY
 from ..comparing.comparison import CONTROL_TOLERANCE, Comparison
-from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.image_level import ImageLevel
+from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
 from ..comparing.words import number_of, seed_list
 from .columns import COST_COLUMNS, Entry

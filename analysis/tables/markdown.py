@@ -2,8 +2,7 @@
 
 import re
 
-from .comparison_tables import RESULTS_TITLE
-from .table import Row, Table
+from .table import RESULTS_TITLE, Row, Table
 
 SPECIAL = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|\](?=\()|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 

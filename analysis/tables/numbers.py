@@ -45,7 +45,7 @@ def signed(value: float) -> str:
 
 def whole(value: float) -> str:
     """A whole number, thousands separated."""
-    return MISSING if math.isnan(value) else f"{value:,}"
+    return f"{value:,}"
 
 
 def count(value: float) -> str:

@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from .numbers import MISSING
+
 T = TypeVar("T")
+
+# The one table that needs no title where it stands first.
+RESULTS_TITLE = "Results"
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,12 @@ def column(
     form: Callable[..., str] = str,
     compares: bool = False,
 ) -> Column[T]:
-    """A column whose cell is `form` of its values, empty where the first is None; a lone value's field is the key."""
+    """A column whose cell is `form` of its values, a dash where the first is undefined; a lone field is the key."""
     fields = {key: values} if callable(values) else values
 
     def cell(entry: T) -> str:
         first, *others = (value(entry) for value in fields.values())
-        return "" if first is None else form(first, *others)
+        return MISSING if is_undefined(first) else form(first, *others)
 
     return Column(key, heading, fields, cell, compares)
 
@@ -87,12 +92,12 @@ class Sheet(Generic[T]):
     entries: Sequence[T]
     total: tuple[str, ...] = ()
 
-    def table(self, title: str = "") -> Table:
+    def table(self) -> Table:
         """The cells of all entries, then the total."""
         cells = [tuple(column.cell(entry) for column in self.columns) for entry in self.entries]
         cells += [self.total] if self.total else []
         rows = [Row(each, (False,) * len(each)) for each in cells]
-        return Table(title, "", tuple(column.heading for column in self.columns), {"": rows})
+        return Table("", "", tuple(column.heading for column in self.columns), {"": rows})
 
     def csv(self) -> str:
         """A record for each entry, in full precision, without the total."""
@@ -100,10 +105,15 @@ class Sheet(Generic[T]):
         return csv_text(fields, ([value(entry) for value in fields.values()] for entry in self.entries))
 
 
+def is_undefined(value: Any) -> bool:
+    """Whether there is nothing to print: None, NaN or no text."""
+    return value is None or value == "" or value != value
+
+
 def csv_text(fields: Iterable[str], records: Iterable[Iterable[Any]]) -> str:
-    """CSV with a header; what is undefined, None and NaN, is empty."""
+    """CSV with a header; what is undefined is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
-    writer.writerows(["" if value is None or value != value else value for value in record] for record in records)
+    writer.writerows(["" if is_undefined(value) else value for value in record] for record in records)
     return text.getvalue()

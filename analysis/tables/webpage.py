@@ -1,32 +1,11 @@
 """HTML: one page that opens from disk, on a phone and on paper, light and dark, and asks nothing of the network."""
 
 from html import escape
+from pathlib import Path
 
 from .table import Row, Table
 
-STYLE = """\
-:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --rule: #d5d8dc; --paper: #ffffff; --best: #eef3fb; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e6e9; --soft: #a2a8b0; --rule: #3b4047; --paper: #15171a; --best: #223047; }
-}
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 76rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
-h1 { font-size: 1.5rem; margin: 0 0 1rem; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; border-bottom: 2px solid var(--ink); }
-th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; }
-.text, tbody th { text-align: left; }
-th:first-child { padding-left: .2rem; }
-thead th { border-top: 2px solid var(--ink); border-bottom: 1px solid var(--ink); vertical-align: top; }
-thead small { display: block; font-weight: normal; color: var(--soft); min-height: 1.5em; }
-tbody th { font-weight: normal; }
-tbody th[colspan] { font-style: italic; color: var(--soft); padding-top: .7rem; }
-tbody tr + tr > * { border-top: 1px solid var(--rule); }
-td.best { font-weight: bold; background: var(--best); }
-ul { margin: .5rem 0; padding-left: 1.2rem; color: var(--soft); max-width: 60rem; overflow-wrap: anywhere; }
-@media print { body { font-size: 9pt; } .wide { overflow: visible; } }
-"""
+STYLE = (Path(__file__).parent / "webpage.css").read_text(encoding="utf-8")
 
 
 def render(tables: list[Table], footer: list[str], caveats: list[str]) -> str:

@@ -19,7 +19,7 @@ def test_markdown_is_aligned_and_escaped() -> None:
         "| layer  | size | cost, % |\n"
         "| ------ | ---: | ------: |\n"
         "| conv_1 |  3×3 |     0.3 |\n"
-        "| fc\\*   |      |         |\n"
+        "| fc\\*   |    – |       – |\n"
         "| sum    |      |   100.0 |"
     )
 
