@@ -21,7 +21,7 @@ COST_TITLES = {
     "flops": "FLOPs of one image",
     "train_seconds": "training time in s",
     "latency_ms": "latency of one image in ms",
-    "peak_memory_mb": "peak memory in MB",
+    "peak_memory_mb": "peak memory in MiB",
 }
 # The pictures of each command of analysis.
 DRAWN = {

@@ -69,15 +69,13 @@ class Epochs:
     def __init__(self, limit: int) -> None:
         self.lists: list[list[float]] = []
         self._limit = limit
-        self._index: dict[tuple[float, ...], int] = {}
 
     def index(self, x: np.ndarray) -> int:
         """Where the thinned x values are in `lists`, to which new ones are added."""
-        values = tuple(float(f"{value:.6g}") for value in self.thin(x))
-        if values not in self._index:
-            self._index[values] = len(self.lists)
-            self.lists.append(list(values))
-        return self._index[values]
+        values = [float(f"{value:.6g}") for value in self.thin(x)]
+        if values not in self.lists:
+            self.lists.append(values)
+        return self.lists.index(values)
 
     def thin(self, values: np.ndarray) -> np.ndarray:
         """First, last, and evenly spaced values between, by index."""

@@ -218,7 +218,7 @@ COLUMNS = (
     _measured("test_loss", "test loss", "test_loss", metrics.LOSS),
     _mean("best_epoch", Heading("best epoch"), "best_epoch", numbers.amount),
     _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
-    _mean("memory", Heading("peak memory", "MB", "↓"), "peak_memory_mb", numbers.amount),
+    _mean("memory", Heading("peak memory", "MiB", "↓"), "peak_memory_mb", numbers.amount),
     _mean("speed", Heading("speed", "images/s", "↑"), "images_per_second", numbers.amount),
     *IMAGE_COLUMNS,
 )
