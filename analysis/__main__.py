@@ -1,4 +1,4 @@
-"""The command line of analysis: `python -m analysis COMMAND SOURCE...`; each command is a module of its own."""
+"""The command line of analysis: `python -m analysis COMMAND SOURCE...`; each command is one module."""
 
 import argparse
 import os
@@ -14,16 +14,16 @@ USAGE_ERROR = 2
 # Command -> its module, which has add_arguments(parser) and run(args), and what `--help` says of it. Only the chosen
 # command's module is imported.
 COMMANDS = {
-    "table": ("analysis.table", "compare the variants of one or more studies"),
-    "report": ("analysis.report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),
-    "figures": ("analysis.figures.command", "curves, accuracy against cost, paired differences, before/after"),
-    "kernels": ("analysis.pictures.kernels", "picture the 3x3 kernels that a lab network gives its images"),
-    "responses": ("analysis.pictures.responses", "picture the response maps of a label-guided network"),
-    "attention": ("analysis.pictures.attention", "describe DY-Conv's attention; check whether a network is dynamic"),
-    "filters": ("analysis.pictures.filters", "picture the first filters and what they and the last ones answer"),
-    "architecture": ("analysis.pictures.architecture", "print the layers of a network with parameters and FLOPs"),
-    "sync": ("analysis.wandb.sync", "upload offline W&B runs, one by one"),
-    "dashboard": ("analysis.wandb.dashboard", "save a W&B workspace that compares the variants of a project"),
+    "table": (".tables.command", "compare the variants of one or more studies"),
+    "report": (".report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),
+    "figures": (".figures.command", "curves, accuracy against cost, paired differences, before/after"),
+    "kernels": (".filters.kernels", "picture the 3x3 kernels that a lab network gives its images"),
+    "responses": (".filters.responses", "picture the response maps of a label-guided network"),
+    "attention": (".filters.attention", "describe DY-Conv's attention; check whether a network is dynamic"),
+    "filters": (".filters.first_layer", "picture the first filters and what they and the last ones answer"),
+    "architecture": (".filters.architecture", "print the layers of a network with parameters and FLOPs"),
+    "sync": (".publishing.sync", "upload offline W&B runs, one by one"),
+    "dashboard": (".publishing.dashboard", "save a W&B workspace that compares the variants of a project"),
 }
 
 
@@ -42,7 +42,7 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         if name == chosen:
-            implementation = import_module(module)
+            implementation = import_module(module, __package__)
             command.description = implementation.__doc__
             implementation.add_arguments(command)
             command.set_defaults(run=implementation.run)
@@ -50,13 +50,16 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit code 0 or what the command returns, 2 after an error of the user's, told in one line."""
+    """Run one command; return its exit code, or 2 after an error of the user's, which is printed in one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         chosen = parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+        if getattr(chosen, "wandb", False):
+            # Filters stand below publishing, so what logs their pictures is handed down to them.
+            chosen.publisher = import_module(".publishing.log_pictures", __package__)
         return chosen.run(chosen) or 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Runs become figures here: curves, accuracy against cost, paired differences, a before/after pair."""
+"""Figures of runs: curves, accuracy against cost, paired differences, a before/after pair, each with its caption."""

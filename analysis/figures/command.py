@@ -2,81 +2,80 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.caveats import caveats
-from analysis.comparison import Comparison, compare
-from analysis.figures import captions, style
-from analysis.figures.palette import looks
-from analysis.figures.series import X_KEYS
-from analysis.figures.study import Choice, StudyFigures
-from analysis.pictures import canvas
-from analysis.sources import read_runs
 from dynfilt.run.identity import escape
+
+from ..comparing.caveats import caveats
+from ..comparing.comparison import Comparison, compare
+from ..comparing.variants import Variant
+from ..drawing.sheets import add_format_argument, save, write_text
+from ..drawing.style import WIDTHS, figure_style
+from ..reading.sources import add_source_arguments, read_runs
+from .legend import looks
+from .series import X_AXES
+from .study import Choice, StudyFigures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `figures`."""
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
-    )
+    """Add the arguments of `figures`."""
+    add_source_arguments(parser)
     parser.add_argument("--out", metavar="DIR", default="figures", help="written to DIR/study (default: figures)")
+    add_format_argument(parser)
+    parser.add_argument("--x", choices=X_AXES, default="epochs", help="x axis of curves (default: epochs)")
     parser.add_argument(
-        "--format", type=formats, default=("png",), metavar="F[,F]", help=f"{', '.join(canvas.FORMATS)} (default: png)"
+        "--width", choices=WIDTHS, default="page", help="a column of a paper, 3.3 in, or the page (default: page)"
     )
-    parser.add_argument("--x", choices=X_KEYS, default="epochs", help="x axis of curves (default: epochs)")
-    parser.add_argument(
-        "--width", choices=style.WIDTHS, default="page", help="a column of a paper, 3.3 in, or the page (default: page)"
-    )
-    parser.add_argument("--baseline", metavar="V", help="variant to compare with; default: the first one named static*")
     parser.add_argument("--before", metavar="V", help="with --after: draw the losses of two variants in one figure")
     parser.add_argument("--after", metavar="V", help="see --before")
 
 
-def formats(text: str) -> tuple[str, ...]:
-    """Names of file formats, separated by commas. Raises argparse.ArgumentTypeError for an unknown one."""
-    chosen = tuple(dict.fromkeys(text.split(",")))
-    unknown = [form for form in chosen if form not in canvas.FORMATS]
-    if unknown:
-        allowed = ", ".join(canvas.FORMATS)
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown; allowed, separated by commas: {allowed}")
-    return chosen
-
-
 def run(arguments: argparse.Namespace) -> None:
-    """Write the figures of every study and their captions; paths and warnings go to standard error."""
+    """Write the figures of every study and their captions; paths and warnings go to standard error.
+
+    Raises ValueError for --before without --after, an unusable source, and as `write_figures` does.
+    """
     choice = Choice(arguments.x, arguments.width, arguments.before, arguments.after)
     if (choice.before is None) != (choice.after is None):
         raise ValueError("--before and --after go together: the losses of two variants in one figure")
     comparison = compare(read_runs(arguments.sources), arguments.baseline)
-    written = write_figures(comparison, choice, Path(arguments.out), arguments.format)
-    for line in [*caveats(comparison), *written]:
+    gaps = write_figures(comparison, choice, Path(arguments.out), arguments.format)
+    for line in [*caveats(comparison), *gaps]:
         print(f"warning: {line}", file=sys.stderr)
 
 
-def write_figures(comparison: Comparison, choice: Choice, out: Path, forms: Sequence[str]) -> list[str]:
-    """Write the figures of each study to a folder of its own below `out`, and return what they leave out.
+def write_figures(comparison: Comparison, choice: Choice, out: Path, formats: Sequence[str]) -> list[str]:
+    """Write the figures of each study to its folder below `out`, and return what they leave out.
 
     Raises ValueError when no study has both variants of the before/after figure.
     """
-    variants = looks(row.label for row in comparison.rows)
-    studies = [StudyFigures(name, rows, variants, choice) for name, rows in comparison.groups.items()]
+    variants = comparison.variants
+    looks_by_label = looks(variant.label for variant in variants)
+    studies = [StudyFigures(name, members, looks_by_label, choice) for name, members in comparison.groups.items()]
     if choice.before and not any(study.pair() for study in studies):
-        known = ", ".join(row.label for row in comparison.rows if row.runs)
-        raise ValueError(f"no study has results of both {choice.before} and {choice.after}; the variants are: {known}")
+        labels = ", ".join(variant.label for variant in variants if variant.runs)
+        raise ValueError(f"no study has results of both {choice.before} and {choice.after}; the variants are: {labels}")
     for study in studies:
-        _write(study, out / escape(study.heading), forms)
+        _write(study, out / escape(study.heading), formats)
     several = len(studies) > 1
     return [f"{study.heading}: {line}" if several else line for study in studies for line in study.gaps()]
 
 
-def _write(study: StudyFigures, folder: Path, forms: Sequence[str]) -> None:
+def _write(study: StudyFigures, folder: Path, formats: Sequence[str]) -> None:
     paragraphs = [f"# Figures of {study.heading}"]
-    with style.in_style():
+    with figure_style():
         for drawing in study.drawings():
-            canvas.save(drawing.figure, folder, drawing.name, forms)
+            save(drawing.figure, folder, drawing.name, formats)
             paragraphs.append(f"**{drawing.name}** {drawing.caption}")
     if len(paragraphs) > 1:
-        paragraphs += [captions.origin(study.rows), *(f"Note: {line}." for line in study.gaps())]
-        canvas.write_text(folder / "captions.md", "\n\n".join(paragraphs) + "\n")
+        paragraphs += [_origin(study.variants), *(f"Note: {line}." for line in study.gaps())]
+        write_text(folder / "captions.md", "\n\n".join(paragraphs) + "\n")
+
+
+def _origin(variants: Iterable[Variant]) -> str:
+    """Sources and commits of the runs."""
+    runs = [run for variant in variants for run in variant.runs]
+    sources = ", ".join(dict.fromkeys(run.source for run in runs))
+    commits = ", ".join(dict.fromkeys(run.short_commit for run in runs))
+    return f"Source: {sources}; commit{'s' if ', ' in commits else ''} {commits}."

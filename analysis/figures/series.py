@@ -7,14 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from analysis.statistics import summarise
+from ..comparing.statistics import summarise
+from ..reading.metrics import SPLITS, Metric
 
-METRICS = ("loss", "accuracy")
-SPLITS = {"train": "training", "val": "validation"}
-# Choice on the command line -> key of a metrics row.
-X_KEYS = {"epochs": "epoch", "steps": "step", "seconds": "seconds"}
+Evaluations = Sequence[Mapping[str, Any]]
 
-MetricRows = Sequence[Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class XAxis:
+    """What curves are drawn over: a key of an evaluation, the axis's name, and how a caption puts it."""
+
+    key: str
+    label: str
+    words: str
+
+
+# By their names on the command line.
+X_AXES = {
+    "epochs": XAxis("epoch", "Epoch", "epochs"),
+    "steps": XAxis("step", "Step", "training steps"),
+    "seconds": XAxis("seconds", "Training time (s)", "training time without evaluations"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,11 +72,11 @@ class Series:
         return any(len(line.step) != len(self.x) for line in self.lines)
 
 
-def series(label: str, rows_by_seed: Mapping[int, MetricRows], metric: str, split: str, x: str) -> Series:
-    """The series of `metric` on `split` over `x`, a key of X_KEYS; seeds without any finite value are left out."""
-    assert metric in METRICS and split in SPLITS
-    made = [_line(seed, rows, f"{split}_{metric}", X_KEYS[x]) for seed, rows in sorted(rows_by_seed.items())]
-    lines = tuple(line for line in made if len(line.step))
+def series(label: str, by_seed: Mapping[int, Evaluations], metric: Metric, split: str, x: str) -> Series:
+    """The series of `metric` on `split` over `x`, a key of X_AXES; seeds without any finite value are left out."""
+    assert split in SPLITS
+    of_seeds = [_line(seed, entries, metric.key(split), X_AXES[x].key) for seed, entries in sorted(by_seed.items())]
+    lines = tuple(line for line in of_seeds if len(line.step))
     steps = sorted(set.intersection(*(set(line.step.tolist()) for line in lines))) if lines else []
     summaries = [summarise(_at(lines, step, "y")) for step in steps]
     return Series(
@@ -77,14 +90,14 @@ def series(label: str, rows_by_seed: Mapping[int, MetricRows], metric: str, spli
     )
 
 
-def _line(seed: int, rows: MetricRows, y_key: str, x_key: str) -> Line:
+def _line(seed: int, evaluations: Evaluations, y_key: str, x_key: str) -> Line:
     """Values by step, the last one where a step was evaluated twice."""
-    found = {
-        float(row["step"]): (float(row[x_key]), float(row[y_key]))
-        for row in rows
-        if all(_is_finite(row.get(key)) for key in ("step", x_key, y_key))
+    values = {
+        float(each["step"]): (float(each[x_key]), float(each[y_key]))
+        for each in evaluations
+        if all(_is_finite(each.get(key)) for key in ("step", x_key, y_key))
     }
-    points = np.array([(step, *found[step]) for step in sorted(found)], dtype=np.float64).reshape(-1, 3)
+    points = np.array([(step, *values[step]) for step in sorted(values)], dtype=np.float64).reshape(-1, 3)
     return Line(seed, *points.T)
 
 

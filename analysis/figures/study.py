@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analysis.curves import curves
-from analysis.figures import captions
-from analysis.figures.before_after import before_after
-from analysis.figures.cost import COSTS, accuracy_against_cost, points
-from analysis.figures.curves import by_variant, overlay
-from analysis.figures.differences import differences, differences_to_baseline
-from analysis.figures.palette import Look
-from analysis.figures.series import METRICS, SPLITS, X_KEYS, MetricRows, Series, series
-from analysis.rows import Row
-from analysis.runs import Run
+from ..comparing.variants import Variant
+from ..reading.metrics import LOSS, METRICS, SPLITS, Metric
+from ..reading.run import Run
+from . import cost, curves, differences
+from .legend import Look
+from .series import X_AXES, Evaluations, Series, series
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,8 @@ class Choice:
 
     x: str
     width: str
-    before: str | None
-    after: str | None
+    before: str | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,42 +34,70 @@ class Drawing:
 
 
 class StudyFigures:
-    """The figures of the rows that are compared with each other; `heading` names them.
+    """The figures of the variants that are compared with each other; `heading` names them.
 
-    Reads the curves of each run once, when it is made.
+    Reads the evaluations of each run once, when it is made.
     """
 
-    def __init__(self, heading: str, rows: Sequence[Row], looks: Mapping[str, Look], choice: Choice) -> None:
+    def __init__(self, heading: str, variants: Sequence[Variant], looks: Mapping[str, Look], choice: Choice) -> None:
         self.heading = heading
-        self.rows = [row for row in rows if row.runs]
+        self.variants = [variant for variant in variants if variant.runs]
         self.looks = looks
         self.choice = choice
         self._missing: list[str] = []
-        recorded = {row.label: {run.seed: self._read(run, row.label) for run in row.runs} for row in self.rows}
-        self._series = {metric: _series(recorded, metric, choice.x) for metric in METRICS}
+        evaluations = {
+            each.label: {run.seed: self._read(run, each.label) for run in each.runs} for each in self.variants
+        }
+        self._series = {
+            metric.name: [
+                each
+                for label, by_seed in evaluations.items()
+                for split in SPLITS
+                if (each := series(label, by_seed, metric, split, choice.x)).lines
+            ]
+            for metric in METRICS
+        }
+        self._costs = cost.cost_points(self.variants)
 
     def drawings(self) -> Iterator[Drawing]:
         """The figures for which there are numbers; before/after only if it was chosen."""
         x, width = self.choice.x, self.choice.width
         for metric in METRICS:
-            if shown := self.series(metric):
-                caption = captions.of_curves(self.heading, shown, metric, x)
-                yield Drawing(metric, overlay(shown, self.looks, metric, x, width), caption)
-                yield Drawing(f"{metric}_by_variant", by_variant(shown, self.looks, metric, x, width), caption)
+            if drawing := self.overlay(metric):
+                yield drawing
+                figure = curves.by_variant(self.series(metric), self.looks, metric, x, width)
+                yield Drawing(f"{metric.name}_by_variant", figure, drawing.caption)
         yield from self.accuracies(width)
-        if shown := self.pair_series():
-            yield Drawing(
-                "before_after", before_after(shown, self.looks, x, width), captions.of_pair(self.heading, shown, x)
-            )
+        if pair := self._pair_series():
+            figure = curves.before_after(pair, self.looks, x, width)
+            yield Drawing("before_after", figure, curves.pair_caption(self.heading, pair, x))
 
-    def series(self, metric: str) -> list[Series]:
-        """The series of all rows and splits that hold any value."""
-        return self._series[metric]
+    def series(self, metric: Metric) -> list[Series]:
+        """The series of all variants and splits that hold any value."""
+        return self._series[metric.name]
+
+    def overlay(self, metric: Metric) -> Drawing | None:
+        """The curves of all variants over each other, None where there are none."""
+        x, of_metric = self.choice.x, self.series(metric)
+        if not of_metric:
+            return None
+        figure = curves.overlay(of_metric, self.looks, metric, x, self.choice.width)
+        return Drawing(metric.name, figure, curves.caption(self.heading, of_metric, metric, x))
+
+    def accuracies(self, width: str) -> Iterator[Drawing]:
+        """The figures of test accuracy: against cost, and as differences to the baseline."""
+        if self._costs:
+            figure = cost.accuracy_against_cost(self._costs, self.looks, width)
+            yield Drawing("accuracy_against_cost", figure, cost.caption(self.heading, self._costs))
+        if paired := differences.differences_of(self.variants):
+            baseline = self.variants[0].baseline
+            figure = differences.differences_to_baseline(paired, baseline, self.looks, width)
+            yield Drawing("differences", figure, differences.caption(self.heading, paired, baseline))
 
     def pair(self) -> tuple[str, str] | None:
         """The labels before and after, where they were chosen and this study has both.
 
-        Raises ValueError when one of the names is that of several rows, or both are names of one.
+        Raises ValueError when one of the names is that of several variants, or both are names of one.
         """
         before, after = self._label(self.choice.before), self._label(self.choice.after)
         if before and before == after:
@@ -82,67 +106,53 @@ class StudyFigures:
             )
         return (before, after) if before and after else None
 
-    def pair_series(self) -> list[Series]:
-        """The losses before and after; none where one of them has no curves."""
-        shown = [each for label in self.pair() or () for each in self.series("loss") if each.label == label]
-        return shown if len({each.label for each in shown}) == 2 else []
-
     def gaps(self) -> list[str]:
-        """What is not drawn, or not to its end, one line each."""
-        lacks = self.pair() and not self.pair_series()
+        """Curves that are missing or cut short, and costs that are missing, one line each."""
+        lacks = self.pair() and not self._pair_series()
         unpaired = ["before_after is not drawn: one of the two variants has no curves"] if lacks else []
         return [*self._missing, *self._uneven(), *self._without_cost(), *unpaired]
 
+    def _pair_series(self) -> list[Series]:
+        """The losses before and after; none where one of them has no curves."""
+        pair = [each for label in self.pair() or () for each in self.series(LOSS) if each.label == label]
+        return pair if len({each.label for each in pair}) == 2 else []
+
     def _label(self, name: str | None) -> str | None:
-        found = [row.label for row in self.rows if name in row.names]
-        if name not in found and len(found) > 1:
-            raise ValueError(f"{name} is several rows of {self.heading}; choose one of {', '.join(map(repr, found))}")
-        return name if name in found else next(iter(found), None)
+        labels = [variant.label for variant in self.variants if name in variant.names]
+        if name not in labels and len(labels) > 1:
+            raise ValueError(f"{name} is several rows of {self.heading}; choose one of {', '.join(map(repr, labels))}")
+        return name if name in labels else next(iter(labels), None)
 
-    def accuracies(self, width: str) -> Iterator[Drawing]:
-        """The figures of test accuracy: against cost, and as differences to the baseline."""
-        if any(points(self.rows, key) for key in COSTS):
-            figure = accuracy_against_cost(self.rows, self.looks, width)
-            yield Drawing("accuracy_against_cost", figure, captions.of_cost(self.heading, self.rows))
-        if shown := differences(self.rows):
-            baseline = next(row.label for row in self.rows if row.is_baseline)
-            figure = differences_to_baseline(shown, baseline, self.looks, width)
-            yield Drawing("differences", figure, captions.of_differences(self.heading, shown, baseline))
-
-    def _read(self, run: Run, label: str) -> MetricRows:
+    def _read(self, run: Run, label: str) -> Evaluations:
         try:
-            found = curves(run)
+            evaluations = run.evaluations()
         except ValueError as error:
             self._missing.append(f"no curves of {label} seed {run.seed}: {error}")
             return []
-        key = X_KEYS[self.choice.x]
-        if not any(math.isfinite(row.get(key, math.nan)) for row in found):
-            lack = f"no {self.choice.x} recorded" if found else "no evaluation recorded"
+        key = X_AXES[self.choice.x].key
+        if not any(math.isfinite(each.get(key, math.nan)) for each in evaluations):
+            lack = f"no {self.choice.x} recorded" if evaluations else "no evaluation recorded"
             self._missing.append(f"no curves of {label} seed {run.seed}: {lack} ({run.place})")
-        return found
+        return evaluations
 
     def _uneven(self) -> list[str]:
         ends: dict[str, set[float]] = {}
-        for each in self.series("loss"):
+        for each in self.series(LOSS):
             if each.is_uneven:
                 ends.setdefault(each.label, set()).update(float(line.x[-1]) for line in each.lines)
         return [
-            f"{label}: its seeds were not all evaluated at the same steps (they end at {_range_in_words(found)} "
+            f"{label}: its seeds were not all evaluated at the same steps (they end at {_range_in_words(values)} "
             f"{self.choice.x}); mean and band are drawn where all of them have values"
-            for label, found in ends.items()
+            for label, values in ends.items()
         ]
 
     def _without_cost(self) -> list[str]:
         lines = []
-        for key in COSTS:
-            drawn = {point.label for point in points(self.rows, key)}
-            lines += [f"{row.label}: {key} not recorded, so not drawn" for row in self.rows if row.label not in drawn]
+        for key in cost.COST_AXES:
+            drawn = {point.label for point in self._costs.get(key, ())}
+            lacking = [variant.label for variant in self.variants if variant.label not in drawn]
+            lines += [f"{label}: {key} not recorded, so not drawn" for label in lacking]
         return lines
-
-
-def _series(recorded: Mapping[str, Mapping[int, MetricRows]], metric: str, x: str) -> list[Series]:
-    made = [series(label, by_seed, metric, split, x) for label, by_seed in recorded.items() for split in SPLITS]
-    return [each for each in made if each.lines]
 
 
 def _range_in_words(ends: set[float]) -> str:

@@ -1,20 +1,35 @@
-"""The answer to a study's question, made from its claims and nothing else: no sentence says more than a verdict."""
+"""What a study asks, and the answer made from its claims alone: no sentence says more than a verdict."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from analysis.claims import REFUTED, SUPPORTED, UNDECIDED, Claim
-from analysis.formats import numbers
-from analysis.rows import Row
-from analysis.statistics import POWER
+from ..comparing.statistics import POWER
+from ..comparing.variants import REFUTED, SUPPORTED, UNDECIDED, Claim, Variant
+from ..comparing.words import number_of
+from ..tables import numbers
 
+# `# Question  words`, going on in lines of `#` and more blanks than a new entry has.
+QUESTION = re.compile(r"^# Question\s+(.+(?:\n#\s{3,}\S.*)*)", re.MULTILINE)
+NEXT_LINE = re.compile(r"\s*\n#\s*")
+STUDY = re.compile(r"^study:\s*(\S+)\s*$", re.MULTILINE)
+SWEEPS = "sweeps"
 # What a summary says of one variant, and of several, by verdict and in this order.
-SAID = {
+SUMMARY_WORDS = {
     SUPPORTED: ("is better", "are better"),
     REFUTED: ("is not", "are not"),
     UNDECIDED: ("is undecided", "are undecided"),
 }
+
+
+@dataclass(frozen=True)
+class Question:
+    """A study's question, and the file that asks it; no file where it is made from the variants."""
+
+    text: str
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,91 +50,114 @@ class Answer:
     notes: list[str]
 
 
-def answer_of(rows: Sequence[Row]) -> Answer:
-    """The answer that the rows of one group give."""
-    compared = [row for row in rows if row.runs]
-    claims = [(row, claim) for row in compared for claim in row.claims]
+def question_of(study: str, variants: Sequence[Variant]) -> Question:
+    """The question in the header of `sweeps/<study>.yaml`, here or above the runs, else a plain one."""
+    for path in _sweep_files(study, variants):
+        try:
+            content = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        named, asked = STUDY.search(content), QUESTION.match(content)
+        if named and named[1].strip("'\"") == study and asked:
+            return Question(NEXT_LINE.sub(" ", asked[1]).strip(), f"{SWEEPS}/{path.name}")
+    return Question(_plain_question(variants))
+
+
+def answer_of(variants: Sequence[Variant]) -> Answer:
+    """The answer that the variants of one group give."""
+    compared = [variant for variant in variants if variant.runs]
+    claims = [(variant, claim) for variant in compared for claim in variant.claims]
     if not compared:
         return Answer(["No run has a result yet, so there is no answer."], [], [])
     if not claims:
         return Answer([f"{_alone(compared[0])} There is nothing to compare it with."], [], [])
     rivals = dict.fromkeys((claim.is_control, claim.rival) for _, claim in claims)
     summaries = [_summary(rival, is_control, claims) for is_control, rival in sorted(rivals)]
-    return Answer(summaries, [_sentence(row.label, claim) for row, claim in claims], _without_control(compared))
+    sentences = [_sentence(variant.label, claim) for variant, claim in claims]
+    return Answer(summaries, sentences, _without_control(compared))
 
 
-def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Row, Claim]]) -> str:
+def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
+    """Where the sweep of a study may lie; a study whose name is no file's name has none."""
+    if study != Path(study).name:
+        return
+    place = next((run.place for variant in variants for run in variant.runs), "")
+    for folder in dict.fromkeys([Path.cwd(), *Path(place).resolve().parents]):
+        yield folder / SWEEPS / f"{study}.yaml"
+
+
+def _plain_question(variants: Sequence[Variant]) -> str:
+    baseline = next((variant.label for variant in variants if variant.is_baseline), "")
+    others = [variant.label for variant in variants if variant.runs and not variant.is_baseline]
+    match others:
+        case []:
+            return f"What test accuracy does {baseline} reach?" if baseline else "What test accuracy is reached?"
+        case [other]:
+            return f"Does {other} have a higher test accuracy than {baseline}?"
+    return f"Which of {len(others)} variants have a higher test accuracy than {baseline}?"
+
+
+def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim]]) -> str:
     """`Against static_3x3: a is better; b and c are not; d is undecided.`"""
-    found: dict[str, list[str]] = {}
-    for row, claim in claims:
+    labels: dict[str, list[str]] = {verdict: [] for verdict in SUMMARY_WORDS}
+    for variant, claim in claims:
         if (claim.rival, claim.is_control) == (rival, is_control):
-            found.setdefault(claim.verdict, []).append(row.label)
-    told = [
-        f"{_listed(found[verdict])} {said[len(found[verdict]) > 1]}"
-        for verdict, said in SAID.items()
-        if verdict in found
+            labels[claim.verdict].append(variant.label)
+    parts = [
+        f"{_listed(labels[verdict])} {words[len(labels[verdict]) > 1]}"
+        for verdict, words in SUMMARY_WORDS.items()
+        if labels[verdict]
     ]
     whom = f"{rival}, the control of equal capacity" if is_control else rival
-    return f"Against {whom}: {'; '.join(told)}."
+    return f"Against {whom}: {'; '.join(parts)}."
 
 
 def _sentence(label: str, claim: Claim) -> Sentence:
     rival = f"{claim.rival} (control of equal capacity)" if claim.is_control else claim.rival
-    return Sentence(claim.verdict, _claim(label, rival, claim), _evidence(claim))
-
-
-def _claim(label: str, rival: str, claim: Claim) -> str:
     difference = claim.paired.difference
-    match claim.verdict:
-        case "supported":
-            return f"{label} beats {rival}"
-        case "refuted":
-            return f"{label} does not beat {rival}"
-    if difference.low <= 0 <= difference.high:
-        return f"{label} is not shown to differ from {rival}"
-    return f"{label} is not shown to beat {rival}"
+    if claim.verdict == SUPPORTED:
+        words = "beats"
+    elif claim.verdict == REFUTED:
+        words = "does not beat"
+    else:
+        words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
+    return Sentence(claim.verdict, f"{label} {words} {rival}", _evidence(claim))
 
 
 def _evidence(claim: Claim) -> str:
     difference, detectable = claim.paired.difference, claim.paired.detectable
-    pairs = _pairs(difference.n)
     tuned = f"; tuned alike: {claim.tuned.replace(': ', ', ')}."
     if not difference.n:
         return f"they share no seed{tuned}"
-    interval = "no interval" if math.isnan(difference.low) else f"95 % interval {_interval(claim)}"
-    parts = [f"{numbers.points(difference.mean)} points", interval, f"n = {pairs}"]
+    pairs, interval = number_of(difference.n, "pair"), numbers.points_interval(difference.low, difference.high)
+    parts = [
+        f"{numbers.points(difference.mean)} points",
+        "no interval" if math.isnan(difference.low) else f"95 % interval {interval}",
+        f"n = {pairs}",
+    ]
     if not math.isnan(claim.p_holm):
         parts.append(f"p (Holm) {numbers.p_value(claim.p_holm)}")
-    found = "" if math.isnan(detectable) else _reach(claim)
-    return f"{', '.join(parts)}{found}{tuned}"
+    reach = f"; {pairs} find a difference of {numbers.percent(detectable)} points or more with power {POWER:g}"
+    return f"{', '.join(parts)}{'' if math.isnan(detectable) else reach}{tuned}"
 
 
-def _reach(claim: Claim) -> str:
-    n, smallest = claim.paired.difference.n, numbers.percent(claim.paired.detectable)
-    return f"; {_pairs(n)} find a difference of {smallest} points or more with power {POWER:g}"
-
-
-def _interval(claim: Claim) -> str:
-    return numbers.points_interval(claim.paired.difference.low, claim.paired.difference.high)
-
-
-def _without_control(rows: Sequence[Row]) -> list[str]:
+def _without_control(variants: Sequence[Variant]) -> list[str]:
     """Which variants no control of equal capacity tells apart from their size."""
-    controls = {claim.rival for row in rows for claim in row.claims if claim.is_control}
-    lacking = [row.label for row in rows if row.claims and not row.against_control and row.label not in controls]
+    controls = {claim.rival for variant in variants for claim in variant.claims if claim.is_control}
+    lacking = [
+        variant.label
+        for variant in variants
+        if variant.claims and not variant.against_control and variant.label not in controls
+    ]
     if not lacking:
         return []
     return [f"No control of equal capacity was run for {_listed(lacking)}: a difference may come from size alone."]
 
 
-def _alone(row: Row) -> str:
-    n, mean, sd = row.accuracy.n, row.accuracy.mean, row.accuracy.sd
+def _alone(variant: Variant) -> str:
+    n, mean, sd = variant.accuracy.n, variant.accuracy.mean, variant.accuracy.sd
     reached = numbers.mean_and_sd(mean, sd) if n > 1 else numbers.percent(mean)
-    return f"{row.label} reaches {reached} % test accuracy (n = {n})."
-
-
-def _pairs(n: int) -> str:
-    return f"{n} pair" if n == 1 else f"{n} pairs"
+    return f"{variant.label} reaches {reached} % test accuracy (n = {n})."
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -4,25 +4,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.comparison import compare
-from analysis.pictures.canvas import write_text
-from analysis.report import document, page
-from analysis.report.contents import contents_of
-from analysis.report.pictures import existing
-from analysis.sources import read_runs
+from ..comparing.comparison import compare
+from ..drawing.sheets import write_text
+from ..reading.sources import add_source_arguments, read_runs
+from . import document, page
+from .contents import contents_of
+from .embedded import existing
 
 PAGE, DOCUMENT = "report.html", "report.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `report`."""
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a folder with runs at any depth, e.g. outputs/lab_3x3"
-    )
+    """Add the arguments of `report`."""
+    add_source_arguments(parser)
     parser.add_argument(
         "--out", metavar="DIR", default="report", help=f"where {PAGE}, {DOCUMENT} and PNG files go (default: report)"
     )
-    parser.add_argument("--baseline", metavar="V", help="variant to compare with; default: the first one named static*")
     parser.add_argument(
         "--question", metavar="TEXT", help="what was asked; default: the header of sweeps/<study>.yaml, if there is one"
     )
@@ -32,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the report to a folder; paths and warnings go to standard error."""
+    """Write the report to a folder; paths and warnings go to standard error.
+
+    Raises ValueError for an unusable source, an unknown baseline, and pictures that cannot be read.
+    """
     pictures = list(existing(arguments.pictures)) if arguments.pictures else []
     comparison = compare(read_runs(arguments.sources), arguments.baseline)
     contents = contents_of(comparison, arguments.question, pictures)
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     for picture in contents.all_pictures:
         (out / picture.file).write_bytes(picture.png)
         print(f"written: {out / picture.file}", file=sys.stderr)
-    write_text(out / DOCUMENT, document.document(contents))
-    write_text(out / PAGE, page.document(contents))
+    write_text(out / DOCUMENT, document.render(contents))
+    write_text(out / PAGE, page.render(contents))
     for line in contents.caveats:
         print(f"warning: {line}", file=sys.stderr)

@@ -1,25 +1,26 @@
 """All that a report says, whatever it is written as."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.caveats import caveats
-from analysis.comparison import Comparison
-from analysis.figures.palette import looks
-from analysis.figures.study import Choice, StudyFigures
-from analysis.footer import footer
-from analysis.formats.grids import Grid, grids
-from analysis.formats.quantities import RESULTS
-from analysis.images import image_level
-from analysis.report.answer import Answer, answer_of
-from analysis.report.arms import Arm, arms_of
-from analysis.report.chart import VALUES, Chart, chart_of
-from analysis.report.failures import Failure, failures_of
-from analysis.report.pictures import Picture, drawn
-from analysis.report.question import Question, question_of
-from analysis.rows import Row
+from ..comparing.caveats import caveats
+from ..comparing.comparison import Comparison
+from ..comparing.image_level import image_level
+from ..comparing.variants import Variant
+from ..comparing.words import number_of, seed_list
+from ..figures.legend import looks
+from ..figures.study import Choice, StudyFigures
+from ..reading.run import Run, error_message
+from ..tables.columns import RESULTS
+from ..tables.comparison_tables import tables_of
+from ..tables.footer import footer
+from ..tables.table import Table
+from .answer import Answer, Question, answer_of, question_of
+from .chart import VALUES, Chart, chart_of
+from .details import Details, details_of
+from .embedded import Picture, drawn
 
-FIGURES = Choice(x="epochs", width="page", before=None, after=None)
+FIGURES = Choice(x="epochs", width="page")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,20 @@ class Part:
     answer: Answer
     chart: Chart | None
     pictures: dict[str, Picture]
-    arms: list[Arm]
+    details: list[Details]
     gaps: list[str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result: who, in what state, the whole message and the traceback, as far as they are recorded."""
+
+    study: str
+    who: str
+    state: str
+    error: str
+    traceback: str
+    place: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Contents:
     title: str
     extent: str
     parts: list[Part]
-    grids: list[Grid]
+    tables: list[Table]
     footer: list[str]
     caveats: list[str]
     failures: list[Failure]
@@ -53,24 +66,27 @@ class Contents:
         """The pictures of all parts, then those that were there already."""
         return [*(picture for part in self.parts for picture in part.pictures.values()), *self.pictures]
 
+    def named(self, names: Iterable[str]) -> list[Picture]:
+        """The pictures of these names, name by name, each of all parts."""
+        return [part.pictures[name] for name in names for part in self.parts if name in part.pictures]
+
 
 def contents_of(comparison: Comparison, question: str | None, pictures: Sequence[Picture]) -> Contents:
     """The report of a comparison; `question`, where given, is the question of every study."""
     images = image_level(comparison)
-    variants = looks(row.label for row in comparison.rows)
+    looks_by_label = looks(variant.label for variant in comparison.variants)
     budget = VALUES // len(comparison.groups)
     parts = []
-    for heading, rows in comparison.groups.items():
-        study = StudyFigures(heading, rows, variants, FIGURES)
-        asked = Question(question) if question else question_of(heading, rows)
+    for heading, variants in comparison.groups.items():
+        study = StudyFigures(heading, variants, looks_by_label, FIGURES)
         parts.append(
             Part(
                 heading=heading,
-                question=asked,
-                answer=answer_of(rows),
+                question=Question(question) if question else question_of(heading, variants),
+                answer=answer_of(variants),
                 chart=chart_of(study, budget),
                 pictures=drawn(study),
-                arms=arms_of(rows),
+                details=details_of(variants),
                 gaps=study.gaps(),
             )
         )
@@ -78,7 +94,7 @@ def contents_of(comparison: Comparison, question: str | None, pictures: Sequence
         title=", ".join(comparison.groups),
         extent=_extent(comparison),
         parts=parts,
-        grids=grids(comparison, RESULTS, images),
+        tables=tables_of(comparison, RESULTS, images),
         footer=footer(comparison, images, RESULTS),
         caveats=caveats(comparison),
         failures=failures_of(comparison.runs),
@@ -86,18 +102,30 @@ def contents_of(comparison: Comparison, question: str | None, pictures: Sequence
     )
 
 
+def failures_of(runs: Iterable[Run]) -> list[Failure]:
+    """One for each run that does not count, in the given order."""
+    return [
+        Failure(
+            study=run.study,
+            who=f"{run.variant} {seed_list([run.seed])}",
+            state=run.state_in_words,
+            error=error_message(run.failure) or run.error,
+            traceback=str(run.failure.get("traceback") or ""),
+            place=run.place,
+        )
+        for run in runs
+        if not run.counts
+    ]
+
+
 def _extent(comparison: Comparison) -> str:
     """`15 runs of 5 variants, 1 run without a result`."""
-    rows: list[Row] = [row for row in comparison.rows if row.runs]
-    counted = sum(len(row.runs) for row in rows)
+    variants: list[Variant] = [variant for variant in comparison.variants if variant.runs]
+    counted = sum(len(variant.runs) for variant in variants)
     lacking = sum(not run.counts for run in comparison.runs)
-    told = [f"{_number_of(counted, 'run')} of {_number_of(len(rows), 'variant')}"]
+    parts = [f"{number_of(counted, 'run')} of {number_of(len(variants), 'variant')}"]
     if len(comparison.groups) > 1:
-        told.append(f"{len(comparison.groups)} studies")
+        parts.append(f"{len(comparison.groups)} studies")
     if lacking:
-        told.append(f"{_number_of(lacking, 'run')} without a result")
-    return ", ".join(told)
-
-
-def _number_of(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+        parts.append(f"{number_of(lacking, 'run')} without a result")
+    return ", ".join(parts)

@@ -5,30 +5,28 @@ from collections.abc import Iterator
 from html import escape
 from urllib.parse import quote
 
-from analysis.formats import markdown
-from analysis.formats.grids import RESULTS_TITLE, Grid
-from analysis.formats.markdown import escaped
-from analysis.report.arms import Arm
-from analysis.report.contents import Contents, Part
-from analysis.report.failures import Failure
-from analysis.report.pictures import CURVES, Picture
+from ..tables.markdown import bullets, escaped, table_text, titled
+from .contents import Contents, Failure, Part
+from .details import Details
+from .embedded import COST, CURVES, DIFFERENCES, Picture
 
 BACKTICKS = re.compile(r"`{3,}")
 
 
-def document(contents: Contents) -> str:
+def render(contents: Contents) -> str:
     """The same as the page, without what only a page can do."""
     several = len(contents.parts) > 1
     blocks = [f"# {escaped(contents.title)}", escaped(contents.extent)]
     blocks += [block for part in contents.parts for block in _answer(part, several)]
-    blocks += ["## Results", *(block for grid in contents.grids for block in _titled(grid))]
-    blocks += ["**Caveats**", _bullets(contents.caveats)] if contents.caveats else []
+    blocks += ["## Results", *(block for table in contents.tables for block in titled(table))]
+    blocks += ["**Caveats**", bullets(contents.caveats)] if contents.caveats else []
     blocks += ["## Curves", *(block for part in contents.parts for block in _curves(part))]
-    blocks += ["## Pictures", *_pictures(contents)]
+    pictures = [*contents.named([COST]), *contents.pictures]
+    blocks += ["## Pictures", *(map(_figure, pictures) if pictures else ["None."])]
     blocks += ["## Configs and provenance"]
-    blocks += [block for part in contents.parts for arm in part.arms for block in _arm(arm, several)]
+    blocks += [block for part in contents.parts for each in part.details for block in _details(each, several)]
     blocks += ["## Runs without a result", *_failures(contents.failures)]
-    blocks += ["## How to read this", _bullets(contents.footer)]
+    blocks += ["## How to read this", bullets(contents.footer)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -43,49 +41,30 @@ def _answer(part: Part, is_one_of_several: bool) -> Iterator[str]:
             f"- *{each.verdict}*: **{escaped(each.claim)}**: {escaped(each.evidence)}" for each in part.answer.sentences
         )
     yield from map(escaped, part.answer.notes)
-    if "differences" in part.pictures:
-        yield _figure(part.pictures["differences"])
+    if DIFFERENCES in part.pictures:
+        yield _figure(part.pictures[DIFFERENCES])
 
 
 def _curves(part: Part) -> Iterator[str]:
-    found = [part.pictures[name] for name in CURVES if name in part.pictures]
-    yield from map(_figure, found)
-    if not found:
+    pictures = [part.pictures[name] for name in CURVES if name in part.pictures]
+    yield from map(_figure, pictures)
+    if not pictures:
         yield f"{escaped(part.heading)}: no run recorded any curve."
     if part.gaps:
-        yield _bullets(part.gaps)
-
-
-def _pictures(contents: Contents) -> Iterator[str]:
-    name = "accuracy_against_cost"
-    found = [part.pictures[name] for part in contents.parts if name in part.pictures] + contents.pictures
-    yield from map(_figure, found) if found else ["None."]
+        yield bullets(part.gaps)
 
 
 def _figure(picture: Picture) -> str:
     return f"![{escaped(picture.file)}]({quote(picture.file)})\n\n{escaped(picture.caption)}"
 
 
-def _titled(grid: Grid) -> list[str]:
-    """A table, all but that of the results under its title."""
-    return [*([] if grid.title == RESULTS_TITLE else [f"**{escaped(grid.title)}**"]), _table(grid)]
-
-
-def _table(grid: Grid) -> str:
-    return "\n".join(markdown.table(grid))
-
-
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {escaped(line)}" for line in lines)
-
-
-def _arm(arm: Arm, names_study: bool) -> Iterator[str]:
+def _details(details: Details, names_study: bool) -> Iterator[str]:
     """Folded, as GitHub shows it; what it holds is Markdown."""
-    name = f"{arm.group}: {arm.label}" if names_study else arm.label
-    yield f"<details><summary>{escape(name)}{' (baseline)' * arm.is_baseline}</summary>"
-    yield "\n".join(f"- {name}: {escaped(fact)}" for name, fact in arm.facts.items())
-    yield _table(arm.runs)
-    yield _code("\n".join(line.yaml for line in arm.config), "yaml")
+    name = f"{details.group}: {details.label}" if names_study else details.label
+    yield f"<details><summary>{escape(name)}{' (baseline)' * details.is_baseline}</summary>"
+    yield "\n".join(f"- {name}: {escaped(fact)}" for name, fact in details.facts.items())
+    yield table_text(details.runs)
+    yield _code("\n".join(line.yaml for line in details.config), "yaml")
     yield "</details>"
 
 
@@ -101,5 +80,5 @@ def _failures(failures: list[Failure]) -> Iterator[str]:
 
 def _code(text: str, language: str) -> str:
     """A fenced block whose fence is longer than any inside."""
-    fence = "`" * max([3, *(len(found) + 1 for found in BACKTICKS.findall(text))])
+    fence = "`" * max([3, *(len(inside) + 1 for inside in BACKTICKS.findall(text))])
     return f"{fence}{language}\n{text}\n{fence}"

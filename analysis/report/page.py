@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from analysis.formats import webpage
-from analysis.formats.grids import RESULTS_TITLE
-from analysis.report.arms import Arm
-from analysis.report.configs import ConfigLine
-from analysis.report.contents import Contents, Part
-from analysis.report.failures import Failure
-from analysis.report.pictures import CURVES, OTHERS, Picture
+from ..tables import webpage
+from ..tables.table import RESULTS_TITLE
+from .contents import Contents, Failure, Part
+from .details import ConfigLine, Details
+from .embedded import COST, CURVES, DIFFERENCES, Picture
 
 HERE = Path(__file__).parent
 STYLE, SCRIPTS = "report.css", ("sorting.js", "curves.js")
@@ -33,21 +31,22 @@ SECTIONS = {
 }
 
 
-def document(contents: Contents) -> str:
+def render(contents: Contents) -> str:
     """The page."""
-    shown, studies = _Shown(contents), contents.parts
+    embedded, studies = Embedded(contents), contents.parts
+    pictures = [*contents.named([COST]), *contents.pictures]
     parts = [
         "<header>",
         f'<h1>{escape(contents.title)}</h1><p class="soft">{escape(contents.extent)}</p>',
         _navigation(),
         "</header>",
         '<section id="answer">',
-        *_each(studies, lambda part: _answer(part, shown)),
+        *_each(studies, lambda part: _answer(part, embedded)),
         "</section>",
         *_section("results", _tables(contents)),
-        *_section("curves", _each(studies, lambda part: _curves(part, shown))),
-        *_section("pictures", _pictures(contents, shown)),
-        *_section("configs", _each(studies, _arms)),
+        *_section("curves", _each(studies, lambda part: _curves(part, embedded))),
+        *_section("pictures", map(embedded.figure, pictures) if pictures else ['<p class="soft">None.</p>']),
+        *_section("configs", _each(studies, lambda part: (line for each in part.details for line in _details(each)))),
         *_section("failed", _failures(contents.failures)),
         *_section("reading", webpage.bullets(contents.footer)),
         *(f"<script>\n{_asset(name)}</script>" for name in SCRIPTS),
@@ -55,14 +54,13 @@ def document(contents: Contents) -> str:
     return ADDRESS.sub("&#47;&#47;", webpage.page(f"Report of {contents.title}", parts, _asset(STYLE), HEAD))
 
 
-class _Shown:
+class Embedded:
     """Which pictures fit the page, taken in order, the stand-ins for the curves last; the others lie beside it."""
 
     def __init__(self, contents: Contents) -> None:
-        own = [part.pictures[name] for name in OTHERS for part in contents.parts if name in part.pictures]
         curves = [part.pictures[name] for part in contents.parts for name in CURVES if name in part.pictures]
         self._files, size = set[str](), 0
-        for picture in [*own, *contents.pictures, *curves]:
+        for picture in [*contents.named([DIFFERENCES, COST]), *contents.pictures, *curves]:
             if size + picture.embedded_size <= PICTURE_BYTES:
                 size += picture.embedded_size
                 self._files.add(picture.file)
@@ -100,7 +98,7 @@ def _each(studies: list[Part], lines_of: Callable[[Part], Iterable[str]]) -> Ite
         yield from lines_of(part)
 
 
-def _answer(part: Part, shown: _Shown) -> Iterator[str]:
+def _answer(part: Part, embedded: Embedded) -> Iterator[str]:
     """Question, answer and the differences behind it."""
     origin = f' <small class="soft">({escape(part.question.origin)})</small>' if part.question.origin else ""
     yield f'<h3>Question</h3><p class="question">{escape(part.question.text)}{origin}</p><h3>Answer</h3>'
@@ -112,55 +110,42 @@ def _answer(part: Part, shown: _Shown) -> Iterator[str]:
             yield f"<li>{verdict} <strong>{escape(each.claim)}</strong>: {escape(each.evidence)}</li>"
         yield "</ul>"
     yield from (f'<p class="soft">{escape(note)}</p>' for note in part.answer.notes)
-    if "differences" in part.pictures:
-        yield shown.figure(part.pictures["differences"])
+    if DIFFERENCES in part.pictures:
+        yield embedded.figure(part.pictures[DIFFERENCES])
 
 
 def _tables(contents: Contents) -> Iterator[str]:
-    for grid in contents.grids:
-        if grid.title != RESULTS_TITLE:
-            yield f"<h3>{escape(grid.title)}</h3>"
-        yield from webpage.table(grid)
+    for table in contents.tables:
+        if table.title != RESULTS_TITLE:
+            yield f"<h3>{escape(table.title)}</h3>"
+        yield from webpage.table_lines(table)
     if contents.caveats:
         yield "<h3>Caveats</h3>"
         yield from webpage.bullets(contents.caveats)
 
 
-def _curves(part: Part, shown: _Shown) -> Iterator[str]:
+def _curves(part: Part, embedded: Embedded) -> Iterator[str]:
     """The numbers of the curves for the script to draw, and pictures in their place until it does."""
     if part.chart is None:
         yield '<p class="soft">No run recorded any curve.</p>'
     else:
         yield f'<div class="curves"><script type="application/json">{part.chart.json}</script><div class="still">'
-        yield from (shown.figure(part.pictures[each]) for each in CURVES if each in part.pictures)
+        yield from (embedded.figure(part.pictures[each]) for each in CURVES if each in part.pictures)
         yield "</div></div>"
         if part.chart.thinned:
             yield f'<p class="soft">{escape(part.chart.thinned)}</p>'
     yield from webpage.bullets(part.gaps) if part.gaps else ()
 
 
-def _pictures(contents: Contents, shown: _Shown) -> Iterator[str]:
-    name = "accuracy_against_cost"
-    found = [part.pictures[name] for part in contents.parts if name in part.pictures] + contents.pictures
-    yield from (shown.figure(picture) for picture in found)
-    if not found:
-        yield '<p class="soft">None.</p>'
-
-
-def _arms(part: Part) -> Iterator[str]:
-    for arm in part.arms:
-        yield from _arm(arm)
-
-
-def _arm(arm: Arm) -> Iterator[str]:
-    marked = sum(line.instead is not None for line in arm.config)
-    told = "baseline" if arm.is_baseline else f"{marked} line{'s' * (marked != 1)} unlike the baseline's"
-    yield f'<details><summary>{escape(arm.label)} <small class="soft">{told}</small></summary>'
+def _details(details: Details) -> Iterator[str]:
+    marked = sum(line.instead is not None for line in details.config)
+    note = "baseline" if details.is_baseline else f"{marked} line{'s' * (marked != 1)} unlike the baseline's"
+    yield f'<details><summary>{escape(details.label)} <small class="soft">{note}</small></summary>'
     yield "<dl>"
-    yield from (f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in arm.facts.items())
+    yield from (f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in details.facts.items())
     yield "</dl>"
-    yield from webpage.table(arm.runs)
-    yield f'<pre class="config">{"".join(map(_config_line, arm.config))}</pre>'
+    yield from webpage.table_lines(details.runs)
+    yield f'<pre class="config">{"".join(map(_config_line, details.config))}</pre>'
     yield "</details>"
 
 

@@ -1,13 +1,21 @@
-"""Run folders as training leaves them, made up."""
+"""Run folders as training leaves them, made up; W&B without an account; axes to draw on."""
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.drawing import style
+from dynfilt.tracking import mirror
+from tests.wandb_logs import exit_record, history_record, log_folder, row, run_record, summary_record, write_log
+from tests.wandb_server import API_KEY, WandbServer
 
 RESULT = {
     "test_loss": 0.9,
@@ -35,6 +43,7 @@ data:
   split_seed: 0
 """
 WriteRun = Callable[..., Path]
+WriteOffline = Callable[..., Path]
 
 
 @pytest.fixture
@@ -88,3 +97,64 @@ def with_settings(config: str, settings: Mapping[str, Any]) -> str:
             place = place.setdefault(group, {})
         place[key] = value
     return yaml.safe_dump(content, sort_keys=False)
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A home without a key and settings, a current folder without runs, and afterwards no process of W&B's."""
+    for name in list(os.environ):
+        if name.startswith(("WANDB", "XDG")) or name.lower() in ("netrc", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    yield
+    mirror.end_service()
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A server, and a key for it."""
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        yield server
+
+
+@pytest.fixture
+def write_offline(tmp_path: Path) -> WriteOffline:
+    """Writes runs/wandb/offline-run-<time>-<run_id>/run-<run_id>.wandb, relative to the current folder."""
+
+    def write(
+        run_id: str = "abc",
+        time: str = "000000",
+        seed: int = 0,
+        accuracy: float | None = 0.75,
+        epochs: range = range(1, 4),
+        code: int | None = 0,
+        loss: float = 0.5,
+        config: dict[str, object] | None = None,
+        **summary: object,
+    ) -> Path:
+        identity = {"study": "lab", "variant": "dynamic_3x3", "seed": seed}
+        records = [run_record(run_id, {"study": "lab", "seed": seed, **(config or {})})]
+        for epoch in epochs:
+            records += [summary_record(row(epoch, loss)), history_record(row(epoch, loss), epoch)]
+        if accuracy is not None:
+            records.append(summary_record({**identity, "test_accuracy": accuracy, "config_digest": "d", **summary}))
+        elif summary:
+            records.append(summary_record(summary))
+        if code is not None:
+            records.append(exit_record(code))
+        return write_log(log_folder(Path("runs/wandb"), run_id, time), records)
+
+    return write
+
+
+@pytest.fixture
+def axes() -> Iterator[Axes]:
+    """Empty axes in the style of the figures."""
+    with style.figure_style():
+        yield Figure(figsize=(3, 2), dpi=style.FIGURE_STYLE["savefig.dpi"]).add_axes((0.2, 0.2, 0.75, 0.75))

@@ -1,16 +1,11 @@
-"""Run folders with curves, and axes in the style of the figures."""
+"""Run folders with curves."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from analysis.figures import style
-from analysis.pictures import canvas
 
 WriteRun = Callable[..., Path]
 STEPS_PER_EPOCH = 32
@@ -41,10 +36,3 @@ def write_curves(write_run: WriteRun) -> WriteRun:
         return folder
 
     return write
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    """Empty axes."""
-    with style.in_style():
-        yield Figure(figsize=(3, 2), dpi=canvas.STYLE["savefig.dpi"]).add_axes((0.2, 0.2, 0.75, 0.75))

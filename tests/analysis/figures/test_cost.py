@@ -10,23 +10,31 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.text import Annotation
 from scipy import stats
 
-from analysis.comparison import compare
-from analysis.figures import style
-from analysis.figures.cost import COSTS, accuracy_against_cost, cost_frame, draw_cost, points
-from analysis.figures.palette import looks
-from analysis.rows import Row
-from analysis.sources import read_runs
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Variant
+from analysis.drawing import style
+from analysis.figures.cost import COST_AXES, Point, accuracy_against_cost, cost_frame, cost_points, draw_cost
+from analysis.figures.legend import looks
+from analysis.reading.sources import read_runs
 
 ACCURACIES, TIMES = [0.66, 0.70, 0.71], [500.0, 520.0, 590.0]
 WriteRun = Callable[..., Path]
 
 
 @pytest.fixture
-def rows(write_run: WriteRun) -> Sequence[Row]:
+def variants(write_run: WriteRun) -> Sequence[Variant]:
     for seed, (accuracy, seconds) in enumerate(zip(ACCURACIES, TIMES, strict=True)):
         write_run("static", seed, accuracy, train_seconds=seconds, parameters=80_000)
     write_run("dynamic", 0, 0.73, train_seconds=800.0)
-    return compare(read_runs(["outputs"]), None).rows
+    return compare(read_runs(["outputs"]), None).variants
+
+
+def points(variants: Sequence[Variant], key: str) -> list[Point]:
+    return cost_points(variants)[key]
+
+
+def cuts(framed: list[Point], drawn: list[Point]) -> bool:
+    return cost_frame(framed).cuts([point.cost.low for point in drawn], [point.cost.high for point in drawn])
 
 
 def error_bars(axes: Axes) -> list[np.ndarray]:
@@ -36,8 +44,8 @@ def error_bars(axes: Axes) -> list[np.ndarray]:
     ]
 
 
-def test_a_point_is_the_mean_and_its_bars_end_at_the_intervals_of_scipy(axes: Axes, rows: Sequence[Row]) -> None:
-    shown = points(rows[:1], "train_seconds")
+def test_a_point_is_the_mean_and_its_bars_end_at_scipys_intervals(axes: Axes, variants: Sequence[Variant]) -> None:
+    shown = points(variants[:1], "train_seconds")
     draw_cost(axes, shown, looks(["static"]))
     (marker,) = [line for line in axes.get_lines() if line.get_marker() == "o"]
     assert marker.get_xydata() == pytest.approx(np.array([[np.mean(TIMES), np.mean(ACCURACIES)]]))
@@ -49,44 +57,44 @@ def test_a_point_is_the_mean_and_its_bars_end_at_the_intervals_of_scipy(axes: Ax
     assert horizontal[:, 1] == pytest.approx([np.mean(ACCURACIES)] * 2)
 
 
-def test_every_seed_is_a_dot(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_cost(axes, points(rows[:1], "train_seconds"), looks(["static"]))
+def test_every_seed_is_a_dot(axes: Axes, variants: Sequence[Variant]) -> None:
+    draw_cost(axes, points(variants[:1], "train_seconds"), looks(["static"]))
     (dots,) = [found for found in axes.collections if isinstance(found, PathCollection)]
     assert np.asarray(dots.get_offsets()).tolist() == [list(pair) for pair in zip(TIMES, ACCURACIES, strict=True)]
 
 
-def test_one_seed_has_neither_bars_nor_a_dot_beside_it(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_cost(axes, points(rows[1:], "train_seconds"), looks(["dynamic"]))
+def test_one_seed_has_neither_bars_nor_a_dot_beside_it(axes: Axes, variants: Sequence[Variant]) -> None:
+    draw_cost(axes, points(variants[1:], "train_seconds"), looks(["dynamic"]))
     assert not error_bars(axes) and not axes.collections
 
 
-def test_a_cost_that_is_the_same_for_all_seeds_has_no_bar_of_its_own(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_cost(axes, points(rows[:1], "parameters"), looks(["static"]))
+def test_a_cost_that_is_the_same_for_all_seeds_has_no_bar_of_its_own(axes: Axes, variants: Sequence[Variant]) -> None:
+    draw_cost(axes, points(variants[:1], "parameters"), looks(["static"]))
     assert len(error_bars(axes)) == 1
 
 
 def test_a_row_without_the_number_is_no_point(write_run: WriteRun) -> None:
     write_run("static", 0, 0.7)
     write_run("dynamic", 0, 0.7, flops=None)
-    rows = compare(read_runs(["outputs"]), None).rows
-    assert [point.label for point in points(rows, "flops")] == ["static"]
-    assert [point.label for point in points(rows, "parameters")] == ["static", "dynamic"]
+    variants = compare(read_runs(["outputs"]), None).variants
+    assert [point.label for point in points(variants, "flops")] == ["static"]
+    assert [point.label for point in points(variants, "parameters")] == ["static", "dynamic"]
 
 
-def test_the_frame_is_logarithmic_for_costs_far_apart_only_and_says_what_it_cuts(rows: Sequence[Row]) -> None:
-    assert not cost_frame(points(rows, "parameters")).is_logarithmic
-    assert not cost_frame(points(rows, "train_seconds")).is_logarithmic
-    static = points(rows[:1], "train_seconds")
-    assert cost_frame(static).cuts(static)
-    assert not cost_frame(static).cuts(points(rows[1:], "train_seconds"))
+def test_the_frame_is_logarithmic_for_costs_far_apart_only_and_says_what_it_cuts(variants: Sequence[Variant]) -> None:
+    assert not cost_frame(points(variants, "parameters")).is_logarithmic
+    assert not cost_frame(points(variants, "train_seconds")).is_logarithmic
+    static = points(variants[:1], "train_seconds")
+    assert cuts(static, static)
+    assert not cuts(static, points(variants[1:], "train_seconds"))
 
 
 @pytest.mark.parametrize("width", style.WIDTHS)
-def test_each_cost_has_a_panel_in_which_the_variants_are_named(rows: Sequence[Row], width: str) -> None:
-    with style.in_style():
-        figure = accuracy_against_cost(rows, looks(row.label for row in rows), width)
+def test_each_cost_has_a_panel_in_which_the_variants_are_named(variants: Sequence[Variant], width: str) -> None:
+    with style.figure_style():
+        figure = accuracy_against_cost(cost_points(variants), looks(row.label for row in variants), width)
     panels = figure.findobj(Axes)
-    assert [axes.get_xlabel() for axes in panels] == list(COSTS.values())
+    assert [axes.get_xlabel() for axes in panels] == list(COST_AXES.values())
     for axes in panels:
         names = {text.get_text().replace("\xa0", " ") for text in axes.findobj(Annotation)}
         assert names == {"static (n = 3)", "dynamic (n = 1)"}
@@ -98,9 +106,9 @@ def test_names_that_do_not_fit_go_to_the_legend(write_run: WriteRun) -> None:
     labels = [f"a_variant_with_a_long_name,optimizer.lr=0.{i:02}" for i in range(30)]
     for label in labels:
         write_run(label, 0, 0.7)
-    rows = compare(read_runs(["outputs"]), None).rows
-    with style.in_style():
-        figure = accuracy_against_cost(rows, looks(labels), "column")
+    variants = compare(read_runs(["outputs"]), None).variants
+    with style.figure_style():
+        figure = accuracy_against_cost(cost_points(variants), looks(labels), "column")
     assert not figure.findobj(Annotation)
     legend = [text.get_text() for text in figure.subfigs[1].legends[0].get_texts()]
     assert sum("a_variant" in text for text in legend) == 30

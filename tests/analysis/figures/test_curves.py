@@ -1,4 +1,4 @@
-"""What the curves' axes hold: the seeds' own values, the mean, the band, and which line is which."""
+"""What the curves' axes hold: the seeds' own values, the mean, the band, which line is which; what captions say."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,20 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
-from analysis.figures.before_after import before_after
-from analysis.figures.curves import by_variant, draw_series, frame, marked, overlay
-from analysis.figures.palette import looks
+from analysis.drawing import style
+from analysis.figures.curves import (
+    before_after,
+    by_variant,
+    caption,
+    draw_series,
+    frame,
+    marked,
+    overlay,
+    pair_caption,
+)
+from analysis.figures.legend import looks
 from analysis.figures.series import Series, series
+from analysis.reading.metrics import ACCURACY, LOSS, Metric
 
 from .conftest import metric_row
 
@@ -21,7 +30,7 @@ LEVELS = {"static": ([0.40, 0.52, 0.60], [0.43, 0.50, 0.63], [0.38, 0.55, 0.58])
 LOOKS = looks(LEVELS)
 
 
-def made(label: str, metric: str = "accuracy", split: str = "val", scale: float = 1.0) -> Series:
+def made(label: str, metric: Metric = ACCURACY, split: str = "val", scale: float = 1.0) -> Series:
     rows = {
         seed: [
             {key: value * scale if "loss" in key else value for key, value in metric_row(epoch, level).items()}
@@ -32,7 +41,7 @@ def made(label: str, metric: str = "accuracy", split: str = "val", scale: float 
     return series(label, rows, metric, split, "epochs")
 
 
-def all_series(metric: str = "accuracy") -> list[Series]:
+def all_series(metric: Metric = ACCURACY) -> list[Series]:
     return [made(label, metric, split) for label in LEVELS for split in ("train", "val")]
 
 
@@ -100,9 +109,9 @@ def colours(figure: Figure) -> dict[str, set[str]]:
 @pytest.mark.parametrize("width", style.WIDTHS)
 def test_a_variant_has_one_colour_in_every_figure(width: str) -> None:
     expected = {label: {look.colour} for label, look in LOOKS.items()}
-    with style.in_style():
-        assert colours(overlay(all_series(), LOOKS, "accuracy", "epochs", width)) == expected
-        assert colours(by_variant(all_series(), LOOKS, "accuracy", "epochs", width)) == expected
+    with style.figure_style():
+        assert colours(overlay(all_series(), LOOKS, ACCURACY, "epochs", width)) == expected
+        assert colours(by_variant(all_series(), LOOKS, ACCURACY, "epochs", width)) == expected
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -114,8 +123,8 @@ def legends(figure: Figure) -> Sequence[object]:
 
 
 def test_the_overlay_tells_splits_variants_and_numbers_of_seeds() -> None:
-    with style.in_style():
-        figure = overlay(all_series(), LOOKS, "accuracy", "steps", "page")
+    with style.figure_style():
+        figure = overlay(all_series(), LOOKS, ACCURACY, "steps", "page")
     training, validation = figure.findobj(Axes)
     assert training.get_title() == "Training (dashed)" and validation.get_title() == "Validation (solid)"
     assert all(is_dashed(line) for line in training.get_lines())
@@ -127,8 +136,8 @@ def test_the_overlay_tells_splits_variants_and_numbers_of_seeds() -> None:
 
 
 def test_every_variant_has_a_panel_with_both_splits() -> None:
-    with style.in_style():
-        figure = by_variant(all_series(), LOOKS, "accuracy", "epochs", "column")
+    with style.figure_style():
+        figure = by_variant(all_series(), LOOKS, ACCURACY, "epochs", "column")
     panels = figure.findobj(Axes)
     assert [axes.get_title().replace("\xa0", " ") for axes in panels] == ["static (n = 3)", "dynamic (n = 1)"]
     assert all({is_dashed(line) for line in axes.get_lines()} == {True, False} for axes in panels)
@@ -136,8 +145,8 @@ def test_every_variant_has_a_panel_with_both_splits() -> None:
 
 
 def test_before_and_after_share_one_panel_and_say_which_is_which() -> None:
-    with style.in_style():
-        figure = before_after(all_series("loss"), LOOKS, "epochs", "column")
+    with style.figure_style():
+        figure = before_after(all_series(LOSS), LOOKS, "epochs", "column")
     (axes,) = figure.findobj(Axes)
     thick = lines(axes)[1]
     assert [(to_hex(line.get_color()).upper(), is_dashed(line)) for line in thick] == [
@@ -157,30 +166,53 @@ def test_before_and_after_share_one_panel_and_say_which_is_which() -> None:
 
 def test_the_frame_holds_every_line_and_says_when_it_cuts_a_band() -> None:
     shown = [made("static")]
-    chosen = frame(shown, "accuracy")
+    chosen = frame(shown, ACCURACY)
     assert chosen.low < 0.38 and chosen.high > 0.63 and not chosen.is_logarithmic
-    assert chosen.cuts(shown) and not chosen.cuts([made("dynamic")])
+    assert chosen.cuts(shown[0].low, shown[0].high) and not chosen.cuts(made("dynamic").low, made("dynamic").high)
 
 
 @pytest.mark.parametrize(("scale", "logarithmic"), [(30, False), (70, True)])
 def test_losses_far_apart_get_a_logarithmic_axis_that_says_so(scale: float, logarithmic: bool) -> None:
-    shown = [made("dynamic", "loss"), made("static", "loss", scale=scale)]
-    assert frame(shown, "loss").is_logarithmic == logarithmic
-    with style.in_style():
-        figure = overlay(shown, LOOKS, "loss", "epochs", "page")
+    shown = [made("dynamic", LOSS), made("static", LOSS, scale=scale)]
+    assert frame(shown, LOSS).is_logarithmic == logarithmic
+    with style.figure_style():
+        figure = overlay(shown, LOOKS, LOSS, "epochs", "page")
     assert figure.findobj(Axes)[0].get_yscale() == ("log" if logarithmic else "linear")
     assert figure.subfigs[0].get_supylabel().endswith("log scale") == logarithmic
 
 
 def test_accuracies_and_losses_of_zero_stay_linear() -> None:
-    assert not frame([made("static", "loss", scale=0.0)], "loss").is_logarithmic
-    assert not frame([made("static")], "accuracy").is_logarithmic
+    assert not frame([made("static", LOSS, scale=0.0)], LOSS).is_logarithmic
+    assert not frame([made("static")], ACCURACY).is_logarithmic
 
 
 @pytest.mark.parametrize(("width", "inches"), [("column", 3.3), ("page", 7.2)])
 def test_figures_have_the_width_asked_for_and_no_text_below_six_points(width: str, inches: float) -> None:
-    with style.in_style():
-        figure = overlay(all_series(), LOOKS, "accuracy", "epochs", width)
+    with style.figure_style():
+        figure = overlay(all_series(), LOOKS, ACCURACY, "epochs", width)
         assert figure.get_figwidth() == pytest.approx(inches)
         texts = [text for text in figure.findobj(match=lambda artist: hasattr(artist, "get_fontsize"))]
         assert min(text.get_fontsize() for text in texts) >= 6
+
+
+def of_seeds(label: str, seeds: int) -> Series:
+    rows = {seed: [metric_row(epoch, 0.5 + seed / 100 + epoch / 10) for epoch in (1, 2)] for seed in range(seeds)}
+    return series(label, rows, LOSS, "val", "epochs")
+
+
+def test_a_caption_of_curves_is_honest() -> None:
+    told = caption("lab", [of_seeds("static", 3), of_seeds("dynamic", 2)], LOSS, "epochs")
+    assert told.startswith("lab: validation loss over epochs.")
+    for part in ("n = 2 to 3 seeds", "95 % Student t interval", "cut off", "Nothing is smoothed."):
+        assert part in told
+
+
+def test_a_caption_mentions_nothing_that_is_not_drawn() -> None:
+    told = caption("lab", [of_seeds("static", 1)], LOSS, "seconds")
+    assert "interval" not in told and "thin lines" not in told and "Training" not in told
+    assert "n = 1 seed each, so nothing tells how much of this is chance." in told and "seeds' times" in told
+
+
+def test_a_caption_of_a_pair_says_which_was_first() -> None:
+    told = pair_caption("lab", [of_seeds("static", 3), of_seeds("dynamic", 3)], "epochs")
+    assert told.startswith("Before: static; after: dynamic. lab: ") and "n = 3 seeds each." in told

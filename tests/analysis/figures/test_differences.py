@@ -9,37 +9,37 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from scipy import stats
 
-from analysis.comparison import compare
-from analysis.figures import style
-from analysis.figures.differences import differences, differences_to_baseline, draw_differences, in_words
-from analysis.figures.palette import looks
-from analysis.rows import Row
-from analysis.sources import read_runs
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Variant
+from analysis.drawing import style
+from analysis.figures.differences import differences_of, differences_to_baseline, draw_differences, in_words
+from analysis.figures.legend import looks
+from analysis.reading.sources import read_runs
 
 STATIC, DYNAMIC = [0.66, 0.70, 0.71, 0.64], [0.68, 0.71, 0.75, 0.65]
 LOOKS = looks(["static", "dynamic", "other"])
 
 
 @pytest.fixture
-def rows(write_run: Callable[..., Path]) -> Sequence[Row]:
+def variants(write_run: Callable[..., Path]) -> Sequence[Variant]:
     for seed, (static, dynamic) in enumerate(zip(STATIC, DYNAMIC, strict=True)):
         write_run("static", seed, static)
         write_run("dynamic", seed, dynamic)
     write_run("dynamic", 7, 0.99)
     write_run("other", 0, 0.60)
     write_run("unpaired", 8, 0.60)
-    return compare(read_runs(["outputs"]), None).rows
+    return compare(read_runs(["outputs"]), None).variants
 
 
-def test_only_shared_seeds_are_paired(rows: Sequence[Row]) -> None:
-    found = {difference.label: dict(difference.by_seed) for difference in differences(rows)}
+def test_only_shared_seeds_are_paired(variants: Sequence[Variant]) -> None:
+    found = {difference.label: dict(difference.by_seed) for difference in differences_of(variants)}
     assert list(found) == ["dynamic", "other"]
     assert found["dynamic"] == pytest.approx({0: 0.02, 1: 0.01, 2: 0.04, 3: 0.01})
     assert found["other"] == pytest.approx({0: -0.06})
 
 
-def test_dots_mean_and_interval_are_those_of_scipy(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_differences(axes, differences(rows)[:1], LOOKS)
+def test_dots_mean_and_interval_are_those_of_scipy(axes: Axes, variants: Sequence[Variant]) -> None:
+    draw_differences(axes, differences_of(variants)[:1], LOOKS)
     expected = stats.ttest_rel(DYNAMIC, STATIC).confidence_interval(0.95)
     (dots,) = [found for found in axes.collections if isinstance(found, PathCollection)]
     assert np.asarray(dots.get_offsets())[:, 0] == pytest.approx(np.subtract(DYNAMIC, STATIC))
@@ -49,28 +49,28 @@ def test_dots_mean_and_interval_are_those_of_scipy(axes: Axes, rows: Sequence[Ro
     assert mean.get_xdata() == pytest.approx([0.02])
 
 
-def test_there_is_a_line_at_zero_and_the_first_row_is_on_top(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_differences(axes, differences(rows), LOOKS)
+def test_there_is_a_line_at_zero_and_the_first_row_is_on_top(axes: Axes, variants: Sequence[Variant]) -> None:
+    draw_differences(axes, differences_of(variants), LOOKS)
     assert any(list(line.get_xdata()) == [0, 0] for line in axes.get_lines())
     bottom, top = axes.get_ylim()
     assert top < 0 < 1 < bottom
 
 
-def test_one_pair_has_no_interval(axes: Axes, rows: Sequence[Row]) -> None:
-    draw_differences(axes, differences(rows)[1:], LOOKS)
+def test_one_pair_has_no_interval(axes: Axes, variants: Sequence[Variant]) -> None:
+    draw_differences(axes, differences_of(variants)[1:], LOOKS)
     assert not [segment for c in axes.collections if isinstance(c, LineCollection) for segment in c.get_segments()]
 
 
-def test_the_numbers_stand_beside_the_name(rows: Sequence[Row]) -> None:
-    dynamic, other = differences(rows)
+def test_the_numbers_stand_beside_the_name(variants: Sequence[Variant]) -> None:
+    dynamic, other = differences_of(variants)
     assert in_words(dynamic, 200) == "dynamic\n+2.00 [−0.25, +4.25], n = 4"
     assert in_words(other, 200) == "other\n−6.00, n = 1"
 
 
 @pytest.mark.parametrize("width", style.WIDTHS)
-def test_the_figure_names_rows_baseline_and_numbers_of_pairs(rows: Sequence[Row], width: str) -> None:
-    with style.in_style():
-        figure = differences_to_baseline(differences(rows), "static", LOOKS, width)
+def test_the_figure_names_rows_baseline_and_numbers_of_pairs(variants: Sequence[Variant], width: str) -> None:
+    with style.figure_style():
+        figure = differences_to_baseline(differences_of(variants), "static", LOOKS, width)
         figure.draw_without_rendering()
     (axes,) = figure.findobj(Axes)
     assert [label.get_text().splitlines()[0] for label in axes.get_yticklabels()] == ["dynamic", "other"]

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.figures.series import Series, series
+from analysis.reading.metrics import ACCURACY
 
 from .conftest import metric_row
 
@@ -19,7 +20,7 @@ def rows_of(levels: list[float]) -> list[dict[str, Any]]:
 
 
 def made(rows_by_seed: dict[int, list[dict[str, Any]]], x: str = "epochs", split: str = "val") -> Series:
-    return series("dynamic", rows_by_seed, "accuracy", split, x)
+    return series("dynamic", rows_by_seed, ACCURACY, split, x)
 
 
 def test_mean_and_interval_are_those_of_scipy_at_each_evaluation() -> None:

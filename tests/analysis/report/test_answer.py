@@ -4,16 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.claims import claim
-from analysis.comparison import compare
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Variant, claim
+from analysis.reading.sources import read_runs
 from analysis.report.answer import Answer, answer_of
-from analysis.rows import Row
-from analysis.sources import read_runs
 
 WriteRun = Callable[..., Path]
 
 
-def rows() -> list[Row]:
+def rows() -> list[Variant]:
     (found,) = compare(read_runs(["outputs"]), None).groups.values()
     return found
 

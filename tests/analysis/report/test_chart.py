@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from analysis.comparison import compare
-from analysis.figures.palette import looks
+from analysis.comparing.comparison import compare
+from analysis.figures.legend import looks
 from analysis.figures.study import StudyFigures
+from analysis.reading.sources import read_runs
 from analysis.report.chart import Chart, chart_of, safe_json
 from analysis.report.contents import FIGURES
-from analysis.sources import read_runs
 from tests.analysis.report.conftest import HOSTILE
 
 WriteRun = Callable[..., Path]

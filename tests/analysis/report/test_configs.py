@@ -2,7 +2,7 @@
 
 import yaml
 
-from analysis.report.configs import ConfigLine, config_lines
+from analysis.report.details import ConfigLine, config_lines
 
 BASELINE = {"model": {"name": "static", "head": None}, "lr": 0.1, "betas": [0.9, 0.999], "gone": {"a": 1, "b": {}}}
 OURS = {"model": {"name": "dynamic", "head": {"size": 3}}, "lr": 0.1, "betas": [0.9, 0.99], "new": "on # off: 'x'"}

@@ -6,7 +6,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
-from analysis.table import table
+from analysis.tables.command import table
 from tests.analysis.report.conftest import HOSTILE
 
 WriteRun = Callable[..., Path]

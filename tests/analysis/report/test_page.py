@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from analysis.report import page as report_page
-from analysis.table import table
+from analysis.tables.command import table
 from tests.analysis.report.conftest import HOSTILE
 
 WriteRun = Callable[..., Path]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.comparison import compare
-from analysis.report.question import Question, question_of
-from analysis.sources import read_runs
+from analysis.comparing.comparison import compare
+from analysis.reading.sources import read_runs
+from analysis.report.answer import Question, question_of
 
 WriteRun = Callable[..., Path]
 SWEEP = """\

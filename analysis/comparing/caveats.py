@@ -1,0 +1,144 @@
+"""What a table leaves out or mixes: whatever keeps variants from being comparable is said, not averaged over."""
+
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+
+from ..reading.run import Run
+from .comparison import Comparison
+from .variants import Variant
+from .words import in_words, seed_list
+
+# Config keys in which the variants of one study should agree, unless the study is about them.
+SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_seed")
+# Numbers that all runs of one config have in common.
+CONSTANTS = ("parameters", "flops")
+MOST_LABELS = 6
+
+
+def caveats(comparison: Comparison) -> list[str]:
+    """One line a reason, the gravest first; empty when there is nothing to say."""
+    several = len(comparison.groups) > 1
+    keys = [key for key in SETTINGS if key not in comparison.layout.keys]
+    lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
+    for heading, variants in comparison.groups.items():
+        checks = (_several_digests, _missing_seeds, _no_spread, _constants, _mixed)
+        of_group = [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
+        lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
+    return lines
+
+
+def _not_counted(runs: Iterable[Run]) -> list[str]:
+    alike: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        if not run.counts:
+            alike.setdefault((run.study, run.variant, run.state, run.error), []).append(run)
+    lines = []
+    for members in alike.values():
+        first = members[0]
+        place = first.place + (f" and {len(members) - 1} more" if len(members) > 1 else "")
+        who = f"{first.variant} {seed_list(run.seed for run in members)}"
+        reason = f": {first.error}" if first.error else ""
+        lines.append(f"not counted: {who}, {first.state_in_words}{reason} ({place})")
+    return lines
+
+
+def _doubtful(runs: Iterable[Run]) -> list[str]:
+    return [
+        f"{run.variant} seed {run.seed} has a result and counts, but "
+        f"{run.error or f'its state is {run.state}'} ({run.place})"
+        for run in runs
+        if run.counts and run.state != "completed"
+    ]
+
+
+def _repeats(comparison: Comparison) -> list[str]:
+    return [
+        f"{repeat.used.variant} seed {repeat.used.seed} is there twice, with "
+        f"{'the same' if repeat.agrees else 'another'} test accuracy: {repeat.used.place} is used, "
+        f"{repeat.unused.place} is not"
+        for repeat in comparison.repeats
+    ]
+
+
+def _several_digests(variants: list[Variant]) -> list[str]:
+    labels_by_name: dict[str, list[str]] = {}
+    for variant in variants:
+        labels_by_name.setdefault(variant.name, []).append(_quoted(variant.label))
+    return [
+        f"{name} has runs of {len(labels)} different configs, which are not averaged: {_listed(labels)}"
+        for name, labels in labels_by_name.items()
+        if len(labels) > 1
+    ]
+
+
+def _missing_seeds(variants: list[Variant]) -> list[str]:
+    seeds = {seed for variant in variants for seed in variant.seeds}
+    labels_by_lack: dict[str, list[str]] = {}
+    for variant in variants:
+        if variant.runs and (lack := seeds - set(variant.seeds)):
+            labels_by_lack.setdefault(seed_list(lack), []).append(_quoted(variant.label))
+    return [f"without {lack}, which others have: {_listed(labels)}" for lack, labels in labels_by_lack.items()]
+
+
+def _no_spread(variants: list[Variant]) -> list[str]:
+    same = [_quoted(variant.label) for variant in variants if variant.paired and variant.paired.difference.sd == 0]
+    return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
+
+
+def _settings(variants: list[Variant], keys: Iterable[str]) -> list[str]:
+    lines = []
+    for key in keys:
+        labels = _labels_by(variants, partial(_setting, key))
+        if len(labels) > 1:
+            lines.append(f"{key} differs: {_each(labels)}")
+    return lines
+
+
+def _setting(key: str, run: Run) -> str:
+    return in_words(run.setting(key))
+
+
+def _constants(variants: list[Variant]) -> list[str]:
+    return [
+        f"{variant.label}: {key} differ between its seeds ({', '.join(f'{value:.15g}' for value in values)})"
+        for variant in variants
+        for key in CONSTANTS
+        if len(values := sorted({run.number(key) for run in variant.runs if key in run.numbers})) > 1
+    ]
+
+
+def _mixed(variants: list[Variant]) -> list[str]:
+    commits = _labels_by(variants, lambda run: run.short_commit)
+    trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
+    devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
+    lines = [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
+    if "dirty" in trees:
+        lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
+    return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines
+
+
+def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:
+    """For each value, the variants that have it, with their seeds where only some of them do."""
+    labels: dict[str, list[str]] = {}
+    for variant in variants:
+        runs_by_value: dict[str, list[Run]] = {}
+        for run in variant.runs:
+            runs_by_value.setdefault(value_of(run), []).append(run)
+        for value, runs in runs_by_value.items():
+            partly = f" ({seed_list(run.seed for run in runs)})" if len(runs) < len(variant.runs) else ""
+            labels.setdefault(value, []).append(_quoted(variant.label) + partly)
+    return {value: _listed(several) for value, several in labels.items()}
+
+
+def _quoted(label: str) -> str:
+    """A label fit for a list with commas."""
+    return f"'{label}'" if "," in label else label
+
+
+def _listed(labels: list[str]) -> str:
+    more = len(labels) - MOST_LABELS
+    return ", ".join(labels) if more <= 1 else ", ".join(labels[:MOST_LABELS]) + f" and {more} more"
+
+
+def _each(labels_by_value: dict[str, str]) -> str:
+    return "; ".join(f"{value} for {labels}" for value, labels in labels_by_value.items())

@@ -1,0 +1,220 @@
+"""Runs become variants, each compared with the baseline of its group and, if there is one, with its control."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..reading.run import Run
+from .arrangement import PLAIN, Arrangement, Layout
+from .statistics import holm
+from .tuning import Tuning, split_off_tuning
+from .variants import Claim, Variant, claim, variants_of
+
+BASELINE_PREFIX = "static"
+CONTROL_KEY = "second_head"
+CONTROL_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Two results of the same study, row, digest and seed: one is used, the other is not."""
+
+    used: Run
+    unused: Run
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both report the same test accuracy."""
+        return self.used.number("test_accuracy") == self.unused.number("test_accuracy")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a table prints: variants by the heading of their group, the baseline first.
+
+    `runs` are all, counted or not; `tuning` are the runs that chose the recipes and belong to no variant.
+    """
+
+    layout: Layout
+    groups: dict[str, list[Variant]]
+    runs: tuple[Run, ...]
+    repeats: tuple[Repeat, ...]
+    tuning: tuple[Run, ...]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The variants of all groups."""
+        return [variant for members in self.groups.values() for variant in members]
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all variants."""
+        return [claim for variant in self.variants for claim in variant.claims]
+
+    @property
+    def family(self) -> int:
+        """Number of p-values that Holm's adjustment covers: all of the table."""
+        return sum(not math.isnan(claim.p_holm) for claim in self.claims)
+
+    @property
+    def studies(self) -> str:
+        """The names of all studies, separated by commas."""
+        return ", ".join(dict.fromkeys(variant.study for variant in self.variants))
+
+
+def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN) -> Comparison:
+    """Compare the variants of all studies with `baseline` or, where a group has none, its own default.
+
+    Raises ValueError when no run counts, when the layout names a key that no run has, or when `baseline` is no variant
+    with results or several of one group.
+    """
+    if not any(run.counts for run in runs):
+        raise ValueError(_nothing_counts(runs))
+    # A W&B log without content does not even name its run: a caveat, but no variant.
+    named = [run for run in runs if run.study]
+    arrangement = Arrangement(layout, named)
+    kept, repeats = without_repeats(named, arrangement.name)
+    reported, tuning_runs = split_off_tuning(kept)
+    groups = variants_of(reported, arrangement)
+    if baseline is not None:
+        check_baseline(groups, baseline)
+    tuning = Tuning(tuning_runs)
+    compared = {heading: _compared(variants, baseline, tuning) for heading, variants in groups.items()}
+    return Comparison(layout, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs))
+
+
+def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple[list[Run], list[Repeat]]:
+    """The runs with each result once (the first one given), and the pairs of which one was dropped.
+
+    Runs of one study that `name_of` names alike, with one digest and seed, are the same result.
+    """
+    first: dict[tuple[str, str, str, int], Run] = {}
+    kept, repeats = [], []
+    for run in runs:
+        key = (run.study, name_of(run), run.digest, run.seed)
+        if run.counts and key in first:
+            repeats.append(Repeat(first[key], run))
+            continue
+        if run.counts:
+            first[key] = run
+        kept.append(run)
+    return kept, repeats
+
+
+def baseline_of(variants: Sequence[Variant], named: str | None) -> Variant:
+    """The variant that a group's others are compared with; all have results.
+
+    It is the named one where the group has it, else the first variant named static*, else the one with the fewest
+    parameters, of several the first.
+    """
+    asked = [variant for variant in variants if named in variant.names]
+    static = [variant for variant in variants if variant.recorded_name.startswith(BASELINE_PREFIX)]
+    return (asked or static or sorted(variants, key=_parameters))[0]
+
+
+def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant) -> Variant | None:
+    """The variant that has the capacity of this one without its filter, if there is one.
+
+    A control is the baseline's network with a second head beside it (the config's `model` differs from the baseline's
+    in `model.second_head` alone) that brings its parameters within 5 % of the variant's. Among several, the one whose
+    config agrees with the variant's in all but `model` is chosen, else none.
+    """
+    if variant is baseline or _is_control(variant, baseline):
+        return None
+    controls = [other for other in variants if _is_control(other, baseline) and _is_equal_in_size(other, variant)]
+    if len(controls) > 1:
+        rest = _without(variant.config, "model")
+        controls = [other for other in controls if _without(other.config, "model") == rest]
+    return controls[0] if len(controls) == 1 else None
+
+
+def check_baseline(groups: Mapping[str, Sequence[Variant]], baseline: str) -> None:
+    """Raise ValueError when a baseline names several variants of a group, or none with results anywhere."""
+    for heading, variants in groups.items():
+        labels = [variant.label for variant in variants if baseline in variant.names]
+        if len(labels) > 1:
+            raise ValueError(
+                f"baseline {baseline} is several rows of {heading}; choose one of {', '.join(map(repr, labels))}"
+            )
+    with_results = [variant for variants in groups.values() for variant in variants if variant.runs]
+    if not any(baseline in variant.names for variant in with_results):
+        labels = sorted({variant.label for variant in with_results})
+        raise ValueError(
+            f"no variant {baseline} with results to serve as baseline; the variants are: {', '.join(labels)}"
+        )
+
+
+def _compared(variants: list[Variant], named: str | None, tuning: Tuning) -> list[Variant]:
+    """Variants of one group with their claims, the baseline first."""
+    with_results = [variant for variant in variants if variant.runs]
+    if not with_results:
+        return variants
+    baseline = baseline_of(with_results, named)
+    compared = [baseline, *(variant for variant in variants if variant is not baseline)]
+    return [
+        replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, with_results, tuning))
+        for variant in compared
+    ]
+
+
+def _claims(variant: Variant, baseline: Variant, variants: list[Variant], tuning: Tuning) -> tuple[Claim, ...]:
+    if variant is baseline or not variant.runs:
+        return ()
+    control = control_of(variant, variants, baseline)
+    ours = variant.by_seed("test_accuracy")
+    return tuple(
+        claim(
+            ours,
+            rival.by_seed("test_accuracy"),
+            rival.label,
+            is_control=rival is control,
+            tuned=tuning.answer(variant.runs[0], rival.runs[0]),
+        )
+        for rival in (baseline, control)
+        if rival is not None
+    )
+
+
+def _adjusted(groups: dict[str, list[Variant]]) -> dict[str, list[Variant]]:
+    """The variants with Holm's p-values, one family for all of them."""
+    variants = [variant for members in groups.values() for variant in members]
+    adjusted = iter(holm([claim.paired.p for variant in variants for claim in variant.claims]))
+    return {
+        heading: [
+            replace(variant, claims=tuple(replace(claim, p_holm=next(adjusted)) for claim in variant.claims))
+            for variant in members
+        ]
+        for heading, members in groups.items()
+    }
+
+
+def _parameters(variant: Variant) -> float:
+    parameters = variant.mean("parameters")
+    return math.inf if math.isnan(parameters) else parameters
+
+
+def _is_control(variant: Variant, baseline: Variant) -> bool:
+    model, plain = variant.config.get("model"), baseline.config.get("model")
+    if not isinstance(model, Mapping) or not isinstance(plain, Mapping):
+        return False
+    heads = model.get(CONTROL_KEY), plain.get(CONTROL_KEY)
+    return bool(heads[0]) and not heads[1] and _without(model, CONTROL_KEY) == _without(plain, CONTROL_KEY)
+
+
+def _is_equal_in_size(control: Variant, variant: Variant) -> bool:
+    size = variant.mean("parameters")
+    return abs(control.mean("parameters") - size) <= CONTROL_TOLERANCE * size
+
+
+def _without(config: Mapping[str, Any], left_out: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != left_out}
+
+
+def _nothing_counts(runs: Sequence[Run]) -> str:
+    states = sorted({run.state for run in runs})
+    counts = ", ".join(f"{sum(run.state == state for run in runs)} {state}" for state in states)
+    failed = next((run for run in runs if run.error), None)
+    example = f"; {failed.place}: {failed.error}" if failed else ""
+    sources = ", ".join(dict.fromkeys(run.source for run in runs))
+    return f"none of the {len(runs)} runs in {sources} has a result yet ({counts}){example}"

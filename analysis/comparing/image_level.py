@@ -1,0 +1,85 @@
+"""The uncertainty that comes from the test images, beside the one over seeds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..reading.run_folder import PREDICTIONS, has_predictions, read_predictions
+from .comparison import Comparison
+from .statistics import Summary, summarise
+from .variants import Variant
+
+
+@dataclass(frozen=True)
+class ImageLevel:
+    """Summaries over test images, in fractions: n images, mean, SD of an image's value, t interval of the mean.
+
+    `accuracy` is by (group, label), an image's value being its accuracy averaged over the variant's seeds;
+    `differences` is by (group, label, rival), its value being the difference averaged over shared seeds. `notes` name
+    what was left out.
+    """
+
+    accuracy: dict[tuple[str, str], Summary] = field(default_factory=dict)
+    differences: dict[tuple[str, str, str], Summary] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Correct:
+    """Whether each test image was classified correctly, by seed: arrays (images,) of 0 and 1; and the true classes."""
+
+    by_seed: dict[int, np.ndarray]
+    labels: np.ndarray
+
+
+def image_level(comparison: Comparison) -> ImageLevel:
+    """Summarise the predictions beside the runs; a variant counts only when all its runs have usable ones."""
+    level = ImageLevel()
+    reasons: dict[str, list[str]] = {}
+    for heading, variants in comparison.groups.items():
+        correct: dict[str, Correct] = {}
+        for variant in variants:
+            try:
+                if usable := correctness(variant):
+                    correct[variant.label] = usable
+            except ValueError as error:
+                reasons.setdefault(str(error), []).append(variant.label)
+        for variant in variants:
+            if variant.label in correct:
+                _summarise(heading, variant, correct, level)
+    level.notes.extend(f"{reason}: {', '.join(labels)}" for reason, labels in reasons.items())
+    return level
+
+
+def correctness(variant: Variant) -> Correct | None:
+    """What a variant's runs predicted; None when none of them has a file.
+
+    Raises ValueError, with the reason, when only some have one, when one cannot be used, or when their images differ.
+    """
+    runs = [run for run in variant.runs if has_predictions(run)]
+    if not runs:
+        return None
+    if len(runs) < len(variant.runs):
+        raise ValueError(f"{PREDICTIONS} is missing in some runs")
+    predictions = {run.seed: read_predictions(run) for run in runs}
+    first, *others = (labels for labels, _ in predictions.values())
+    if not all(np.array_equal(labels, first) for labels in others):
+        raise ValueError("the runs' test images differ")
+    return Correct({seed: correct for seed, (_, correct) in predictions.items()}, first)
+
+
+def _summarise(heading: str, variant: Variant, correct: dict[str, Correct], level: ImageLevel) -> None:
+    ours = correct[variant.label]
+    level.accuracy[heading, variant.label] = _summary(ours.by_seed.values())
+    for claim in variant.claims:
+        theirs = correct.get(claim.rival)
+        shared = sorted(ours.by_seed.keys() & theirs.by_seed.keys()) if theirs else []
+        if theirs and shared and np.array_equal(ours.labels, theirs.labels):
+            differences = (ours.by_seed[seed] - theirs.by_seed[seed] for seed in shared)
+            level.differences[heading, variant.label, claim.rival] = _summary(differences)
+
+
+def _summary(by_seed: Iterable[np.ndarray]) -> Summary:
+    """Over the images, each image's value averaged over the seeds first."""
+    return summarise(np.mean(list(by_seed), axis=0).tolist())

@@ -1,0 +1,114 @@
+"""Whether what is compared was tuned alike, from the grid of runs that did the tuning.
+
+An arm is a study's runs whose configs differ in TUNED_KEYS and seed only; a recipe is its values of TUNED_KEYS.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dynfilt.run.identity import digest
+
+from ..reading.run import Run
+
+# Seeds for tuning alone, so that what is reported was not selected on.
+TUNING_SEEDS = (100, 101)
+TUNED_KEYS = ("optimizer.lr", "optimizer.weight_decay")
+
+ALIKE = "yes"
+AT_EDGE = "yes, at the grid's edge"
+NOT_TUNED = "no: published recipe"
+OTHER_GRIDS = "no: other grids"
+NOT_BEST = "no: not the grid's best"
+SAME_ARM = "one arm, two recipes"
+
+Recipe = tuple[Any, ...]
+Grid = dict[Recipe, float]
+
+
+def split_off_tuning(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs to report, and those that tuned: of seeds 100 and 101, in a study where they form a grid.
+
+    They form one where there are several recipes under these seeds, and other seeds have results.
+    """
+    studies = set()
+    for study in {run.study for run in runs}:
+        members = [run for run in runs if run.study == study]
+        recipes = {recipe(run) for run in members if run.seed in TUNING_SEEDS}
+        if len(recipes) > 1 and any(run.counts and run.seed not in TUNING_SEEDS for run in members):
+            studies.add(study)
+
+    def tunes(run: Run) -> bool:
+        return run.study in studies and run.seed in TUNING_SEEDS
+
+    return [run for run in runs if not tunes(run)], [run for run in runs if tunes(run)]
+
+
+class Tuning:
+    """The grids of all arms: mean validation accuracy of each recipe that all tuning seeds brought to an end."""
+
+    def __init__(self, tuning_runs: Sequence[Run]) -> None:
+        self._digests: dict[int, str] = {}
+        accuracies: dict[tuple[str, str], dict[Recipe, dict[int, float]]] = {}
+        for run in tuning_runs:
+            accuracy = _validation_accuracy(run)
+            if accuracy is not None:
+                accuracies.setdefault(self._arm(run), {}).setdefault(recipe(run), {})[run.seed] = accuracy
+        self._grids = {arm: _means(recipes) for arm, recipes in accuracies.items()}
+
+    def answer(self, ours: Run, theirs: Run) -> str:
+        """Say whether the arms of two reported runs were tuned alike.
+
+        They were when both have one grid of at least 2 recipes and both are reported at their own grid's best.
+        """
+        arms, recipes = [self._arm(run) for run in (ours, theirs)], [recipe(run) for run in (ours, theirs)]
+        if arms[0] == arms[1] and recipes[0] != recipes[1]:
+            return SAME_ARM
+        grids = [self._grids.get(arm, {}) for arm in arms]
+        if not any(grids):
+            return NOT_TUNED
+        if grids[0].keys() != grids[1].keys() or len(grids[0]) < 2:
+            return OTHER_GRIDS
+        if any(grid.get(chosen) != max(grid.values()) for grid, chosen in zip(grids, recipes, strict=True)):
+            return NOT_BEST
+        return AT_EDGE if any(_is_at_edge(chosen, grids[0]) for chosen in recipes) else ALIKE
+
+    def _arm(self, run: Run) -> tuple[str, str]:
+        # Runs share their parsed configs, so each is digested once.
+        key = id(run.config)
+        if key not in self._digests:
+            self._digests[key] = digest(_without_tuned_keys(run.config))
+        return run.study, self._digests[key]
+
+
+def recipe(run: Run) -> Recipe:
+    """A run's values of TUNED_KEYS, None where its config has no such key."""
+    return tuple(run.setting(key) for key in TUNED_KEYS)
+
+
+def _validation_accuracy(run: Run) -> float | None:
+    """What a recipe is chosen by; 0 for a run that diverged, which is an outcome too, None for an unfinished one."""
+    if run.counts:
+        return run.numbers.get("val_accuracy")
+    return 0.0 if run.error.startswith("FloatingPointError") else None
+
+
+def _means(recipes: dict[Recipe, dict[int, float]]) -> Grid:
+    """Mean over the tuning seeds, of the recipes that all of them brought to an end."""
+    ended = {recipe: by_seed for recipe, by_seed in recipes.items() if by_seed.keys() == set(TUNING_SEEDS)}
+    return {recipe: sum(by_seed.values()) / len(by_seed) for recipe, by_seed in ended.items()}
+
+
+def _is_at_edge(chosen: Recipe, grid: Grid) -> bool:
+    """Whether a value is the smallest or largest that was tried of it; below a value of 0 there is none to try."""
+    for axis, value in enumerate(chosen):
+        tried = {recipe[axis] for recipe in grid}
+        if len(tried) > 1 and (value == max(tried) or (value == min(tried) and value != 0)):
+            return True
+    return False
+
+
+def _without_tuned_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    names = {key.partition(".")[2] for key in TUNED_KEYS}
+    optimizer = config.get("optimizer")
+    settings = optimizer if isinstance(optimizer, Mapping) else {}
+    return {**config, "optimizer": {key: value for key, value in settings.items() if key not in names}}

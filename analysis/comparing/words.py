@@ -1,0 +1,46 @@
+"""Seeds, counts and config values as words of a sentence."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..reading.run import NO_SEED
+
+UNSET = "unset"
+
+
+def seed_list(seeds: Iterable[int]) -> str:
+    """Seeds, each once and in order: `seed 4`, `seeds 0-2, 5`."""
+    ordered = sorted(set(seeds) - {NO_SEED})
+    if not ordered:
+        return "no known seed"
+    spans: list[list[int]] = []
+    for seed in ordered:
+        if spans and seed == spans[-1][1] + 1:
+            spans[-1][1] = seed
+        else:
+            spans.append([seed, seed])
+    words = [str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a}-{b}" for a, b in spans]
+    return ("seed " if len(ordered) == 1 else "seeds ") + ", ".join(words)
+
+
+def number_of(n: int, thing: str) -> str:
+    """`1 run`, `3 runs`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def in_words(value: Any) -> str:
+    """A config value in one line; a group of keys is named by the last part of its target."""
+    if isinstance(value, Mapping) and value.get("_target_"):
+        return str(value["_target_"]).rpartition(".")[2]
+    if value is None:
+        return UNSET
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def seeds_each(counts: Iterable[int]) -> str:
+    """`n = 3 seeds each.`, or the range where they differ."""
+    few, many = min(counts := list(counts)), max(counts)
+    if few < many:
+        return f"n = {few} to {many} seeds, as the names say."
+    return f"n = {many} seeds each." if many > 1 else "n = 1 seed each, so nothing tells how much of this is chance."

@@ -1,0 +1,130 @@
+"""How a DY-Conv layer spreads its attention: over kernels, over images, over classes."""
+
+import math
+from dataclasses import dataclass
+from operator import itemgetter
+
+import torch
+from torch import Tensor
+
+from dynfilt.data.bundle import Split
+from dynfilt.layers.dyconv import DYConv2d
+
+from ..tables.table import Column, Heading, Sheet, column
+from .diversity import Diversity, diversity
+from .replacement import dynamic_layers, recorded
+from .trained import TrainedRun
+
+ATTENTION_MEANINGS = {
+    "entropy": "of an image's attention, mean over images; 1 all kernels alike, 0 one kernel alone",
+    "5 %, 95 %": "percentiles of that entropy over images",
+    "entropy of the mean": "of the attention averaged over images; 1 when all kernels are used equally",
+    "told by the image": "entropy of the mean - entropy: what knowing the image says about the kernel; "
+    "0 when every image gets the same attention",
+    "by class": "part of the attention's variance over images that the classes' means account for",
+    "by chance": "what that part is expected to be with labels dealt out at random",
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The attention pi (N, K) that a layer gives to N images, at the layer's temperature.
+
+    Entropies are shares of log K, so 1 is uniform and 0 is one kernel alone. Sigmoid attention is divided by its
+    sum for them.
+    """
+
+    layer: str
+    pi: Tensor
+    temperature: float
+
+    @property
+    def shares(self) -> Tensor:
+        """The attention divided by its sum, (N, K)."""
+        return self.pi / self.pi.sum(1, keepdim=True)
+
+    @property
+    def entropies(self) -> Tensor:
+        """Of each image's attention, (N,)."""
+        return entropy(self.shares)
+
+    @property
+    def mean_entropy(self) -> float:
+        """Mean over the images."""
+        return self.entropies.mean().item()
+
+    @property
+    def entropy_range(self) -> tuple[float, float]:
+        """5th and 95th percentile of the images' entropies."""
+        low, high = self.entropies.quantile(torch.tensor([0.05, 0.95], dtype=torch.float64)).tolist()
+        return low, high
+
+    @property
+    def entropy_of_mean(self) -> float:
+        """Of the attention averaged over images."""
+        return entropy(self.shares.mean(0, keepdim=True)).item()
+
+    @property
+    def spread(self) -> float:
+        """Root of the variance of pi over images, summed over kernels: how much the image decides."""
+        return self.pi.double().var(0, correction=0).sum().sqrt().item()
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """Entropy of each row of shares (N, K) that add up to 1, as a part of log K, (N,); 0 for K = 1."""
+    shares = shares.double()
+    nats = -(shares * shares.clamp_min(1e-300).log()).sum(1)
+    return nats / math.log(shares.shape[1]) if shares.shape[1] > 1 else torch.zeros_like(nats)
+
+
+@torch.inference_mode()
+def choices_of(run: TrainedRun, split: Split) -> list[Choices]:
+    """The attention of every DY-Conv layer for every image, in the split's order."""
+    with recorded(run.model) as batches_by_layer:
+        run.scores(split)
+    layers = dynamic_layers(run.model)
+    return [
+        Choices(name, torch.cat(batches), float(layer.temperature))
+        for name, batches in batches_by_layer.items()
+        if isinstance(layer := layers[name], DYConv2d)
+    ]
+
+
+def class_means(pi: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean attention of each class, (classes, K), from pi (N, K) and labels (N,); NaN for a class without images."""
+    sums = pi.new_zeros(classes, pi.shape[1]).index_add_(0, labels, pi)
+    return sums / torch.bincount(labels, minlength=classes)[:, None]
+
+
+def layer_sheet(layers: list[Choices], labels: Tensor) -> Sheet[tuple[Choices, Diversity]]:
+    """One row a layer; `labels` (N,) are those of the images that its choices were made for."""
+    three = "{:.3f}".format
+
+    def information(choice: Choices) -> float:
+        return max(choice.entropy_of_mean - choice.mean_entropy, 0.0)
+
+    columns: list[Column[tuple[Choices, Diversity]]] = [
+        column("layer", Heading("layer", is_text=True), lambda row: row[0].layer),
+        column("kernels", Heading("K"), lambda row: row[0].pi.shape[1]),
+        column("temperature", Heading("temperature"), lambda row: row[0].temperature, "{:g}".format),
+        column("entropy", Heading("entropy"), lambda row: row[0].mean_entropy, three),
+        column("entropy_p05", Heading("5 %"), lambda row: row[0].entropy_range[0], three),
+        column("entropy_p95", Heading("95 %"), lambda row: row[0].entropy_range[1], three),
+        column("entropy_of_mean", Heading("entropy of the mean"), lambda row: row[0].entropy_of_mean, three),
+        column("information", Heading("told by the image"), lambda row: information(row[0]), "{:.4f}".format),
+        column("class_share", Heading("by class"), lambda row: row[1].class_share, three),
+        column("class_share_by_chance", Heading("by chance"), lambda row: row[1].class_share_by_chance, three),
+    ]
+    return Sheet(columns, [(choice, diversity(choice.pi, labels)) for choice in layers])
+
+
+def class_sheet(layers: list[Choices], labels: Tensor, names: tuple[str, ...]) -> Sheet[tuple[str, str, int, float]]:
+    """One row a layer, class and kernel: the mean attention; `labels` (N,) as for `layer_sheet`."""
+    rows = [
+        (choice.layer, names[label], kernel, value)
+        for choice in layers
+        for label, means in enumerate(class_means(choice.pi, labels, len(names)).tolist())
+        for kernel, value in enumerate(means)
+    ]
+    fields = ("layer", "class", "kernel", "mean_attention")
+    return Sheet([column(field, Heading(field), itemgetter(i)) for i, field in enumerate(fields)], rows)

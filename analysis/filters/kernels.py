@@ -1,0 +1,216 @@
+"""`python -m analysis kernels`: the 3x3 kernels of a lab network's filter for several images, and how they differ."""
+
+import argparse
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
+from dynfilt.models.lab_net import LabNet
+
+from ..drawing import style
+from ..drawing.sheets import Board, save, write_text
+from ..tables.markdown import table_text
+from ..tables.table import Heading, Sheet, column
+from . import panels
+from .diversity import diversity
+from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
+
+IMAGES_A_SIDE = 3
+HALF, PHOTO, MOSAIC = 3.5, 0.95, 2.1  # inches
+SATURATED = 0.99
+# Key -> heading and meaning.
+MEASURES = {
+    "within_class": ("within class", "mean cosine distance of the filters of two images of one class, over all pairs"),
+    "between_classes": ("between classes", "the same for two images of different classes"),
+    "input_share": (
+        "explained by input",
+        "mean squared distance to the mean filter / mean squared norm; 0 for a filter that ignores its input",
+    ),
+    "class_share": (
+        "of it by class",
+        "the part of those squared distances that the classes' mean filters account for",
+    ),
+    "class_share_by_chance": ("by chance", "what that part is expected to be with labels dealt out at random"),
+    "saturated": (
+        "saturated",
+        f"part of the generator's outputs beyond ±{SATURATED}, where tanh lets hardly any gradient through",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ImageFilters:
+    """What images of the test split get: `indices` (N,) into it, their labels and predicted classes (N,), their
+    filters (N, O, C, k, k), and the part of the generator's outputs that is saturated, NaN without a generator."""
+
+    indices: Tensor
+    labels: Tensor
+    predictions: Tensor
+    filters: Tensor
+    saturated: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `kernels`."""
+    add_run_arguments(parser)
+    add_picture_arguments(parser)
+    parser.add_argument("--class", dest="label", metavar="NAME", help="class of the images on the left; default: first")
+    parser.add_argument("--images", type=int, metavar="N", help="use N images of the test split (default: all)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw the pictures of each run and print one row of numbers a run."""
+    measured = [(opened, draw_run(opened, options)) for opened in runs_to_draw(options, "kernels")]
+    print(f"{table_text(sheet(measured).table())}\n")
+    lines = [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
+    print("\n".join(f"- {line}" for line in [*lines, *notes([opened for opened, _ in measured])]))
+
+
+def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
+    """Write kernels.json and the pictures of one run, and return its numbers.
+
+    Raises ValueError for a network without such a filter, an unknown class, and too few images.
+    """
+    has_filters = isinstance(run.model, LabNet) and callable(getattr(run.model.filter, "filters", None))
+    needs = "the lab's networks whose filter layer has a method `filters` (dynamic_3x3, ...)"
+    require(run, has_filters, "kernels", needs)
+    images = filters_of(run, run.sample(run.data.test, options.images))
+    measures = {**asdict(diversity(images.filters, images.labels)), "saturated": images.saturated}
+    chosen = choose(images.labels, run.data.class_names, options.label)
+    folder = Path(options.out) / run.place
+    content = {
+        "run": str(run.folder),
+        "title": run.title,
+        **{key: None if math.isnan(value) else value for key, value in measures.items()},
+        "definitions": {key: meaning for key, (_, meaning) in MEASURES.items()},
+        "test_images_shown": {side: images.indices[positions].tolist() for side, positions in chosen.items()},
+    }
+    write_text(folder / "kernels.json", json.dumps(content, indent=2) + "\n")
+    kernels = images.filters.flatten(1, 2)
+    differences = kernels - kernels.double().mean(0).float()  # exactly 0 for a filter that is always the same
+    with style.picture_style():
+        title = f"Kernels of the 3×3 filter\n{run.title}"
+        figure = draw(run, images, chosen, kernels, title, style.KERNELS, "weight")
+        save(figure, folder, "kernels", options.format)
+        title = f"Kernels of the 3×3 filter minus their mean over {len(kernels):,} test images\n{run.title}"
+        figure = draw(run, images, chosen, differences, title, style.SIGNED, "weight - mean weight")
+        save(figure, folder, "kernels-differences", options.format)
+    return measures
+
+
+@torch.inference_mode()
+def filters_of(run: TrainedRun, indices: Tensor) -> ImageFilters:
+    """The filters of the test images at `indices` (N,), in that order, on the CPU."""
+    model, split = run.model, run.data.test.subset(indices)
+    assert isinstance(model, LabNet)
+    filters: list[Tensor] = []
+    saturated: list[Tensor] = []
+
+    def keep(layer: Any, arguments: tuple[Tensor], output: Tensor) -> None:
+        filters.append(layer.filters(arguments[0]).float().cpu())
+        if isinstance(layer, GeneratedConv2d):
+            saturated.append((layer.generator(arguments[0]).abs() > SATURATED).float().mean(1).cpu())
+
+    hook = model.filter.register_forward_hook(keep)
+    predictions = torch.empty(len(split), dtype=torch.int64)
+    order = []
+    for positions, images, _ in run.batches(split):
+        predictions[positions.cpu()] = run.apply(images).argmax(1).cpu()
+        order.append(positions.cpu())
+    hook.remove()
+    in_order = torch.cat(filters)[torch.cat(order).argsort()]
+    share = torch.cat(saturated).mean().item() if saturated else math.nan
+    return ImageFilters(indices.cpu(), split.labels.cpu(), predictions, in_order, share)
+
+
+def choose(labels: Tensor, names: tuple[str, ...], label: str | None) -> dict[str, list[int]]:
+    """Positions in labels (N,) of three images of one class, and of one of each of three others: the first of each.
+
+    Raises ValueError, listing the classes, for an unknown one, and when there are too few images.
+    """
+    if label is not None and label not in names:
+        raise ValueError(f"--class {label}: unknown; the classes are {', '.join(names)}")
+    one, count = names.index(label) if label is not None else 0, IMAGES_A_SIDE
+    others = [(one + step * len(names) // (count + 1)) % len(names) for step in range(1, count + 1)]
+    same = (labels == one).nonzero().flatten()[:count].tolist()
+    different = [position for other in others for position in (labels == other).nonzero().flatten()[:1].tolist()]
+    if len(same) < count or len(set(different)) < count:
+        raise ValueError(f"{count} images of {names[one]} and of {count} other classes are needed; take more --images")
+    return {"one class": same, "different classes": different}
+
+
+def draw(
+    run: TrainedRun,
+    images: ImageFilters,
+    chosen: dict[str, list[int]],
+    kernels: Tensor,
+    title: str,
+    colours: str,
+    quantity: str,
+) -> Figure:
+    """Draw images beside their kernels, (N, K, k, k) in all: one class on the left, different classes on the right."""
+    board = Board(7.6, title)
+    limit = panels.largest_magnitude(*(kernels[position] for side in chosen.values() for position in side))
+    for half, (side, positions) in enumerate(chosen.items()):
+        left = 0.15 + half * HALF
+        board.write(left + HALF / 2, 0.1, f"three images of {side}", ha="center")
+        for row, position in enumerate(positions):
+            top = 0.2 + row * (MOSAIC + 0.15)
+            _show_image(board.axes(left, top + 0.5, PHOTO, PHOTO), run, images, position)
+            mosaic = board.axes(left + PHOTO + 0.1, top, MOSAIC, MOSAIC)
+            drawn = panels.show_mosaic(mosaic, kernels[position], limit, colours)
+    bar = board.figure.colorbar(drawn, cax=board.axes(1.6, 7.05, 4, 0.12), orientation="horizontal")
+    bar.set_label(f"{quantity}, one scale for all images")
+    return board.figure
+
+
+def _show_image(axes: Axes, run: TrainedRun, images: ImageFilters, position: int) -> None:
+    names = run.data.class_names
+    panels.show_image(axes, run.data.test.images[images.indices[position]])
+    truth, guess = names[int(images.labels[position])], names[int(images.predictions[position])]
+    axes.set_title(truth)
+    axes.set_xlabel("classified\ncorrectly" if truth == guess else f"taken for\n{guess}", fontsize=7)
+
+
+def sheet(measured: list[tuple[TrainedRun, dict[str, float]]]) -> Sheet[tuple[TrainedRun, dict[str, float]]]:
+    """One row a run."""
+
+    def measure(key: str, heading: str) -> Any:
+        return column(key, Heading(heading), lambda row: row[1][key], "{:.4f}".format)
+
+    columns = [
+        column("variant", Heading("variant", is_text=True), lambda row: row[0].variant),
+        column("seed", Heading("seed"), lambda row: row[0].seed),
+        column("weights", Heading("weights"), lambda row: row[0].checkpoint),
+        column("images", Heading("images"), lambda row: row[1]["images"], "{:,}".format),
+        *(measure(key, heading) for key, (heading, _) in MEASURES.items()),
+    ]
+    return Sheet(columns, measured)
+
+
+def notes(runs: list[TrainedRun]) -> list[str]:
+    """What a reader has to know about a run's filter before judging its numbers."""
+    lines = []
+    for run in runs:
+        layer = run.model.filter
+        if isinstance(layer, SharedConv2d):
+            lines.append(f"{run.variant} is static: one filter for all images, whatever the input")
+        elif isinstance(layer, GeneratedConv2d):
+            if layer.mixes_batch:
+                lines.append(
+                    f"{run.variant}: one filter for a batch of {run.settings.batch_size}, no per-image filters"
+                )
+            if layer.gradient == "cut":
+                lines.append(
+                    f"{run.variant}: the generator is untrained, its gradient is cut; its filters differ only as the "
+                    "backbone's features do under a random projection"
+                )
+    return list(dict.fromkeys(lines))

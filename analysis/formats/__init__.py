@@ -1,1 +1,0 @@
-"""How a comparison is printed: one file a format, all from the same grids."""

@@ -1,0 +1,1 @@
+"""Runs as they were recorded, in one form from every source: run folders, W&B's offline logs, a W&B server."""

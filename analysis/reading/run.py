@@ -1,0 +1,144 @@
+"""One run as analysis sees it, and the casts that make it the same whichever source it was read from."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NO_SEED = -1
+COMMIT_DIGITS = 7
+ERROR_LENGTH = 160
+LARGEST_EXACT = 2**53
+# How W&B writes what JSON has no number for.
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+Evaluation = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and what it left behind: accuracies are fractions, times seconds, memory is in MiB.
+
+    `numbers` holds result.json's numbers; it is empty when the run does not count, and `error` may say why in one line.
+    `failure` is the whole error (`type`, `message`, `traceback`) where the source keeps it.
+    `config` may be shared between runs that differ in seed and study only, which it therefore lacks.
+    `commits` and `devices` have several entries when a run was resumed elsewhere; `provenance` is all that was noted of
+    the first attempt, with the later ones under `resumed`.
+    `logged` fetches what the source recorded during training; use `evaluations`.
+    """
+
+    source: str
+    place: str
+    study: str
+    variant: str
+    seed: int
+    state: str
+    error: str = ""
+    failure: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    digest: str = ""
+    commits: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    dirty: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    logged: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, compare=False, repr=False)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the run has a usable result."""
+        return bool(self.numbers)
+
+    @property
+    def state_in_words(self) -> str:
+        """The state; a source cannot tell whether a run without an end goes on."""
+        return "running or killed" if self.state == "running" else self.state
+
+    @property
+    def short_commit(self) -> str:
+        """The commit's first digits as `git log --oneline` prints them; several where the run was resumed."""
+        return " + ".join(commit[:COMMIT_DIGITS] for commit in self.commits) or "unknown"
+
+    def number(self, key: str) -> float:
+        """A number of the result, NaN where it was not recorded."""
+        return self.numbers.get(key, math.nan)
+
+    def setting(self, dotted: str) -> Any:
+        """The config's value at a dotted key, None where it has no such key."""
+        value: Any = self.config
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def evaluations(self) -> list[Evaluation]:
+        """The evaluations during training, by rising epoch, with the keys of metrics.jsonl; empty when there is none.
+
+        Accuracies are fractions, times seconds. A key that the run does not have (`temperature` of a static model) is
+        absent; NaN is a loss that was NaN. Each call reads the source anew.
+        Raises ValueError when the source can no longer be read.
+        """
+        return by_epoch(self.logged())
+
+
+def by_epoch(logged: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
+    """Sort what was logged by epoch and keep each epoch once: of a key logged again, the last value.
+
+    A run that was killed and resumed logs some epochs twice. Entries without an epoch, W&B's own keys (`_step`) and
+    everything that is no number are left out.
+    """
+    merged: dict[float, Evaluation] = {}
+    for entry in logged:
+        numbers = {key: float(value) for key, value in entry.items() if type(value) in (float, int)}
+        if len(numbers) < len(entry):
+            numbers |= {key: NOT_FINITE[value] for key, value in entry.items() if str(value) in NOT_FINITE}
+        epoch = numbers.get("epoch", math.nan)
+        if math.isfinite(epoch):
+            earlier = merged.setdefault(epoch, numbers)
+            if earlier is not numbers:
+                earlier |= numbers
+    return [{key: value for key, value in merged[epoch].items() if key[:1] != "_"} for epoch in sorted(merged)]
+
+
+def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, float], str]:
+    """Cast the numbers of a result, W&B stores 1.0 as 1; or give none and what is wrong with it."""
+    numbers = {key: float(value) for key, value in result.items() if type(value) in (float, int)}
+    if 0 <= numbers.get("test_accuracy", math.nan) <= 1:
+        return numbers, ""
+    accuracy = result.get("test_accuracy", "absent")
+    return {}, f"test_accuracy in {where} is {accuracy}, not a fraction between 0 and 1"
+
+
+def settings(config: Any) -> Any:
+    """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, and 1.0 as 1."""
+    if isinstance(config, Mapping):
+        return {str(key): settings(config[key]) for key in sorted(config, key=str)}
+    if isinstance(config, list):
+        return [settings(value) for value in config]
+    is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT
+    return int(config) if is_whole else config
+
+
+def error_message(error: Mapping[str, Any]) -> str:
+    """`type: message` of an error object, as far as it has them."""
+    return ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
+
+
+def one_line(error: Any) -> str:
+    """The first line of an error, given as text or as an object with `type` and `message`, at most 160 characters."""
+    text = error_message(error) if isinstance(error, Mapping) else str(error or "")
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= ERROR_LENGTH else line[: ERROR_LENGTH - 3] + "..."
+
+
+def provenance_of(content: Any) -> dict[str, Any]:
+    """Fields of a Run from provenance.json's content: itself, and `commits`, `devices`, `dirty` of all attempts."""
+    first = content if isinstance(content, Mapping) else {}
+    resumed = first.get("resumed")
+    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
+    attempts = [first, *later]
+    return {
+        "commits": tuple(dict.fromkeys(str(attempt["commit"]) for attempt in attempts if attempt.get("commit"))),
+        "devices": tuple(dict.fromkeys(str(attempt["device"]) for attempt in attempts if attempt.get("device"))),
+        "dirty": any(attempt.get("dirty") is True for attempt in attempts),
+        "provenance": first,
+    }

@@ -1,0 +1,54 @@
+"""Connect to the W&B server, or fail within seconds where its client would prompt or wait for minutes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
+
+if TYPE_CHECKING:
+    import wandb
+
+VERIFY_SECONDS = 10
+TIMEOUT_SECONDS = 60
+
+
+def connect(entity: str) -> "wandb.Api":
+    """W&B's API for an entity, verified with one small request.
+
+    Raises ValueError when there is no API key, no answer, or the server refuses the key.
+    """
+    import wandb
+
+    server = wandb.setup(wandb.Settings(quiet=True, silent=True, console="off")).settings.base_url
+    if not wandb.login(prompt=False, verify=False):
+        raise ValueError(f"no API key for {server}; run `wandb login` or set WANDB_API_KEY")
+    if not answers(server):
+        raise ValueError(f"no answer from {server} within {PROBE_SECONDS} s; is there a network?")
+    refusals: list[Exception] = []
+
+    def verify() -> None:
+        try:
+            wandb.Api(timeout=VERIFY_SECONDS)
+        except Exception as error:
+            refusals.append(error)
+
+    if not ends_within(2 * VERIFY_SECONDS, verify):
+        raise ValueError(f"no answer from {server} within {2 * VERIFY_SECONDS} s")
+    for refusal in refusals:
+        raise ValueError(_complaint(refusal)) from refusal
+    return wandb.Api(overrides={"entity": entity}, timeout=TIMEOUT_SECONDS)
+
+
+@contextmanager
+def one_line_errors(what: str) -> Iterator[None]:
+    """Turn whatever the client raises into a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {_complaint(error)}") from error
+
+
+def _complaint(error: Exception) -> str:
+    """All lines of an error joined: the client says what matters in any of them."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

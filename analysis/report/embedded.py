@@ -1,0 +1,119 @@
+"""Static pictures of a report: figures drawn small, and pictures that are there already."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dynfilt.run.identity import escape
+
+from ..drawing.sheets import METADATA
+from ..drawing.style import figure_style
+from ..figures.study import Drawing, StudyFigures
+from ..reading.metrics import REPORTED
+
+# Names of the figures: the curves stand in for the interactive ones where these cannot be.
+CURVES = tuple(metric.name for metric in REPORTED)
+DIFFERENCES, COST = "differences", "accuracy_against_cost"
+DOTS_PER_INCH = 160
+LARGEST = (1200, 2400)
+COLOURS = 128
+# Colours of the figures that follow the page's light or dark.
+THEME = {"#000000": "currentColor", "#ffffff": "var(--paper)", "#e4e4e4": "var(--rule)", "#6e6e6e": "var(--soft)"}
+SVG_METADATA = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.DOTALL)
+SIZE = re.compile(r' (?:width|height)="[^"]*pt"')
+REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
+NO_ID = re.compile(r"[^A-Za-z0-9]")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and its caption; `wide` and `narrow` are the same drawn inside a page, for a screen and a phone."""
+
+    file: str
+    caption: str
+    png: bytes
+    wide: str = ""
+    narrow: str = ""
+
+    @property
+    def data(self) -> str:
+        """The PNG as an address that holds it."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+    @property
+    def embedded_size(self) -> int:
+        """Bytes that it takes in a page."""
+        return len(self.wide) + len(self.narrow) or len(self.data)
+
+
+def drawn(study: StudyFigures) -> dict[str, Picture]:
+    """The study's figures by name, as far as there are numbers for them."""
+    with figure_style():
+        curves = [drawing for metric in REPORTED if (drawing := study.overlay(metric))]
+        drawings = [*curves, *study.accuracies("page")]
+        narrow = {drawing.name: drawing.figure for drawing in study.accuracies("column")}
+        return {
+            drawing.name: _picture(f"{escape(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
+            for drawing in drawings
+        }
+
+
+def existing(folder: str) -> Iterator[Picture]:
+    """The PNG files of a folder at any depth, by path, scaled to at most 1200 dots across.
+
+    Raises ValueError when it is no folder, holds none, or one that cannot be read.
+    """
+    paths = sorted(Path(folder).rglob("*.png"))
+    if not paths:
+        raise ValueError(f"no PNG files in {folder}; --pictures takes a folder with pictures, e.g. pictures/lab_3x3")
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                image.thumbnail(LARGEST)
+                png = _small(image.convert("RGB"))
+        except OSError as error:
+            raise ValueError(f"{path} is no picture that can be read: {error}") from error
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        yield Picture(f"picture_{escape(name)}.png", name, png)
+
+
+def _picture(name: str, drawing: Drawing, narrow: Figure | None) -> Picture:
+    """A figure as a file, and where there is a narrow one of it, both as drawings too."""
+    png = _png(drawing.figure)
+    if narrow is None:
+        return Picture(f"{name}.png", drawing.caption, png)
+    return Picture(f"{name}.png", drawing.caption, png, _svg(drawing.figure, name), _svg(narrow, f"{name}-narrow"))
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata=METADATA["png"])
+    with Image.open(buffer) as image:
+        return _small(image.convert("RGB"))
+
+
+def _small(image: Image.Image) -> bytes:
+    """A PNG of few colours, which a drawing does not miss."""
+    buffer = io.BytesIO()
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """A drawing for the inside of a page: its ids are its own, its size and its ink are the page's."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=METADATA["svg"])
+    text = SVG_METADATA.sub("", buffer.getvalue())
+    text = text[text.index("<svg") :]
+    text = SIZE.sub("", text, count=2)
+    own = NO_ID.sub("-", name)
+    text = REFERENCE.sub(lambda match: f"{match[1]}{own}-", text)
+    for colour, theme in THEME.items():
+        text = text.replace(colour, theme)
+    return text.replace("<svg", '<svg fill="currentColor" role="img"', 1).strip()

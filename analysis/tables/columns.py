@@ -1,0 +1,224 @@
+"""Every column that a table of variants can show, declared once, and which of them each table shows."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ..comparing.image_level import ImageLevel
+from ..comparing.statistics import Interval, Summary, summarise
+from ..comparing.variants import NO_CLAIM, Claim, Variant
+from ..reading import metrics
+from . import numbers
+from .numbers import MISSING
+from .table import Column, Heading, column
+
+NO_SUMMARY = summarise([])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one row of a table is about: a variant, one of its claims, and what the test images say to both."""
+
+    variant: Variant
+    claim: Claim
+    accuracy_over_images: Summary
+    difference_over_images: Summary
+
+
+def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
+    """An entry of the variant, whose claim may be None."""
+    claim = claim or NO_CLAIM
+    return Entry(
+        variant,
+        claim,
+        images.accuracy.get((variant.group, variant.label), NO_SUMMARY),
+        images.differences.get((variant.group, variant.label, claim.rival), NO_SUMMARY),
+    )
+
+
+def chosen(keys: Sequence[str]) -> tuple[Column[Entry], ...]:
+    """The columns of these keys, in the given order. Raises ValueError for an unknown one or none at all."""
+    columns = {column.key: column for column in COLUMNS}
+    unknown = [key for key in keys if key not in columns]
+    if unknown or not keys:
+        raise ValueError(f"no column {', '.join(unknown) or 'chosen'}; the columns are: {', '.join(columns)}")
+    return tuple(columns[key] for key in dict.fromkeys(keys))
+
+
+_of_variant: Callable[..., Column[Entry]] = column
+_of_claim: Callable[..., Column[Entry]] = partial(column, compares=True)
+
+
+def _mean(key: str, heading: Heading, number: str, form: Callable[[float], str]) -> Column[Entry]:
+    """The mean over the seeds of one of result.json's numbers."""
+    return _of_variant(key, heading, {f"{number}_mean": lambda e: e.variant.mean(number)}, form)
+
+
+def _measured(key: str, name: str, number: str, metric: metrics.Metric) -> Column[Entry]:
+    """The mean over the seeds of what a metric measured for the result."""
+    heading = Heading(name, "%" if metric.is_fraction else "", metric.direction)
+    return _mean(key, heading, number, numbers.percent if metric.is_fraction else numbers.loss)
+
+
+def _constant(key: str, name: str, number: str) -> Column[Entry]:
+    """A cost that is the same for every seed; the less the better."""
+    return _of_variant(key, Heading(name, "", "↓"), {number: lambda e: e.variant.mean(number)}, numbers.count)
+
+
+def _difference_of(e: Entry) -> Summary:
+    return e.claim.paired.difference
+
+
+def _difference(e: Entry) -> str:
+    difference = _difference_of(e)
+    interval = "" if math.isnan(difference.low) else f" {numbers.points_interval(difference.low, difference.high)}"
+    return "baseline" if e.variant.is_baseline else f"{numbers.points(difference.mean)}{interval}"
+
+
+def _against(e: Entry) -> str:
+    return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
+
+
+def _ends(field: str, interval_of: Callable[[Entry], Summary | Interval]) -> dict[str, Callable[[Entry], float]]:
+    """The fields of an interval's two ends."""
+    return {f"{field}_low": lambda e: interval_of(e).low, f"{field}_high": lambda e: interval_of(e).high}
+
+
+def _without_mean(mean: float, low: float, high: float) -> str:
+    return numbers.points_interval(low, high)
+
+
+DIFFERENCE_MEAN: dict[str, Callable[[Entry], float]] = {"difference_mean": lambda e: _difference_of(e).mean}
+DIFFERENCE_ENDS = _ends("difference_ci95", _difference_of)
+
+N = _of_variant("n", Heading("n"), {"n": lambda e: e.variant.accuracy.n})
+ACCURACY = _of_variant(
+    "accuracy",
+    Heading("test accuracy", "%", "↑"),
+    {"test_accuracy_mean": lambda e: e.variant.accuracy.mean, "test_accuracy_sd": lambda e: e.variant.accuracy.sd},
+    numbers.mean_and_sd,
+)
+INTERVAL = _of_variant(
+    "interval",
+    Heading("95 % interval", "%"),
+    _ends("test_accuracy_ci95", lambda e: e.variant.accuracy),
+    numbers.percent_interval,
+)
+AGAINST = Column(
+    "against",
+    Heading("against", is_text=True),
+    {"baseline": lambda e: e.claim.rival if e.claim.is_control else e.variant.baseline},
+    _against,
+    compares=True,
+)
+PAIRS = Column(
+    "pairs",
+    Heading("pairs"),
+    {"pairs": lambda e: math.nan if e.variant.is_baseline else _difference_of(e).n},
+    lambda e: str(_difference_of(e).n),
+    compares=True,
+)
+POINTS = _of_claim("points", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN, numbers.points)
+SD_OF_DIFFERENCE = _of_claim(
+    "delta_sd", Heading("SD of Δ", "points"), {"difference_sd": lambda e: _difference_of(e).sd}, numbers.percent
+)
+DIFFERENCE = Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN | DIFFERENCE_ENDS, _difference, compares=True)
+PAIRED = _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval)
+P = _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value)
+P_HOLM = _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value)
+DETECTABLE = _of_claim(
+    "detectable",
+    Heading("detectable Δ", "points"),
+    {"detectable_difference": lambda e: e.claim.paired.detectable},
+    numbers.percent,
+)
+EFFECT_SIZE = _of_claim(
+    "effect_size",
+    Heading("effect size", "d_z"),
+    {"effect_size_dz": lambda e: e.claim.paired.effect_size},
+    numbers.signed,
+)
+CORRELATION = _of_claim(
+    "correlation", Heading("correlation"), {"pairing_correlation": lambda e: e.claim.paired.correlation}, numbers.signed
+)
+WELCH = _of_claim(
+    "welch",
+    Heading("Welch 95 % interval", "points"),
+    {"welch_difference_mean": lambda e: e.claim.welch.mean, **_ends("welch_ci95", lambda e: e.claim.welch)},
+    _without_mean,
+)
+VERDICT = _of_claim(
+    "verdict",
+    Heading("verdict", is_text=True),
+    {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
+)
+TUNED = _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned})
+PARAMETERS = _constant("params", "params", "parameters")
+FLOPS = _constant("flops", "FLOPs", "flops")
+TRAIN = _mean("train", Heading("train", "s", "↓"), "train_seconds", numbers.amount)
+IMAGES = _of_variant(
+    "images", Heading("images"), {"images": lambda e: e.accuracy_over_images.n or math.nan}, numbers.whole
+)
+IMAGE_SE = _of_variant(
+    "image_se",
+    Heading("image SE", "points"),
+    {"image_se": lambda e: e.accuracy_over_images.standard_error},
+    numbers.percent,
+)
+IMAGE_DIFFERENCE_SE = _of_claim(
+    "image_delta_se",
+    Heading("image SE of Δ", "points"),
+    {"image_difference_se": lambda e: e.difference_over_images.standard_error},
+    numbers.percent,
+)
+IMAGE_DIFFERENCE = _of_claim(
+    "image_delta",
+    Heading("image 95 % interval", "points"),
+    {
+        "image_difference_mean": lambda e: e.difference_over_images.mean,
+        **_ends("image_difference_ci95", lambda e: e.difference_over_images),
+    },
+    _without_mean,
+)
+
+# What the tables show by default; side by side there is a table for each of ABREAST.
+COST_COLUMNS = (PARAMETERS, FLOPS, TRAIN)
+RESULTS = (N, ACCURACY, INTERVAL, DIFFERENCE, *COST_COLUMNS)
+ABREAST = (ACCURACY, DIFFERENCE)
+VERDICTS = (AGAINST, PAIRS, POINTS, P_HOLM, DETECTABLE, TUNED, VERDICT)
+PAIRING = (AGAINST, SD_OF_DIFFERENCE, PAIRED, WELCH, CORRELATION, EFFECT_SIZE, P)
+ON_IMAGES = (AGAINST, IMAGES, IMAGE_SE, POINTS, IMAGE_DIFFERENCE_SE, IMAGE_DIFFERENCE)
+# In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
+IMAGE_COLUMNS = (IMAGES, IMAGE_SE, IMAGE_DIFFERENCE_SE, IMAGE_DIFFERENCE)
+BASELINE_ONLY = (EFFECT_SIZE, CORRELATION, WELCH)
+# All of them, in the order of the CSV's fields.
+COLUMNS = (
+    N,
+    ACCURACY,
+    INTERVAL,
+    AGAINST,
+    PAIRS,
+    POINTS,
+    SD_OF_DIFFERENCE,
+    DIFFERENCE,
+    PAIRED,
+    P,
+    P_HOLM,
+    DETECTABLE,
+    EFFECT_SIZE,
+    CORRELATION,
+    WELCH,
+    VERDICT,
+    TUNED,
+    *COST_COLUMNS,
+    _measured("val", "validation accuracy", "val_accuracy", metrics.ACCURACY),
+    _measured("last", "last weights' test accuracy", "last_test_accuracy", metrics.ACCURACY),
+    _measured("train_accuracy", "training accuracy", "train_accuracy", metrics.ACCURACY),
+    _measured("test_loss", "test loss", "test_loss", metrics.LOSS),
+    _mean("best_epoch", Heading("best epoch"), "best_epoch", numbers.amount),
+    _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
+    _mean("memory", Heading("peak memory", "MiB", "↓"), "peak_memory_mb", numbers.amount),
+    _mean("speed", Heading("speed", "images/s", "↑"), "images_per_second", numbers.amount),
+    *IMAGE_COLUMNS,
+)

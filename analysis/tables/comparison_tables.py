@@ -1,0 +1,134 @@
+"""A comparison as tables of printable cells, the same for every format that people read, and as CSV for programs."""
+
+import math
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
+
+from ..comparing.comparison import Comparison
+from ..comparing.image_level import ImageLevel
+from ..comparing.variants import Variant
+from ..comparing.words import in_words
+from .columns import AGAINST, BASELINE_ONLY, COLUMNS, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
+from .numbers import MISSING
+from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text
+
+Columns = Sequence[Column[Entry]]
+# Group, label and column key of each cell that holds a best value.
+Best = Set[tuple[str, str, str]]
+
+
+def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel) -> list[Table]:
+    """The results in these columns; then verdicts, paired analysis and test images, where there are any.
+
+    With `by` the results are a two-way table for each column.
+    """
+    claims = [entry(variant, claim, images) for variant in comparison.variants for claim in variant.claims]
+    by_image = [
+        each for variant in comparison.variants for each in _entries(variant, images) if each.accuracy_over_images.n
+    ]
+    tables = _results(comparison, columns, images)
+    if claims:
+        tables.append(_by_group("Verdicts", comparison, VERDICTS, claims))
+        tables.append(_by_group("Paired analysis", comparison, PAIRING, claims))
+    if by_image:
+        tables.append(_by_group("Test images", comparison, ON_IMAGES, by_image))
+    return tables
+
+
+def records(comparison: Comparison, columns: Columns | None, images: ImageLevel) -> str:
+    """CSV: one record a variant, full precision, accuracies and differences as fractions, undefined values empty.
+
+    Without `columns` the fields of all that need no test images, the same whatever the variants hold, those of the
+    claim against the control beside those against the baseline; else what a variant is, and the fields of the columns.
+    """
+    rows = [dict(_record(variant, comparison, columns, images)) for variant in comparison.variants]
+    return csv_text(rows[0], ([_shortest(value) for value in row.values()] for row in rows))
+
+
+def _record(
+    variant: Variant, comparison: Comparison, columns: Columns | None, images: ImageLevel
+) -> Iterator[tuple[str, Any]]:
+    """Field and value; the config keys that make rows and groups are fields too."""
+    yield "study", variant.study
+    yield "variant", variant.recorded_name
+    for key in comparison.layout.keys:
+        yield key, in_words(variant.runs[0].setting(key)) if variant.runs else ""
+    yield "config_digest", variant.digest
+    yield "n", variant.accuracy.n
+    yield "seeds", " ".join(map(str, variant.seeds))
+    against_baseline = entry(variant, variant.against_baseline, images)
+    for column in columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS]:
+        for field, value in column.values.items():
+            yield field, value(against_baseline)
+    if columns is None:
+        against_control = entry(variant, variant.against_control, images)
+        for column in COLUMNS:
+            if column.compares and column not in (*BASELINE_ONLY, *IMAGE_COLUMNS):
+                for field, value in column.values.items():
+                    name = "control" if column is AGAINST else f"control_{field}"
+                    yield name, value(against_control) if variant.against_control else None
+
+
+def _shortest(value: Any) -> Any:
+    """A whole number without its decimal point."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) > 1 else value
+
+
+def _results(comparison: Comparison, columns: Columns, images: ImageLevel) -> list[Table]:
+    shown = [column for column in columns if comparison.claims or not column.compares]
+    best = _best(comparison, shown, images)
+    if comparison.layout.by is not None:
+        return [_two_way(comparison, column, images, best) for column in shown]
+    entries = [_entries(variant, images)[0] for variant in comparison.variants]
+    return [_by_group(RESULTS_TITLE, comparison, shown, entries, best)]
+
+
+def _entries(variant: Variant, images: ImageLevel) -> list[Entry]:
+    """The variant's entries, one a claim; a variant without claims has one all the same."""
+    return [entry(variant, claim, images) for claim in variant.claims or (None,)]
+
+
+def _by_group(
+    title: str, comparison: Comparison, columns: Columns, entries: Sequence[Entry], best: Best = frozenset()
+) -> Table:
+    """A row for each entry, the columns side by side."""
+    blocks: dict[str, list[Row]] = {}
+    for each in entries:
+        group, label = each.variant.group, each.variant.label
+        bold = ((group, label, column.key) in best for column in columns)
+        row = Row((label, *(column.cell(each) for column in columns)), (False, *bold))
+        name = comparison.layout.titled(group) if len(comparison.groups) > 1 else ""
+        blocks.setdefault(name, []).append(row)
+    headings = Heading(comparison.layout.rows, is_text=True), *(column.heading for column in columns)
+    return Table(title, comparison.studies, headings, blocks)
+
+
+def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, best: Best) -> Table:
+    """A row for each label, the groups side by side."""
+    headings = [Heading(comparison.layout.rows, is_text=True)]
+    headings += [Heading(group, column.heading.unit, column.heading.direction) for group in comparison.groups]
+    cells = {(each.group, each.label): column.cell(_entries(each, images)[0]) for each in comparison.variants}
+    ordered = sorted(comparison.variants, key=lambda variant: (not variant.is_baseline, variant.order))
+    rows = []
+    for label in dict.fromkeys(variant.label for variant in ordered):
+        of_label = (cells.get((group, label), MISSING) for group in comparison.groups)
+        bold = ((group, label, column.key) in best for group in comparison.groups)
+        rows.append(Row((label, *of_label), (False, *bold)))
+    title = f"{column.heading.name[:1].upper()}{column.heading.name[1:]} by {comparison.layout.by}"
+    return Table(title, comparison.studies, tuple(headings), {"": rows})
+
+
+def _best(comparison: Comparison, columns: Columns, images: ImageLevel) -> Best:
+    """The best of each column's first values in each group; where all are equal none is best, nor among differences."""
+    best = set()
+    for column in columns:
+        if column.compares or not column.heading.direction:
+            continue
+        value_of = next(iter(column.values.values()))
+        for group, variants in comparison.groups.items():
+            values = {variant.label: value_of(entry(variant, None, images)) for variant in variants}
+            defined = [value for value in values.values() if not math.isnan(value)]
+            if defined and min(defined) < max(defined):
+                top = max(defined) if column.heading.direction == "↑" else min(defined)
+                best |= {(group, label, column.key) for label, value in values.items() if value == top}
+    return best

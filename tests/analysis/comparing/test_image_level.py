@@ -1,0 +1,128 @@
+"""The uncertainty over test images, against scipy and by hand, and what makes predictions unusable."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.comparing.comparison import Comparison, compare
+from analysis.comparing.image_level import ImageLevel, image_level
+from analysis.reading.sources import read_runs
+from analysis.tables.footer import footer
+
+WriteRun = Callable[..., Path]
+IMAGES = 400
+LABELS = (np.arange(IMAGES) * 7 % 10).tolist()
+
+
+def right(variant: str, seed: int) -> np.ndarray:
+    """Which images a run classifies correctly: some are easy for all runs."""
+    random = np.random.default_rng([len(variant), seed])
+    return random.random(IMAGES) < np.where(np.arange(IMAGES) % 3 == 0, 0.95, 0.5 + len(variant) / 50)
+
+
+def write(write_run: WriteRun, variant: str, seed: int, **changes: object) -> Path:
+    correct = right(variant, seed)
+    best = [label if is_right else (label + 1) % 10 for label, is_right in zip(LABELS, correct, strict=True)]
+    settings = {"predictions": {"label": LABELS, "best_class": best}, **changes}
+    return write_run(variant, seed, float(correct.mean()), **settings)
+
+
+def found() -> tuple[ImageLevel, Comparison]:
+    comparison = compare(read_runs(["outputs"]), None)
+    return image_level(comparison), comparison
+
+
+@pytest.fixture
+def study(write_run: WriteRun) -> WriteRun:
+    for variant in ("static", "dynamic"):
+        for seed in range(3):
+            write(write_run, variant, seed)
+    return write_run
+
+
+def test_the_standard_error_of_an_accuracy_is_over_images(study: WriteRun) -> None:
+    level, comparison = found()
+    of_image = np.mean([right("dynamic", seed) for seed in range(3)], axis=0)
+    summary = level.accuracy["lab_3x3", "dynamic"]
+    assert (summary.n, summary.standard_error) == (IMAGES, pytest.approx(stats.sem(of_image)))
+    assert summary.mean == pytest.approx(comparison.variants[1].accuracy.mean)
+
+
+def test_one_run_alone_has_the_binomial_standard_error(write_run: WriteRun) -> None:
+    write(write_run, "static", 0)
+    level, _ = found()
+    p = right("static", 0).mean()
+    assert level.accuracy["lab_3x3", "static"].standard_error == pytest.approx(np.sqrt(p * (1 - p) / (IMAGES - 1)))
+
+
+def test_differences_are_paired_by_image(study: WriteRun) -> None:
+    level, comparison = found()
+    ours, theirs = ([right(variant, seed) for seed in range(3)] for variant in ("dynamic", "static"))
+    expected = stats.ttest_rel(np.mean(ours, axis=0), np.mean(theirs, axis=0))
+    summary = level.differences["lab_3x3", "dynamic", "static"]
+    low, high = expected.confidence_interval()
+    assert summary.mean == pytest.approx(comparison.claims[0].paired.difference.mean)
+    assert (summary.low, summary.high) == (pytest.approx(low), pytest.approx(high))
+    assert summary.standard_error == pytest.approx(summary.mean / expected.statistic)
+
+
+def test_only_shared_seeds_make_a_difference(study: WriteRun) -> None:
+    write(study, "dynamic", 7)
+    level, comparison = found()
+    difference = level.differences["lab_3x3", "dynamic", "static"]
+    assert difference.mean == pytest.approx(comparison.claims[0].paired.difference.mean)
+    assert level.accuracy["lab_3x3", "dynamic"].mean == pytest.approx(comparison.variants[1].accuracy.mean)
+
+
+def test_without_any_file_nothing_is_told(write_run: WriteRun) -> None:
+    write_run("static", 0, 0.5)
+    level, comparison = found()
+    assert level == ImageLevel()
+    assert "image" not in " ".join(footer(comparison, level, []))
+
+
+def test_unusable_predictions_are_left_out_and_named(study: WriteRun) -> None:
+    write(study, "no_labels", 0, predictions={"best_class": LABELS})
+    write(study, "partial", 0)
+    write(study, "partial", 1, predictions=None)
+    write(study, "stale", 0, predictions={"label": LABELS, "best_class": LABELS})
+    (write(study, "torn", 0) / "test_predictions.npz").write_bytes(b"PK\x03\x04 torn")
+    write(study, "other_images", 0)
+    other = {"label": LABELS[::-1], "best_class": np.where(right("other_images", 1), LABELS[::-1], 11).tolist()}
+    write(study, "other_images", 1, predictions=other)
+    level, comparison = found()
+    assert {label for _, label in level.accuracy} == {"static", "dynamic"}
+    assert level.notes == [
+        "test_predictions.npz has no labels (it was written before they were saved): no_labels",
+        "the runs' test images differ: other_images",
+        "test_predictions.npz is missing in some runs: partial",
+        "test_predictions.npz contradicts the test accuracy in result.json: stale",
+        "test_predictions.npz cannot be read (BadZipFile): torn",
+    ]
+    text = "\n".join(footer(comparison, level, []))
+    assert "No image-level uncertainty where test_predictions.npz is missing in some runs: partial." in text
+
+
+def test_arms_of_other_test_images_are_not_paired(study: WriteRun) -> None:
+    other = {"label": LABELS[::-1], "best_class": np.where(right("moved", 0), LABELS[::-1], 11).tolist()}
+    write(study, "moved", 0, predictions=other)
+    level, _ = found()
+    assert ("lab_3x3", "moved") in level.accuracy
+    assert [key[1] for key in level.differences] == ["dynamic"]
+
+
+def test_predictions_of_many_runs_are_read_fast(write_run: WriteRun) -> None:
+
+    labels = [image % 10 for image in range(10_000)]
+    best = [label if image % 4 else 0 for image, label in enumerate(labels)]
+    accuracy = float(np.mean(np.array(labels) == np.array(best)))
+    for seed in range(100):
+        write_run("static", seed, accuracy, predictions={"label": labels, "best_class": best})
+    comparison = compare(read_runs(["outputs"]), None)
+    started = time.process_time()
+    assert image_level(comparison).accuracy["lab_3x3", "static"].n == 10_000
+    assert time.process_time() - started < 0.5

@@ -1,0 +1,58 @@
+"""Entropy and means of attention, against distributions whose answer is known."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from analysis.filters.choices import Choices, choices_of, class_means, class_sheet, entropy, layer_sheet
+
+
+def test_entropy_is_a_part_of_log_k(noise: Callable[..., Tensor]) -> None:
+    known = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    torch.testing.assert_close(entropy(known), torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64))
+    shares = noise(20, 5).softmax(1)
+    expected = stats.entropy(shares.double().numpy(), axis=1, base=5)
+    assert entropy(shares).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert entropy(torch.ones(3, 1)).tolist() == [0, 0, 0]
+
+
+def test_sigmoid_attention_is_divided_by_its_sum() -> None:
+    choice = Choices("layer", torch.tensor([[0.9, 0.9], [0.2, 0.2]]), 1.0)
+    assert choice.entropies.tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize(("pi", "told"), [(torch.eye(4).repeat(3, 1), 1.0), (torch.full((12, 4), 0.25), 0.0)])
+def test_what_the_image_tells(pi: Tensor, told: float) -> None:
+    labels = torch.arange(12) % 4
+    sheet = layer_sheet([Choices("layer", pi, 1.0)], labels)
+    row = {column.key: column.values[column.key](sheet.entries[0]) for column in sheet.columns}
+    assert row["information"] == pytest.approx(told) and row["entropy"] == pytest.approx(1 - told)
+    # Every class has its own kernel, or there is nothing to explain.
+    assert row["class_share"] == pytest.approx(1) if told else math.isnan(row["class_share"])
+
+
+def test_means_of_classes(noise: Callable[..., Tensor]) -> None:
+    pi, labels = noise(6, 2).softmax(1), torch.tensor([0, 2, 2, 0, 0, 2])
+    found = class_means(pi, labels, 3)
+    torch.testing.assert_close(found[2], (pi[1] + pi[2] + pi[5]) / 3)
+    assert found[1].isnan().all()
+    rows = class_sheet([Choices("layer", pi, 1.0)], labels, ("a", "b", "c")).entries
+    assert [row[:3] for row in rows[:2]] == [("layer", "a", 0), ("layer", "a", 1)]
+    assert rows[4][3] == pytest.approx(found[2, 0].item())
+
+
+def test_the_attention_of_a_run_is_the_layers_own(opened: Callable) -> None:
+    run = opened("dyconv_resnet18")
+    split = run.data.test.subset(torch.arange(0, 500, 40))
+    caught = []
+    first = run.model.layer1[0].conv1
+    hook = first.register_forward_pre_hook(lambda layer, arguments: caught.append(arguments[0]))
+    found = choices_of(run, split)
+    hook.remove()
+    assert [choice.layer for choice in found] == ["layer1.0.conv1", "layer1.0.conv2"]
+    torch.testing.assert_close(found[0].pi, first.attention_weights(torch.cat(caught)).detach())
+    assert found[0].temperature == first.temperature.item()

@@ -1,0 +1,119 @@
+"""CSV: its shape, and every number against an independent computation."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.comparing.arrangement import PLAIN
+from analysis.tables import columns, comparison_tables
+from analysis.tables.columns import COLUMNS, IMAGE_COLUMNS, chosen
+from analysis.tables.command import table
+from analysis.tables.table import Heading, column
+from tests.analysis.tables.studies import ACCURACIES, predictions
+
+WriteRun = Callable[..., Path]
+
+
+def holm_by_definition(p_values: list[float]) -> list[float]:
+    """max over all smaller p of min(1, (number of p not smaller) * p)."""
+    return [max(min(1.0, sum(q >= r for q in p_values) * r) for r in p_values if r <= p) for p in p_values]
+
+
+def records() -> dict[str, dict[str, str]]:
+    text = table(["outputs"], None, "csv").text
+    return {record["variant"]: record for record in csv.DictReader(io.StringIO(text))}
+
+
+def test_csv_holds_a_header_and_one_record_a_variant(troubled: WriteRun) -> None:
+    text = table(["outputs"], None, "csv").text
+    assert text.endswith("\n") and "\n\n" not in text and "\r" not in text
+    assert len(text.splitlines()) == 1 + 7
+    assert len({len(line) for line in csv.reader(io.StringIO(text))}) == 1
+
+
+def test_csv_agrees_with_scipy_in_full_precision(sound: WriteRun) -> None:
+    found = records()
+    claims = [(v, "", "static_3x3") for v in ("bypass_3x3", "detached_3x3", "dynamic_3x3")]
+    claims += [(v, "control_", "bypass_3x3") for v in ("detached_3x3", "dynamic_3x3")]
+    tests = [stats.ttest_rel(ACCURACIES[ours], ACCURACIES[theirs]) for ours, _, theirs in claims]
+    adjusted = holm_by_definition([float(test.pvalue) for test in tests])
+    for (ours, prefix, theirs), test, p_holm in zip(claims, tests, adjusted, strict=True):
+        record, interval = found[ours], test.confidence_interval()
+        expected = {
+            "difference_mean": np.mean(ACCURACIES[ours]) - np.mean(ACCURACIES[theirs]),
+            "difference_sd": np.std(np.subtract(ACCURACIES[ours], ACCURACIES[theirs]), ddof=1),
+            "difference_ci95_low": interval.low,
+            "difference_ci95_high": interval.high,
+            "p": test.pvalue,
+            "p_holm": p_holm,
+        }
+        assert {key: float(record[prefix + key]) for key in expected} == pytest.approx(expected, rel=1e-9)
+        supported = p_holm <= 0.05 and interval.low > 0
+        verdict = "supported" if supported else "refuted" if interval.high <= 0 else "undecided"
+        assert record[f"{prefix}verdict"] == verdict
+    assert {record["control"] for record in found.values()} == {"", "bypass_3x3"}
+
+
+def test_csv_means_and_intervals_agree_with_scipy(sound: WriteRun) -> None:
+    for variant, accuracies in ACCURACIES.items():
+        found = {key: value for key, value in records()[variant].items()}
+        low, high = stats.t.interval(0.95, 2, np.mean(accuracies), stats.sem(accuracies))
+        assert float(found["test_accuracy_mean"]) == pytest.approx(np.mean(accuracies), rel=1e-14)
+        assert float(found["test_accuracy_sd"]) == pytest.approx(np.std(accuracies, ddof=1), rel=1e-12)
+        assert float(found["test_accuracy_ci95_low"]) == pytest.approx(low, rel=1e-12)
+        assert float(found["test_accuracy_ci95_high"]) == pytest.approx(high, rel=1e-12)
+        assert found["train_seconds_mean"] == "519.5" and found["images_per_second_mean"] == "1800"
+    unpaired = stats.ttest_ind(ACCURACIES["dynamic_3x3"], ACCURACIES["static_3x3"], equal_var=False)
+    high = float(records()["dynamic_3x3"]["welch_ci95_high"])
+    assert high == pytest.approx(unpaired.confidence_interval().high, rel=1e-12)
+
+
+def test_chosen_columns_of_csv_are_those_fields_only(sound: WriteRun) -> None:
+    text = table(["outputs"], None, "csv", PLAIN, chosen(["accuracy", "verdict", "image_se", "image_delta"])).text
+    header, *lines = list(csv.reader(io.StringIO(text)))
+    identity = ["study", "variant", "config_digest", "n", "seeds"]
+    assert header == [
+        *identity,
+        *("test_accuracy_mean", "test_accuracy_sd", "verdict", "image_se"),
+        *("image_difference_mean", "image_difference_ci95_low", "image_difference_ci95_high"),
+    ]
+    dynamic = dict(zip(header, next(line for line in lines if line[1] == "dynamic_3x3"), strict=True))
+    correct = {
+        v: np.mean([np.equal(*predictions(a, seed).values()) for seed, a in enumerate(ACCURACIES[v])], axis=0)
+        for v in ("dynamic_3x3", "static_3x3")
+    }
+    assert float(dynamic["image_se"]) == pytest.approx(stats.sem(correct["dynamic_3x3"]))
+    interval = stats.ttest_rel(correct["dynamic_3x3"], correct["static_3x3"]).confidence_interval()
+    assert float(dynamic["image_difference_ci95_low"]) == pytest.approx(interval.low)
+
+
+def test_a_column_has_a_key_of_its_own_and_fields_of_the_csv(sound: WriteRun) -> None:
+    keys = [column.key for column in COLUMNS]
+    assert len(set(keys)) == len(keys) and "" not in keys
+    fields = {field for column in COLUMNS for field in column.values}
+    assert all(column.values for column in COLUMNS)
+    absent = fields - records()["dynamic_3x3"].keys()
+    assert absent == {field for column in IMAGE_COLUMNS for field in column.values}
+
+
+def test_a_column_that_is_declared_once_is_in_every_format(sound: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    won = column("won", Heading("seeds won", "%"), {"seeds_won": lambda e: e.claim.paired.p * 0 + 50}, str, True)
+    for module in (columns, comparison_tables):
+        monkeypatch.setattr(module, "COLUMNS", (*COLUMNS, won))
+    for form, heading in (("md", "seeds won, %"), ("tex", r"seeds won"), ("html", "seeds won<small>%")):
+        assert heading in table(["outputs"], None, form, PLAIN, chosen(["n", "won"])).text
+    record = records()["dynamic_3x3"]
+    assert (record["seeds_won"], record["control_seeds_won"]) == ("50", "50")
+
+
+def test_csv_leaves_undefined_values_empty(troubled: WriteRun) -> None:
+    found = records()
+    assert found["static_1x1"]["test_accuracy_mean"] == "0.5123"
+    assert {found["static_1x1"][key] for key in ("test_accuracy_sd", "test_accuracy_ci95_low", "p")} == {""}
+    assert found["never_3x3"]["n"] == "0" and found["never_3x3"]["parameters"] == ""
+    assert "nan" not in table(["outputs"], None, "csv").text.lower()
