@@ -41,7 +41,7 @@ def test_a_log_of_the_client_is_read_whole(decoder: None, tmp_path: Path) -> Non
         for row in ROWS:
             mirror.log(row)
         mirror.finish(RESULT)
-    mirror.end_service()  # until then the client may still be writing
+    mirror_module.end_service()  # until then the client may still be writing
     (path,) = tmp_path.glob("wandb/offline-run-*/run-abc.wandb")
     run = read_log(str(path))
     assert (run.run_id, run.group, run.job_type, run.state) == ("abc", "lab", "dynamic_3x3", "finished")
