@@ -11,7 +11,7 @@ from analysis.reading.run import by_epoch
 from analysis.reading.wandb import log_records as records
 from analysis.reading.wandb.log_records import TransactionLog, history_rows
 from analysis.reading.wandb.offline import read_log
-from dynfilt.tracking.mirror import Tracking, open_mirror
+from dynfilt.tracking.mirror import Tracking, end_service, open_mirror
 from tests.wandb_logs import framed, history_record, log_folder, run_record, write_log
 
 ROWS: list[dict[str, Any]] = [
@@ -41,7 +41,7 @@ def test_a_log_of_the_client_is_read_whole(decoder: None, tmp_path: Path) -> Non
         for row in ROWS:
             mirror.log(row)
         mirror.finish(RESULT)
-    mirror_module.end_service()  # until then the client may still be writing
+    end_service()  # until then the client may still be writing
     (path,) = tmp_path.glob("wandb/offline-run-*/run-abc.wandb")
     run = read_log(str(path))
     assert (run.run_id, run.group, run.job_type, run.state) == ("abc", "lab", "dynamic_3x3", "finished")
