@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
 import typing
@@ -33,13 +34,17 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
     for group in GROUPS:
-        node = config[group]
-        file = f"conf/{group}/{choices.get(group, '?')}.yaml"
-        if not isinstance(node, dict) or "_target_" not in node:
-            raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
-        _check_target(node, group, file)
-    for group in CHEAP_GROUPS:
-        make(config[group], group)
+        _check_group(group, choices.get(group, "?"), json.dumps(config[group]))
+
+
+@functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
+def _check_group(group: str, choice: str, node_as_json: str) -> None:
+    node, file = json.loads(node_as_json), f"conf/{group}/{choice}.yaml"
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
+    _check_target(node, group, file)
+    if group in CHEAP_GROUPS:
+        make(node, group)
 
 
 def make(node: dict[str, Any], key: str) -> Any:

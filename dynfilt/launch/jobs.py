@@ -63,6 +63,7 @@ class JobComposer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader = loader
         self._master = master
+        self._groups = frozenset(master.hydra.runtime.choices)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
         self._composed: dict[Overrides, _Composed] = {}
@@ -95,12 +96,13 @@ class JobComposer:
 
     def _is_plain(self, override: Override) -> bool:
         """Whether an override sets a value that is there: no group, nothing added, deleted or of Hydra's own."""
-        choices = self._master.hydra.runtime.choices
         key = override.key_or_group
         return (
             override.type is not None
             and override.type.name == "CHANGE"
-            and not (key in choices or "/" in key or "@" in override.get_key_element() or override.is_hydra_override())
+            and not (
+                key in self._groups or "/" in key or "@" in override.get_key_element() or override.is_hydra_override()
+            )
         )
 
     def _compose(self, overrides: Overrides) -> _Composed:
@@ -122,12 +124,14 @@ class JobComposer:
             cfg, override = self._composed[structure].cfg, self._parse(text)
             before = copy.deepcopy(OmegaConf.select(cfg, override.key_or_group))
             ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
-            after = OmegaConf.select(cfg, override.key_or_group, throw_on_missing=True)
-            if OmegaConf.is_config(after):
-                after = OmegaConf.to_container(after, resolve=True, throw_on_missing=True)
+            self._values[structure, text] = _plain(OmegaConf.select(cfg, override.key_or_group, throw_on_missing=True))
             OmegaConf.update(cfg, override.key_or_group, before, merge=False)
-            self._values[structure, text] = after
         return self._values[structure, text]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a config without OmegaConf's containers."""
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
 def _references(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def identify(config: dict[str, Any], choices: dict[str, str], differences: dict[
     return Identity(config["study"], name, config["seed"], digest(config))
 
 
+@lru_cache(maxsize=4096)
 def in_digest(key: str) -> bool:
     """Whether a dotted key is part of what a run *is*, not of where or how it is executed."""
     return not any(key == outside or key.startswith(f"{outside}.") for outside in OUTSIDE_DIGEST)
