@@ -104,7 +104,7 @@ def changed(job: Job, key: str, value: Any) -> dict[str, Any]:
         ("trainer.compile", "yes", "trainer.compile='yes': must be a valid boolean"),
         ("trainer.compile", 1, "trainer.compile=1: must be a valid boolean"),
         ("trainer.patience", "4", "trainer.patience='4': must be a valid integer"),
-        ("trainer.precision", "float16", "trainer.precision='float16': must be 'float32' or 'bfloat16'"),
+        ("trainer.precision", "float16", "trainer.precision='float16': must be 'float32', 'tf32' or 'bfloat16'"),
         ("trainer.epochs", 0, "trainer.epochs=0: must be a number > 0"),
         ("trainer.epochs", float("nan"), "trainer.epochs=nan: must be a number > 0"),
         ("optimizer.lr", "fast", "optimizer.lr='fast': must be a valid number; set in conf/optimizer/adam.yaml"),
