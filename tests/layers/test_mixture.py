@@ -17,7 +17,7 @@ GEOMETRIES = {
     "rectangular": {"stride": (1, 1), "padding": (0, 2), "dilation": (1, 1), "groups": 1, "kernel": (1, 5)},
     "grouped": {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 2, "kernel": (3, 3)},
 }
-FORMULATIONS = ("auto", "grouped", "chunked", "outputs", "inputs")
+FORMULATIONS = ("auto", "grouped", "chunked", "outputs", "stacked", "inputs")
 
 
 def tensors(geometry: dict, batch: int = 5, with_bias: bool = True) -> tuple[list[Tensor], dict]:
