@@ -52,12 +52,12 @@ def convolve(
     written = [sum(positions for _, positions in axis) for axis in axes]
     target = source.new_empty(shape) if written == list(sizes) else source.new_zeros(shape)
     for (axis_h, rows), (axis_w, columns) in product(*axes):
-        options = dict(convolve_options(source.shape[3], shape[3], rows, columns, source.element_size()))
-        boxes = options.pop("BOXES")
-        if boxes and _in_boxes(source, axis_h[4], axis_w[4]) and _in_boxes(target, axis_h[6], axis_w[6]):
-            _convolve_boxes(source, filters, target, (axis_h, axis_w), (rows, columns), forward, options)
-        else:
-            _convolve_pixels(source, filters, target, (axis_h, axis_w), (rows, columns), forward, options)
+        boxed = _in_boxes(source, axis_h.source_step, axis_w.source_step)
+        boxed = boxed and _in_boxes(target, axis_h.target_step, axis_w.target_step)
+        options = convolve_options(source.shape[3], shape[3], rows * columns, source.element_size(), boxed)
+        launch = _convolve_boxes if options["BOXES"] and boxed else _convolve_pixels
+        own = {name: value for name, value in options.items() if name != "BOXES"}
+        launch(source, filters, target, (axis_h, axis_w), (rows, columns), forward, own)
     return target.permute(0, 3, 1, 2)
 
 
@@ -71,17 +71,17 @@ def _convolve_pixels(
     options: dict[str, Any],
 ) -> None:
     (batch, source_h, source_w, channels), (_, target_h, target_w, target_channels) = source.shape, target.shape
-    _, _, taps_h, taps_w, filter_channels = filters.shape
-    strides = (taps_h * taps_w * filter_channels, 1) if forward else (1, taps_h * taps_w * filter_channels)
+    taps_w, filter_channels = filters.shape[3:]
+    numbers = filters[0, 0].numel()
+    strides = (1, filter_channels, numbers) if forward else (numbers, filter_channels, 1)
     tiles = ceil(positions[0] * positions[1] / options["BLOCK_PIXELS"])
     with torch.cuda.device(source.get_device()):
-        triton_kernels().convolve[(batch * tiles, ceil(target_channels / options["BLOCK_TARGET"]))](
+        triton_kernels().convolve[(batch * tiles * ceil(target_channels / options["BLOCK_TARGET"]),)](
             source,
             filters,
             target,
             *(source_h, source_w, channels, target_w, target_h * target_w, target_channels),
-            *(positions[1], positions[0] * positions[1]),
-            *(strides[1], filter_channels, strides[0], filters[0].numel()),
+            *(positions[1], positions[0] * positions[1], *strides, filters[0].numel()),
             *map(tuple, axes),
             taps_w,
             SOURCE_BLOCKS=ceil(channels / options["BLOCK_SOURCE"]),
@@ -100,23 +100,23 @@ def _convolve_boxes(
     forward: bool,
     options: dict[str, Any],
 ) -> None:
-    options = {name: value for name, value in options.items() if name != "THROUGH_L1"}
+    channels, target_channels = source.shape[3], target.shape[3]
+    block_source = gcd(channels, options.pop("BLOCK_SOURCE"))
+    block_target = gcd(target_channels, options.pop("BLOCK_TARGET"))
     rows, columns = _box(options.pop("BLOCK_PIXELS"), *positions)
-    options["BLOCK_SOURCE"] = gcd(source.shape[3], options["BLOCK_SOURCE"])
-    options["BLOCK_TARGET"] = gcd(target.shape[3], options["BLOCK_TARGET"])
-    blocks = (options["BLOCK_TARGET"], 1, options["BLOCK_SOURCE"])
-    row_blocks, column_blocks = ceil(positions[0] / rows), ceil(positions[1] / columns)
+    tiles = (ceil(positions[0] / rows), ceil(positions[1] / columns))
+    filter_block = (block_target, 1, block_source) if forward else (block_source, 1, block_target)
+    del options["THROUGH_L1"]
     with torch.cuda.device(source.get_device()):
-        triton_kernels().convolve_boxes[(len(source) * row_blocks * column_blocks, target.shape[3] // blocks[0])](
-            _map_boxes(source, axes[0].source_step, axes[1].source_step, (rows, columns, blocks[2])),
-            _boxes(filters.flatten(2, 3), (1, *(blocks if forward else blocks[::-1]))),
-            _map_boxes(target, axes[0].target_step, axes[1].target_step, (rows, columns, blocks[0])),
-            *(source.shape[3], target.shape[3], row_blocks, column_blocks),
+        triton_kernels().convolve_boxes[(len(source) * tiles[0] * tiles[1] * (target_channels // block_target),)](
+            _map_boxes(source, axes[0].source_step, axes[1].source_step, (rows, columns, block_source)),
+            _boxes(filters.flatten(2, 3), (1, *filter_block)),
+            _map_boxes(target, axes[0].target_step, axes[1].target_step, (rows, columns, block_target)),
+            *(channels, target_channels, *tiles),
             *map(tuple, axes),
             filters.shape[3],
-            BLOCK_ROWS=rows,
-            BLOCK_COLUMNS=columns,
-            SOURCE_BLOCKS=source.shape[3] // blocks[2],
+            *(rows, columns, block_target, block_source),
+            SOURCE_BLOCKS=channels // block_source,
             FORWARD=forward,
             PRECISION=_dot_precision(source),
             **options,
@@ -127,12 +127,12 @@ def correlate(x: Tensor, grad: Tensor, taps: list[int], axes: list[tuple[int, in
     """x (B, C, H, W), grad (B, O, H', W') -> (B, O, C, *taps); axes are (stride, dilation, -padding)."""
     x, grad = nhwc(x), nhwc(grad)
     grad_filters = x.new_empty(len(x), grad.shape[3], *taps, x.shape[3])
-    options = dict(correlate_options(x.shape[3], grad.shape[3], grad.shape[1] * grad.shape[2], taps, x.element_size()))
-    boxes = options.pop("BOXES")
-    if boxes and _in_boxes(x, axes[0][0], axes[1][0]) and _in_boxes(grad, 1, 1):
-        _correlate_boxes(x, grad, grad_filters, axes, options)
-    else:
-        _correlate_pixels(x, grad, grad_filters, axes, options)
+    strides = (axes[0][0], axes[1][0])
+    boxed = _in_boxes(x, *strides) and _in_boxes(grad, 1, 1)
+    pixels = grad.shape[1] * grad.shape[2]
+    options = correlate_options(x.shape[3], grad.shape[3], pixels, taps, strides, x.element_size(), boxed)
+    launch = _correlate_boxes if options["BOXES"] and boxed else _correlate_pixels
+    launch(x, grad, grad_filters, axes, {name: value for name, value in options.items() if name != "BOXES"})
     return grad_filters.permute(0, 1, 4, 2, 3)
 
 
@@ -140,16 +140,16 @@ def _correlate_pixels(
     x: Tensor, grad: Tensor, grad_filters: Tensor, axes: list[tuple[int, int, int]], options: dict[str, Any]
 ) -> None:
     (batch, x_h, x_w, channels), (_, grad_h, grad_w, grad_channels) = x.shape, grad.shape
-    taps = grad_filters.shape[2] * grad_filters.shape[3]
-    together = taps if options.pop("ALL_TAPS") else grad_filters.shape[3]
-    tiles = ceil(grad_channels / options["BLOCK_O"]) * ceil(channels / options["BLOCK_C"]) * (taps // together)
+    taps_h, taps_w = grad_filters.shape[2:4]
+    together = taps_h * taps_w if options.pop("ALL_TAPS") else taps_w
+    tiles = ceil(grad_channels / options["BLOCK_O"]) * ceil(channels / options["BLOCK_C"])
     with torch.cuda.device(x.get_device()):
-        triton_kernels().correlate[(batch * tiles,)](
+        triton_kernels().correlate[(batch * tiles * (taps_h * taps_w // together),)](
             x,
             grad,
             grad_filters,
             *(x_h, x_w, channels, grad_h * grad_w, grad_channels),
-            *(grad_w, *axes, taps, grad_filters.shape[3], together),
+            *(grad_w, *axes, taps_h * taps_w, taps_w, together),
             MASKED=bool(channels % options["BLOCK_C"] or grad_channels % options["BLOCK_O"]),
             PRECISION=_dot_precision(x),
             **options,
@@ -159,39 +159,34 @@ def _correlate_pixels(
 def _correlate_boxes(
     x: Tensor, grad: Tensor, grad_filters: Tensor, axes: list[tuple[int, int, int]], options: dict[str, Any]
 ) -> None:
-    options = {name: value for name, value in options.items() if name != "THROUGH_L1"}
-    block_o = options["BLOCK_O"] = gcd(grad.shape[3], options["BLOCK_O"])
-    block_c = options["BLOCK_C"] = gcd(x.shape[3], options["BLOCK_C"])
+    channels, grad_channels = x.shape[3], grad.shape[3]
+    block_o, block_c = gcd(grad_channels, options.pop("BLOCK_O")), gcd(channels, options.pop("BLOCK_C"))
+    taps_h, taps_w = grad_filters.shape[2:4]
+    together = taps_h if options.pop("ALL_TAPS") else 1
     rows, columns = x.shape[1] // axes[0][0], grad.shape[2]
-    block_rows, block_columns = _box(options.pop("BLOCK_PIXELS"), rows, columns)
-    together = grad_filters.shape[2] if options.pop("ALL_TAPS") else 1
-    tiles_c = x.shape[3] // block_c
+    block = _box(options.pop("BLOCK_PIXELS"), rows, columns)
+    tiles = (grad_channels // block_o) * (channels // block_c)
+    del options["THROUGH_L1"]
     with torch.cuda.device(x.get_device()):
-        triton_kernels().correlate_boxes[
-            (len(x), grad.shape[3] // block_o * tiles_c, grad_filters.shape[2] // together)
-        ](
-            _map_boxes(x, axes[0][0], axes[1][0], (block_rows, block_columns, block_c)),
-            _boxes(grad, (1, block_rows, block_columns, block_o)),
+        triton_kernels().correlate_boxes[(len(x) * tiles * (taps_h // together),)](
+            _map_boxes(x, axes[0][0], axes[1][0], (*block, block_c)),
+            _boxes(grad, (1, *block, block_o)),
             _boxes(grad_filters.flatten(2, 3), (1, block_o, 1, block_c)),
-            *(x.shape[3], tiles_c, rows, columns),
-            *(*axes, grad_filters.shape[3], together),
-            BLOCK_ROWS=block_rows,
-            BLOCK_COLUMNS=block_columns,
+            *(channels, grad_channels, rows, columns),
+            *(*axes, taps_h, taps_w, together, *block, block_o, block_c),
             PRECISION=_dot_precision(x),
             **options,
         )
 
 
 def convolve_options(
-    source_channels: int, target_channels: int, rows: int, columns: int, itemsize: int
+    source_channels: int, target_channels: int, positions: int, itemsize: int, boxed: bool
 ) -> dict[str, Any]:
-    """Blocks, warps and stages of a convolution: positions of a map of `rows` x `columns`, bytes a number."""
-    tuned = TUNED.get(("convolve", source_channels, target_channels, rows * columns))
+    """Blocks, warps and stages of a convolution to so many positions; bytes a number, and whether boxes apply."""
     narrow = target_channels <= 64
-    block_pixels = min(256 if narrow else 128, _power_of_2(rows * columns))
-    return tuned or {
-        "BOXES": True,
-        "BLOCK_PIXELS": block_pixels,
+    return TUNED.get(("convolve", source_channels, target_channels, positions)) or {
+        "BOXES": boxed,
+        "BLOCK_PIXELS": min(256 if narrow else 128, max(16, _power_of_2(positions))),
         "BLOCK_TARGET": 64 if narrow else 128,
         "BLOCK_SOURCE": 128 // itemsize,  # a line of the cache
         "PIXELS_LEFT": False,  # 64 channels fill the rows of the tensor cores, maps of few pixels do not
@@ -201,30 +196,38 @@ def convolve_options(
     }
 
 
-def correlate_options(channels: int, grad_channels: int, pixels: int, taps: list[int], itemsize: int) -> dict[str, Any]:
-    """Blocks, warps and stages of the gradient of filters; it sums over `pixels`, bytes a number."""
-    tuned = TUNED.get(("correlate", channels, grad_channels, pixels))
-    return tuned or {
-        "BOXES": True,
-        "ALL_TAPS": taps[0] * taps[1] <= 9,
-        "BLOCK_PIXELS": min(128 // itemsize, _power_of_2(pixels)),
+def correlate_options(
+    channels: int,
+    grad_channels: int,
+    pixels: int,
+    taps: list[int],
+    strides: tuple[int, int],
+    itemsize: int,
+    boxed: bool,
+) -> dict[str, Any]:
+    """Blocks, warps and stages of the gradient of filters, a sum over `pixels`; the rest as for a convolution."""
+    # With a stride, taps share little; then and by pixels the sums of a row of taps are enough for the registers.
+    all_taps = boxed and strides == (1, 1) and taps[0] * taps[1] <= 9
+    return TUNED.get(("correlate", channels, grad_channels, pixels)) or {
+        "BOXES": boxed,
+        "ALL_TAPS": all_taps,
+        "BLOCK_PIXELS": min(128 // itemsize, max(16, _power_of_2(pixels))),
         "BLOCK_O": 64,
         "BLOCK_C": 64,
         "THROUGH_L1": False,
-        "num_warps": 8,
+        "num_warps": 8 if all_taps else 4,
         "num_stages": 3,
     }
 
 
 def _box(pixels: int, rows: int, columns: int) -> tuple[int, int]:
-    """Rows and columns of a box of about so many pixels, powers of 2 with a product of at least 16."""
+    """Rows and columns of a box of about so many pixels: powers of 2, at least 16 pixels for a matrix product."""
     wide = min(pixels, _power_of_2(columns))
     return max(min(pixels // wide, _power_of_2(rows)), 16 // wide), wide
 
 
 def _power_of_2(least: int) -> int:
-    """The first power of 2 from `least` on, at least 16, the least side of a matrix product."""
-    return max(16, 1 << (least - 1).bit_length())
+    return 1 << (least - 1).bit_length()
 
 
 def _in_boxes(image: Tensor, step_h: int, step_w: int) -> bool:

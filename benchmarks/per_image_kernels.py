@@ -126,13 +126,14 @@ def convolve(
     COUNT_W: tl.constexpr = AXIS_W[0]
     TAPS: tl.constexpr = AXIS_H[0] * COUNT_W
     tiles = tl.cdiv(positions, BLOCK_PIXELS)
-    image = (tl.program_id(0) // tiles).to(tl.int64)
-    position = tl.program_id(0) % tiles * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
+    tiles_o = tl.cdiv(target_channels, BLOCK_TARGET)
+    image = (tl.program_id(0) // (tiles * tiles_o)).to(tl.int64)
+    position = tl.program_id(0) // tiles_o % tiles * BLOCK_PIXELS + tl.arange(0, BLOCK_PIXELS)
     position_h = position // positions_w
     position_w = position % positions_w
     first_h = position_h * AXIS_H[4] + AXIS_H[5]
     first_w = position_w * AXIS_W[4] + AXIS_W[5]
-    o = tl.program_id(1) * BLOCK_TARGET + tl.arange(0, BLOCK_TARGET)
+    o = tl.program_id(0) % tiles_o * BLOCK_TARGET + tl.arange(0, BLOCK_TARGET)
     c = tl.arange(0, BLOCK_SOURCE)
     source += image * source_h * source_w * source_channels
     filters += image * filter_size
@@ -274,10 +275,12 @@ def convolve_boxes(
     COUNT_W: tl.constexpr = AXIS_W[0]
     TAPS: tl.constexpr = AXIS_H[0] * COUNT_W
     PIXELS: tl.constexpr = BLOCK_ROWS * BLOCK_COLUMNS
-    image = tl.program_id(0) // (row_blocks * column_blocks)
-    row = tl.program_id(0) // column_blocks % row_blocks * BLOCK_ROWS
-    column = tl.program_id(0) % column_blocks * BLOCK_COLUMNS
-    o = tl.program_id(1) * BLOCK_TARGET
+    tiles_o = tl.cdiv(target_channels, BLOCK_TARGET)
+    tile = tl.program_id(0) // tiles_o
+    image = tile // (row_blocks * column_blocks)
+    row = tile // column_blocks % row_blocks * BLOCK_ROWS
+    column = tile % column_blocks * BLOCK_COLUMNS
+    o = tl.program_id(0) % tiles_o * BLOCK_TARGET
     y = tl.zeros((PIXELS, BLOCK_TARGET) if PIXELS_LEFT else (BLOCK_TARGET, PIXELS), tl.float32)
     for step in range(SOURCE_BLOCKS * TAPS):
         i_h = step % TAPS // COUNT_W
@@ -306,11 +309,12 @@ def correlate_boxes(
     grad,
     grad_filters,
     x_channels,
-    tiles_c,
+    grad_channels,
     rows,
     columns,
     AXIS_H: tl.constexpr,
     AXIS_W: tl.constexpr,
+    TAPS_H: tl.constexpr,
     TAPS_W: tl.constexpr,
     ROWS_TOGETHER: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
@@ -325,10 +329,14 @@ def correlate_boxes(
     of a row what they load of grad.
     """
     PIXELS: tl.constexpr = BLOCK_ROWS * BLOCK_COLUMNS
-    image = tl.program_id(0)
-    o = tl.program_id(1) // tiles_c * BLOCK_O
-    c = tl.program_id(1) % tiles_c * BLOCK_C
-    first = tl.program_id(2) * ROWS_TOGETHER
+    PARTS: tl.constexpr = TAPS_H // ROWS_TOGETHER
+    tiles_c = tl.cdiv(x_channels, BLOCK_C)
+    tiles = tl.cdiv(grad_channels, BLOCK_O) * tiles_c
+    first = tl.program_id(0) % PARTS * ROWS_TOGETHER
+    tile = tl.program_id(0) // PARTS % tiles
+    image = tl.program_id(0) // (PARTS * tiles)
+    o = tile // tiles_c * BLOCK_O
+    c = tile % tiles_c * BLOCK_C
     sums = ()
     for _ in tl.static_range(ROWS_TOGETHER * TAPS_W):
         sums += (tl.zeros((BLOCK_O, BLOCK_C), tl.float32),)

@@ -80,6 +80,27 @@ def test_one_image_and_channels_last(formulation: str) -> None:
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_kernels_that_are_channels_last(formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"])
+    expected = loop(*inputs, **options)
+    kernels = inputs[1].detach().flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    leaves = [inputs[0], kernels.unflatten(0, (3, 6)).requires_grad_(), *inputs[2:]]
+    y = apply(formulation, leaves, options)
+    torch.testing.assert_close(y, expected)
+    gradients = torch.autograd.grad(y.sum(), leaves)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected.sum(), inputs))
+
+
+def test_stacked_keeps_the_layout_of_the_images() -> None:
+    """A compiled sum over K would be laid out as NCHW, and the next convolution would have to turn it around."""
+    inputs, options = tensors(GEOMETRIES["3x3"], with_bias=False)
+    x = inputs[0].detach().to(memory_format=torch.channels_last)
+    for layer in (apply, torch.compile(apply, backend="aot_eager", fullgraph=True)):
+        for images, layout in ((x, torch.channels_last), (x.contiguous(), torch.contiguous_format)):
+            assert layer("stacked", [images, *inputs[1:]], options).is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 def test_frozen_images_need_no_gradient(formulation: str) -> None:
     inputs, options = tensors(GEOMETRIES["3x3"])
     expected = torch.autograd.grad(loop(*inputs, **options).sum(), inputs[1:])
