@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# By (kernel, channels read, channels written, positions): options instead of those chosen by rule.
-TUNED: dict[tuple[str, int, int, int], dict[str, Any]] = {}
+# Options instead of those chosen by rule, by what is computed (forward, or the gradient of images or filters), channels
+# of what is read (x for filters) and written (the gradient above for filters), positions, and bytes of a number.
+TUNED: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}
 
 
 class Axis(NamedTuple):
@@ -54,7 +55,7 @@ def convolve(
     for (axis_h, rows), (axis_w, columns) in product(*axes):
         boxed = _in_boxes(source, axis_h.source_step, axis_w.source_step)
         boxed = boxed and _in_boxes(target, axis_h.target_step, axis_w.target_step)
-        options = convolve_options(source.shape[3], shape[3], rows * columns, source.element_size(), boxed)
+        options = convolve_options(source.shape[3], shape[3], rows * columns, forward, source.element_size(), boxed)
         launch = _convolve_boxes if options["BOXES"] and boxed else _convolve_pixels
         own = {name: value for name, value in options.items() if name != "BOXES"}
         launch(source, filters, target, (axis_h, axis_w), (rows, columns), forward, own)
@@ -180,11 +181,12 @@ def _correlate_boxes(
 
 
 def convolve_options(
-    source_channels: int, target_channels: int, positions: int, itemsize: int, boxed: bool
+    source_channels: int, target_channels: int, positions: int, forward: bool, itemsize: int, boxed: bool
 ) -> dict[str, Any]:
     """Blocks, warps and stages of a convolution to so many positions; bytes a number, and whether boxes apply."""
     narrow = target_channels <= 64
-    return TUNED.get(("convolve", source_channels, target_channels, positions)) or {
+    role = "forward" if forward else "images"
+    return TUNED.get((role, source_channels, target_channels, positions, itemsize)) or {
         "BOXES": boxed,
         "BLOCK_PIXELS": min(256 if narrow else 128, max(16, _power_of_2(positions))),
         "BLOCK_TARGET": 64 if narrow else 128,
@@ -208,7 +210,7 @@ def correlate_options(
     """Blocks, warps and stages of the gradient of filters, a sum over `pixels`; the rest as for a convolution."""
     # With a stride, taps share little; then and by pixels the sums of a row of taps are enough for the registers.
     all_taps = boxed and strides == (1, 1) and taps[0] * taps[1] <= 9
-    return TUNED.get(("correlate", channels, grad_channels, pixels)) or {
+    return TUNED.get(("filters", channels, grad_channels, pixels, itemsize)) or {
         "BOXES": boxed,
         "ALL_TAPS": all_taps,
         "BLOCK_PIXELS": min(128 // itemsize, max(16, _power_of_2(pixels))),
@@ -268,4 +270,5 @@ def ohwi(filters: Tensor) -> Tensor:
 
 
 def _dot_precision(x: Tensor) -> str:
-    return "tf32" if x.is_cuda and torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"  # type: ignore[attr-defined]
+    tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return "tf32" if x.dtype == torch.float32 and x.is_cuda and tf32 else "ieee"

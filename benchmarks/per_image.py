@@ -21,7 +21,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MIX_BLOCK = 1024
 MIX_IMAGES = 16
-UNMIX_BLOCK = 512
+UNMIX_BLOCK = 256  # a warp for each row
 UNMIX_ROWS = 4
 UNMIX_PROGRAMS = 792  # six on each of 132 multiprocessors
 

@@ -61,7 +61,7 @@ def unmix(
         sums += (tl.zeros((ROWS, BLOCK), tl.float32),)
     first = tl.program_id(1) * images
     last = tl.minimum(first + images, batch)
-    for start in tl.range(first, last, ROWS):
+    for start in tl.range(first, last, ROWS, num_stages=4):  # without a product, stages are not the default
         b = start + tl.arange(0, ROWS)
         place = b.to(tl.int64)[:, None] * size + e[None, :]
         rows = tl.load(grad + place, (b < last)[:, None] & inside[None, :], 0.0).to(tl.float32)

@@ -1,0 +1,306 @@
+"""A filter for each image on a GPU, in one short call: layers with every kernel and option, then training steps.
+
+`python -m benchmarks.per_image_gpu --seconds 45`. Layers are measured one after the other in processes of their own,
+so that none can end the others; rows are written as they come, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from functools import wraps
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import implicit_gemm, peers, per_image
+from benchmarks.arm import Arm
+from benchmarks.per_image_candidates import LAYERS, TINY_LAYERS, Layer, compilations, compile_candidates
+from benchmarks.per_image_layer import Measurement
+from benchmarks.step import NETWORKS
+from benchmarks.tables import text_table
+from benchmarks.timing import Deadline
+from benchmarks.turns import Turns
+from dynfilt.models.resnet import ResNet18, dyconv_resnet18
+
+Row = dict[str, Any]
+TUNED_FILE = "PER_IMAGE_TUNED"  # an environment variable: processes that train read their options there
+CONSTANTS = ("MIX_BLOCK", "MIX_IMAGES", "UNMIX_BLOCK", "UNMIX_ROWS")
+GRACE_S = 15.0  # beyond a layer's time, for the candidate that was begun in it
+HERE = "benchmarks.per_image_gpu"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure layers, then training; print two tables. Exit code 1 when nothing could be measured."""
+    arguments = _parser().parse_args(words)
+    context = multiprocessing.get_context("spawn")
+    device = torch.device("cpu" if arguments.rehearse else "cuda")
+    batches = [2] if arguments.rehearse else [int(batch) for batch in arguments.batch.split(",")]
+    layers = TINY_LAYERS if arguments.rehearse else LAYERS
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = stack.enter_context(arguments.out.open("a"))
+        os.environ.setdefault("TRITON_CACHE_DIR", str(scratch / "triton"))
+        rows: list[Row] = []
+
+        def keep(row: Row) -> None:
+            rows.append(row)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+        prepared = Deadline(arguments.prepare_seconds)
+        jobs = compilations(layers, batches)[:: 8 if arguments.rehearse else 1]
+        pool = ProcessPoolExecutor(max(1, min(len(jobs), (os.cpu_count() or 2) - 1)), mp_context=context)
+        compiled = [pool.submit(compile_candidates, *job) for job in jobs]
+        if arguments.rehearse:
+            os.environ["TRITON_INTERPRET"] = "1"
+        most = 1 if arguments.rehearse else None
+        processes = [LayerProcess(context, layer, batches, device, most, keep) for layer in layers]
+        try:
+            keep(_wait_for(compiled, prepared))
+            pool.shutdown(wait=False, cancel_futures=True)
+            tuned = _measure_layers(processes, batches, prepared, arguments.seconds)
+        finally:
+            for process in processes:
+                process.close()
+        print(layer_table(rows), flush=True)
+        training = Deadline(arguments.training_seconds)
+        for batch in batches:
+            os.environ[TUNED_FILE] = str(scratch / f"tuned_{batch}.json")
+            Path(os.environ[TUNED_FILE]).write_text(json.dumps(tuned[batch]))
+            _train(batch, device, training, keep, arguments.rehearse)
+        print(training_table(rows))
+    return 0 if any(row.get("us") or row.get("ms") for row in rows) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {HERE}", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=45.0, help="for measuring layers (default: %(default)g)")
+    parser.add_argument(
+        "--prepare-seconds", type=float, default=90.0, help="at most, for compiling before that (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--training-seconds",
+        type=float,
+        default=300.0,
+        help="at most, for all training; 0: none (default: %(default)g)",
+    )
+    parser.add_argument("--batch", default="512,128", help="batches, the most wanted first (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("per_image.jsonl"), help="default: %(default)s")
+    parser.add_argument("--rehearse", action="store_true", help="tiny layers on a CPU in Triton's interpreter")
+    return parser
+
+
+def _wait_for(compiled: list[Future[int]], deadline: Deadline) -> Row:
+    """Wait until Triton's cache is filled; what fails or comes too late is compiled when it is tried."""
+    done, late = wait(compiled, timeout=deadline.seconds_left())
+    kernels = sum(future.result() for future in done if future.exception() is None)
+    failed = sum(future.exception() is not None for future in done)
+    left = deadline.seconds_left()
+    return {"what": "compiled ahead", "kernels": kernels, "failed": failed, "late": len(late), "seconds_left": left}
+
+
+class LayerProcess:
+    """A process that measures one layer, batch by batch."""
+
+    def __init__(
+        self,
+        context: Any,
+        layer: Layer,
+        batches: list[int],
+        device: torch.device,
+        most: int | None,
+        keep: Callable[[Row], None],
+        serve: Callable[..., None] | None = None,
+    ) -> None:
+        self.layer, self._keep = layer, keep
+        self._connection, theirs = context.Pipe()
+        arguments = (theirs, layer, batches, str(device), most)
+        self._process = context.Process(target=serve or serve_layer, args=arguments)
+        self._process.start()
+        theirs.close()
+
+    def measure(self, batch: int, seconds: float) -> None:
+        """Let it begin to measure a batch."""
+        with contextlib.suppress(OSError):
+            self._connection.send((batch, seconds))
+
+    def answer(self, seconds: float) -> Any:
+        """Keep the rows that come until it has done what it was asked for; None when it died or is too slow, which
+        ends it."""
+        deadline = Deadline(seconds)
+        while True:
+            try:
+                if not self._connection.poll(deadline.seconds_left()):
+                    return self._end(f"no answer within {seconds:.0f} s")
+                kind, content = self._connection.recv()
+            except (EOFError, OSError):
+                return self._end("the process died")
+            if kind == "done":
+                return content
+            self._keep({"layer": self.layer.name, **content})
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+
+    def _end(self, failure: str) -> None:
+        if not self._connection.closed:
+            self._keep({"layer": self.layer.name, "what": "process", "failure": failure})
+            self.close()
+
+
+def serve_layer(connection: Connection, layer: Layer, batches: list[int], device_name: str, most: int | None) -> None:
+    """The process of a LayerProcess: prepare all batches, then measure each when asked."""
+    device = torch.device(device_name)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # of the float32 results
+    measurements = {}
+    for batch in batches:
+
+        def emit(batch: int = batch, **row: Any) -> None:
+            connection.send(("row", {"batch": batch, **row}))
+
+        measurements[batch] = Measurement(layer, batch, device, emit, most)
+        measurements[batch].prepare()
+    connection.send(("done", None))
+    while True:
+        try:
+            batch, seconds = connection.recv()
+        except EOFError:
+            return
+        measurements[batch].run(seconds)
+        connection.send(("done", options_in_force()))
+
+
+def _measure_layers(
+    processes: list[LayerProcess], batches: list[int], prepared: Deadline, seconds: float
+) -> dict[int, dict[str, Any]]:
+    """One layer and batch after the other; the best options of each batch."""
+    for process in processes:
+        process.answer(max(1.0, prepared.seconds_left()))
+    deadline = Deadline(seconds)
+    tuned: dict[int, dict[str, Any]] = {batch: {"tuned": [], "constants": {}} for batch in batches}
+    turns = [(batch, process) for batch in batches for process in processes]
+    for index, (batch, process) in enumerate(turns):
+        share = deadline.seconds_left() / (len(turns) - index)
+        process.measure(batch, share)
+        options = process.answer(share + GRACE_S)
+        if options:
+            tuned[batch]["tuned"] += options["tuned"]
+            tuned[batch]["constants"] = tuned[batch]["constants"] or options["constants"]  # of the largest map
+    return tuned
+
+
+def options_in_force() -> dict[str, Any]:
+    """The options of this process's per-image kernels, as JSON may hold them."""
+    constants = {name: getattr(per_image, name) for name in CONSTANTS}
+    return {"tuned": [[list(key), options] for key, options in implicit_gemm.TUNED.items()], "constants": constants}
+
+
+def _network(most_filters: float) -> Callable[..., ResNet18]:
+    """DY-ResNet-18 with the options of TUNED_FILE, and filters for each image up to so many times a map's numbers."""
+
+    @wraps(dyconv_resnet18)
+    def network(**options: Any) -> ResNet18:
+        content = json.loads(Path(os.environ[TUNED_FILE]).read_text())
+        implicit_gemm.TUNED.update({tuple(key): value for key, value in content["tuned"]})
+        for name, value in content["constants"].items():
+            setattr(per_image, name, value)
+        peers.MOST_FILTERS = most_filters
+        return peers.per_image_resnet18(**options)
+
+    return network
+
+
+# A filter's numbers over its map's: 0.6 in the first stage, 1.1 and 4.5 in the second, 9 and 36 in the third.
+stacked_resnet18 = _network(0.0)
+first_stage_resnet18 = _network(1.0)
+two_stages_resnet18 = _network(5.0)
+RULES = {"two stages by image": "two_stages", "first stage by image": "first_stage", "all stacked": "stacked"}
+
+
+def _train(batch: int, device: torch.device, deadline: Deadline, keep: Callable[[Row], None], rehearse: bool) -> None:
+    """Steps of the static twin and of DY-ResNet-18 by each rule, in turn."""
+    overrides = (
+        *(*NETWORKS["dyconv"].overrides, "data=cifar10_sample", f"trainer.batch_size={batch}"),
+        f"trainer.precision={'float32' if rehearse else 'bfloat16'}",
+    )
+    way: Any = "eager" if rehearse else "compiled-graph"
+    arms = [Arm("static", "other", ("model=resnet18", *overrides), way)]
+    for name, network in list(RULES.items())[-1 if rehearse else 0 :]:  # the interpreter would take minutes a step
+        model = ("model=dyconv_resnet18", f"model._target_={HERE}.{network}_resnet18")
+        arms.append(Arm(name, "other", (*model, *overrides), way))
+    turns = Turns(arms, device, 0.0 if rehearse else 1.0, deadline)
+    turns.take(1 if rehearse else 3)
+    for turn in turns.all:
+        ms = statistics.median(turn.ms) if turn.ms else None
+        facts = {"ms": ms, "peak_mb": turn.peak_mb, "failure": turn.failure}
+        keep({"what": "training", "batch": batch, "way": turn.arm.name, **facts})
+
+
+def layer_table(rows: list[Row]) -> str:
+    """Microseconds by layer and batch: static, best by image, and the whole layer in each formulation."""
+    whole = ("static", "per image", "stacked, compiled", "stacked", "outputs")
+    parts = ("mix", "forward", "images", "filters", "unmix")
+    heading = ["layer, batch", *(f"static {part}" for part in parts[1:4]), *parts, *(f"whole: {way}" for way in whole)]
+    lines = []
+    for layer, batch in dict.fromkeys((row.get("layer"), row.get("batch")) for row in rows if row.get("us")):
+        here = [row for row in rows if (row.get("layer"), row.get("batch")) == (layer, batch)]
+        cells = [_best(here, part, "static") for part in parts[1:4]]
+        cells += [_best(here, part, "per image") for part in parts]
+        cells += [_best(here, "whole", way) for way in whole]
+        lines.append([f"{layer}, {batch}", *cells])
+    return "\n\n".join([text_table(heading, lines), *_notes(rows)])
+
+
+def _best(rows: list[Row], what: str, way: str) -> str:
+    here = [row for row in rows if (row["what"], row.get("way")) == (what, way)]
+    times = [row["us"] for row in here if row["us"] and not row["failure"]]
+    return f"{min(times):.0f}" if times else "-"
+
+
+def _notes(rows: list[Row]) -> Iterator[str]:
+    """The three best options of each kernel, and what failed."""
+    by_kernel: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.get("options") and row["us"] and not row["failure"]:
+            by_kernel.setdefault(f"{row['layer']}, {row['batch']}, {row['what']}", []).append(row)
+    for kernel, timed in by_kernel.items():
+        best = sorted(timed, key=lambda row: row["us"])[:3]
+        yield "\n".join(
+            [kernel, *(f"  {row['us']:.1f} us, error {row['error']:.1e}, {row['options']}" for row in best)]
+        )
+    for row in rows:
+        if row.get("failure"):
+            yield f"failed: {json.dumps(row)}"
+
+
+def training_table(rows: list[Row]) -> str:
+    """Milliseconds a step and how many times the static twin's."""
+    lines, static = [], None
+    for row in rows:
+        if row["what"] == "training":
+            if row["way"] == "static":
+                static = row["ms"]
+            ratio = f"{row['ms'] / static:.2f}" if row["ms"] and static else "-"
+            ms = f"{row['ms']:.2f}" if row["ms"] else row["failure"]
+            lines.append([str(row["batch"]), row["way"], ms, ratio, f"{row['peak_mb'] or 0:.0f}"])
+    return text_table(["batch", "network", "ms a step", "/ static", "peak, MiB"], lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
