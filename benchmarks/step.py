@@ -98,6 +98,7 @@ NETWORKS = {
                 "per image",
                 ("model=dyconv_resnet18", "model._target_=benchmarks.peers.per_image_resnet18"),
                 path="per image, stacked",
+                canonical=False,
             ),
         ),
     ),

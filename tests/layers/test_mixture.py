@@ -91,6 +91,19 @@ def test_kernels_that_are_channels_last(formulation: str) -> None:
     torch.testing.assert_close(gradients, torch.autograd.grad(expected.sum(), inputs))
 
 
+@pytest.mark.parametrize("backend", [None, "aot_eager"])
+def test_stacked_rounds_products_and_no_weights(backend: str | None) -> None:
+    """With one kernel that is not 0, y is pi_k x rounded once; with pi rounded before, the error is 1.4 times that."""
+    x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    pi = torch.linspace(0.2, 0.3, 64)[:, None].repeat(1, 3)
+    kernels = torch.tensor([0.0, 1.0, 0.0]).bfloat16().reshape(3, 1, 1, 1, 1)
+    options = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    layer = torch.compile(apply, backend=backend, fullgraph=True) if backend else apply
+    exact = pi[:, :1, None, None].double() * x.double()
+    error = layer("stacked", [x, kernels, pi], options).double() - exact
+    assert error.norm() < 1.05 * (exact.bfloat16().double() - exact).norm()
+
+
 def test_stacked_keeps_the_layout_of_the_images() -> None:
     """A compiled sum over K would be laid out as NCHW, and the next convolution would have to turn it around."""
     inputs, options = tensors(GEOMETRIES["3x3"], with_bias=False)
