@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from benchmarks import implicit_gemm, per_image
@@ -25,17 +26,13 @@ class _NoDevice:
 
 
 class _CompiledOnly:
-    """Stands in for the module of kernels: a launch compiles, as it would on the device, and notes what came of it."""
+    """Stands in for a module of kernels: a launch compiles, as it would on the device, and notes what came of it."""
 
-    INTERPRETED = True  # nothing is asked of a device
-
-    def __init__(self, found: list[tuple[str, Any]]) -> None:
-        self._found = found
+    def __init__(self, kernels: ModuleType, found: list[tuple[str, Any]]) -> None:
+        self._kernels, self._found = kernels, found
 
     def __getattr__(self, name: str) -> Any:
-        from benchmarks import per_image_kernels
-
-        return _Launch(name, getattr(per_image_kernels, name), self._found)
+        return _Launch(name, getattr(self._kernels, name), self._found)
 
 
 class _Launch:
@@ -58,12 +55,12 @@ def compiled_only() -> Iterator[list[tuple[str, Any]]]:
     import triton
 
     found: list[tuple[str, Any]] = []
-    stand_in, driver = _CompiledOnly(found), triton.runtime.driver
+    driver = triton.runtime.driver
     modules: list[Any] = [implicit_gemm, per_image]
     before = [module.triton_kernels for module in modules]
     active, driver._active = driver._active, _NoDevice()
     for module in modules:
-        module.triton_kernels = lambda: stand_in
+        module.triton_kernels = lambda name: _CompiledOnly(before[0](name), found)
     try:
         yield found
     finally:

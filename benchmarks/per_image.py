@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.implicit_gemm import Axis, convolve, correlate, ohwi, phases, triton_kernels
+from benchmarks.implicit_gemm import convolve, correlate, forward_axis, image_axes, ohwi, triton_kernels
 
 HAS_TRITON = find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -75,7 +75,7 @@ def _mix(pi: Tensor, kernels: Tensor, dtype: torch.dtype) -> Tensor:
     size = bank[0].numel()
     grid = (ceil(size / MIX_BLOCK), ceil(len(pi) / MIX_IMAGES))
     with torch.cuda.device(pi.get_device()):
-        triton_kernels().mix[grid](
+        triton_kernels("mix_kernels").mix[grid](
             pi.contiguous(), bank, filters, len(pi), size, len(bank), BLOCK=MIX_BLOCK, IMAGES=MIX_IMAGES
         )
     return filters.permute(0, 1, 4, 2, 3)
@@ -97,7 +97,7 @@ def _unmix(grad: Tensor, pi: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
     grad_pi = pi.new_empty(blocks, batch, count)
     grad_bank = pi.new_empty(slices, *bank.shape)
     with torch.cuda.device(pi.get_device()):
-        triton_kernels().unmix[(blocks, slices)](
+        triton_kernels("mix_kernels").unmix[(blocks, slices)](
             ohwi(grad),
             pi.contiguous(),
             bank,
@@ -121,10 +121,7 @@ def _(grad: Tensor, pi: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
 @torch.library.custom_op("dynfilt::per_image_conv2d", mutates_args=())
 def _convolve(x: Tensor, filters: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
     sizes = _output_size(x.shape[2:], filters.shape[3:], stride, padding, dilation)
-    axes = [
-        [(Axis(taps, 0, 1, d, s, -p, 1, 0), size)]
-        for taps, s, p, d, size in zip(filters.shape[3:], stride, padding, dilation, sizes, strict=True)
-    ]
+    axes = [[forward_axis(*axis)] for axis in zip(filters.shape[3:], stride, padding, dilation, sizes, strict=True)]
     return convolve(x, filters, sizes, axes, forward=True)
 
 
@@ -137,7 +134,7 @@ def _(x: Tensor, filters: Tensor, stride: list[int], padding: list[int], dilatio
 def _grad_images(
     grad: Tensor, filters: Tensor, sizes: list[int], stride: list[int], padding: list[int], dilation: list[int]
 ) -> Tensor:
-    axes = [list(phases(*axis)) for axis in zip(filters.shape[3:], stride, padding, dilation, sizes, strict=True)]
+    axes = [list(image_axes(*axis)) for axis in zip(filters.shape[3:], stride, padding, dilation, sizes, strict=True)]
     return convolve(grad, filters, sizes, axes, forward=False)
 
 

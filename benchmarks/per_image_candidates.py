@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import implicit_gemm, per_image
+from benchmarks import gemm_options, per_image
 from benchmarks.compile_ahead import compiled_only
 
 NUM_KERNELS = 4
@@ -38,7 +38,7 @@ class Layer:
         return self.out_channels < 512
 
     def key(self, role: str, itemsize: int = 2) -> tuple[str, int, int, int, int]:
-        """The layer's entry in implicit_gemm.TUNED."""
+        """The layer's entry in gemm_options.TUNED."""
         positions = (self.size // self.stride) ** 2
         if role == "images":
             return role, self.out_channels, self.in_channels, positions, itemsize  # with a stride, of one kind of pixel
@@ -128,7 +128,7 @@ def compile_candidates(layer: Layer, batch: int, role: str, index: int) -> int:
             per_image.UNMIX_BLOCK, per_image.UNMIX_ROWS = UNMIX_CANDIDATES[index]
             per_image._unmix(per_image.mix_filters(pi, kernels, x.dtype), pi, kernels)
         else:
-            implicit_gemm.TUNED[layer.key(role)] = candidates(layer, role)[index]
+            gemm_options.TUNED[layer.key(role)] = candidates(layer, role)[index]
             filters = torch.empty(batch, *kernels.shape[1:], dtype=x.dtype)
             if role == "forward":
                 per_image.per_image_conv2d(x, filters, *layer.geometry)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,15 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import implicit_gemm, per_image
+from benchmarks import gemm_options, per_image
+from benchmarks.graph_timing import graph_us, relative_error
 from benchmarks.per_image_candidates import MIX_CANDIDATES, NUM_KERNELS, UNMIX_CANDIDATES, Layer, candidates
 from benchmarks.timing import Deadline
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.mixture import conv2d_mixture
-from dynfilt.train.graphed_step import record_cuda_graph
 
-CALLS = 4  # in one graph
-REPLAYS = 5
 WRONG = 0.02  # relative error; bfloat16 products are near 0.003
 Emit = Callable[..., None]
 
@@ -187,12 +183,12 @@ class Measurement:
     ) -> None:
         key, times = self.layer.key(role, self.x.element_size()), []
         for options in candidates(self.layer, role, self.most):
-            implicit_gemm.TUNED[key] = options
+            gemm_options.TUNED[key] = options
             us = self.measure(role, "per image", work, [self.expected[name]], part, options=options)
             times += [] if us is None else [(us, options)]
-        implicit_gemm.TUNED.pop(key, None)
+        gemm_options.TUNED.pop(key, None)
         if times:
-            implicit_gemm.TUNED[key] = min(times, key=lambda timed: timed[0])[1]
+            gemm_options.TUNED[key] = min(times, key=lambda timed: timed[0])[1]
 
     def _best_constants(
         self,
@@ -247,32 +243,3 @@ def set_constants(names: tuple[str, ...], values: tuple[int, ...]) -> None:
     """Block sizes of `mix` and `unmix`, which are constants of per_image."""
     for name, value in zip(names, values, strict=True):
         setattr(per_image, name, value)
-
-
-def relative_error(given: Tensor, wanted: Tensor) -> float:
-    """||given - wanted|| / ||wanted||, in float32."""
-    return float((given.detach().float() - wanted).norm() / wanted.norm())
-
-
-def graph_us(work: Callable[[], Any], device: torch.device) -> float:
-    """Median microseconds of a call among CALLS in a CUDA graph; off CUDA of one call by the clock."""
-    if device.type != "cuda":
-        started = time.perf_counter()
-        work()
-        return (time.perf_counter() - started) * 1e6
-
-    def calls() -> None:
-        for _ in range(CALLS):
-            work()
-
-    replay = record_cuda_graph(calls, device)
-    replay()
-    times = []
-    for _ in range(REPLAYS):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        replay()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) * 1e3 / CALLS)
-    return statistics.median(times)

@@ -366,8 +366,8 @@ def test_it_is_offered_on_cuda_with_triton_only(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_triton_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "benchmarks.per_image_kernels", raising=False)
-    monkeypatch.delattr(benchmarks, "per_image_kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmarks.mix_kernels", raising=False)
+    monkeypatch.delattr(benchmarks, "mix_kernels", raising=False)
     inputs = tensors((3, 3), (5, 6), 2, 2, 16, 16)
     with pytest.raises(ValueError, match="need triton: install it, or choose another formulation"):
         mixture_conv2d(*inputs, *GEOMETRIES["3x3"][0])

@@ -15,8 +15,9 @@ import torch
 pytest.importorskip("triton")
 
 from benchmarks.per_image_candidates import LAYERS, compilations, compile_candidates
-from benchmarks.per_image_gpu import LayerProcess, layer_table, training_table
+from benchmarks.per_image_gpu import LayerProcess, layer_table
 from benchmarks.per_image_layer import Measurement
+from benchmarks.per_image_training import training_table
 
 CPU = torch.device("cpu")
 
