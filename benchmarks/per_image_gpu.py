@@ -57,7 +57,9 @@ def main(words: list[str] | None = None) -> int:
         if arguments.rehearse:
             os.environ["TRITON_INTERPRET"] = "1"
         most = 1 if arguments.rehearse else None
-        processes = [LayerProcess(context, layer, batches, device, most, keep) for layer in layers]
+        processes = [
+            LayerProcess(context, layer, batches, device, most, arguments.prepare_seconds, keep) for layer in layers
+        ]
         try:
             keep(_wait_for(compiled, prepared))
             pool.shutdown(wait=False, cancel_futures=True)
@@ -114,12 +116,13 @@ class LayerProcess:
         batches: list[int],
         device: torch.device,
         most: int | None,
+        prepare_seconds: float,
         keep: Callable[[Row], None],
         serve: Callable[..., None] | None = None,
     ) -> None:
         self.layer, self._keep = layer, keep
         self._connection, theirs = context.Pipe()
-        arguments = (theirs, layer, batches, str(device), most)
+        arguments = (theirs, layer, batches, str(device), most, prepare_seconds)
         self._process = context.Process(target=serve or serve_layer, args=arguments)
         self._process.start()
         theirs.close()
@@ -157,8 +160,11 @@ class LayerProcess:
             self.close()
 
 
-def serve_layer(connection: Connection, layer: Layer, batches: list[int], device_name: str, most: int | None) -> None:
-    """The process of a LayerProcess: prepare all batches, then measure each when asked."""
+def serve_layer(
+    connection: Connection, layer: Layer, batches: list[int], device_name: str, most: int | None, seconds: float
+) -> None:
+    """The process of a LayerProcess: prepare batches while half of the seconds are left, then measure when asked."""
+    deadline = Deadline(seconds)
     device = torch.device(device_name)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # of the float32 results
     measurements = {}
@@ -168,7 +174,8 @@ def serve_layer(connection: Connection, layer: Layer, batches: list[int], device
             connection.send(("row", {"batch": batch, **row}))
 
         measurements[batch] = Measurement(layer, batch, device, emit, most)
-        measurements[batch].prepare()
+        if deadline.seconds_left() > seconds / 2:
+            measurements[batch].prepare()
     connection.send(("done", None))
     while True:
         try:
@@ -184,7 +191,7 @@ def _measure_layers(
 ) -> dict[int, dict[str, Any]]:
     """One layer and batch after the other; the best options of each batch."""
     for process in processes:
-        process.answer(max(1.0, prepared.seconds_left()))
+        process.answer(prepared.seconds_left() + GRACE_S)
     deadline = Deadline(seconds)
     tuned: dict[int, dict[str, Any]] = {batch: {"tuned": [], "constants": {}} for batch in batches}
     turns = [(batch, process) for batch in batches for process in processes]

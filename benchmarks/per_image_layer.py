@@ -29,6 +29,7 @@ class Measurement:
         self.layer, self.device, self.most = layer, device, most
         self.deadline = Deadline(None)
         self._emit = emit
+        self._prepared = False
         on_gpu = device.type == "cuda"
         # Triton's interpreter cannot multiply bfloat16.
         dtype = torch.bfloat16 if on_gpu else torch.float32
@@ -53,6 +54,7 @@ class Measurement:
 
     def prepare(self) -> None:
         """What takes long and no device time: torch.compile. Its failure is seen again when it is measured."""
+        self._prepared = True
         with contextlib.suppress(Exception), force_formulation("stacked"):
             self._step(self._compiled, self.inputs)
 
@@ -226,6 +228,8 @@ class Measurement:
         for formulation in ("stacked", "outputs"):
             with force_formulation(formulation):
                 self.measure("whole", formulation, lambda: self._step(self._mixture, self.inputs), expected)
+        if not self._prepared:
+            return
         with force_formulation("stacked"):
             self.measure("whole", "stacked, compiled", lambda: self._step(self._compiled, self.inputs), expected)
 

@@ -14,6 +14,7 @@ import torch
 
 pytest.importorskip("triton")
 
+from benchmarks import graph_timing
 from benchmarks.per_image_candidates import LAYERS, compilations, compile_candidates
 from benchmarks.per_image_gpu import LayerProcess, layer_table
 from benchmarks.per_image_layer import Measurement
@@ -69,7 +70,7 @@ def sleeps(connection: Any, *rest: Any) -> None:
 @pytest.mark.parametrize(("serve", "failure"), [(dies, "the process died"), (sleeps, "no answer within 3 s")])
 def test_a_layer_that_dies_or_hangs_is_a_row(serve: Any, failure: str) -> None:
     rows: list[dict[str, Any]] = []
-    process = LayerProcess(multiprocessing.get_context("spawn"), LAYERS[0], [2], CPU, 1, rows.append, serve)
+    process = LayerProcess(multiprocessing.get_context("spawn"), LAYERS[0], [2], CPU, 1, 9.0, rows.append, serve)
     assert process.answer(60.0 if serve is dies else 3.0) is None
     process.measure(2, 1.0)
     assert process.answer(1.0) is None  # it is not asked again, nor complained about again
@@ -93,6 +94,46 @@ def test_one_failing_candidate_is_a_row() -> None:
     assert [row["failure"] for row in rows] == ["RuntimeError: no memory", "wrong", "wrong", None]
     measurement.run(0.0)
     assert len(rows) == 4  # nothing is begun after the deadline
+
+
+def test_a_device_that_no_longer_answers_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    measurement = Measurement(LAYERS[0], 1, CPU, lambda **row: None, None)
+    measurement.device = torch.device("cuda")
+
+    def fails(*ignored: Any) -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert measurement.measure("forward", "a", fails) is None
+    monkeypatch.setattr(torch.cuda, "synchronize", fails)
+    with pytest.raises(RuntimeError, match="illegal"):
+        measurement.run(60.0)
+
+
+def test_a_call_in_a_graph_is_timed_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins: an event's time is the number of calls until then, as milliseconds."""
+    calls = 0
+
+    def work() -> None:
+        nonlocal calls
+        calls += 1
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.ms = calls
+
+        def synchronize(self) -> None:
+            pass
+
+        def elapsed_time(self, end: "Event") -> float:
+            return end.ms - self.ms
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(graph_timing, "record_cuda_graph", lambda work, device: work)
+    assert graph_timing.graph_us(work, torch.device("cuda")) == pytest.approx(1000.0)
 
 
 def test_tables_have_the_best_and_the_failures() -> None:
