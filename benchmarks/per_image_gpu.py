@@ -72,8 +72,11 @@ def main(words: list[str] | None = None) -> int:
         for batch in batches:
             os.environ[TUNED_FILE] = str(scratch / f"tuned_{batch}.json")
             Path(os.environ[TUNED_FILE]).write_text(json.dumps(tuned[batch]))
-            rows_of_training = train(batch, device, training, arguments.rehearse)
-            for row in rows_of_training:
+            try:
+                trained = train(batch, device, training, arguments.rehearse)
+            except Exception as error:  # the layers' rows and the other batch are still wanted
+                trained = [{"what": "training", "batch": batch, "way": "all", "ms": None, "failure": repr(error)[:200]}]
+            for row in trained:
                 keep(row)
         print(training_table(rows))
     return 0 if any(row.get("us") or row.get("ms") for row in rows) else 1

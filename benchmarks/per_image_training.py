@@ -84,5 +84,5 @@ def training_table(rows: list[Row]) -> str:
                 static = row["ms"]
             ratio = f"{row['ms'] / static:.2f}" if row["ms"] and static else "-"
             ms = f"{row['ms']:.2f}" if row["ms"] else row["failure"]
-            lines.append([str(row["batch"]), row["way"], ms, ratio, f"{row['peak_mb'] or 0:.0f}"])
+            lines.append([str(row["batch"]), row["way"], ms, ratio, f"{row.get('peak_mb') or 0:.0f}"])
     return text_table(["batch", "network", "ms a step", "/ static", "peak, MiB"], lines)
