@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.fused_mixture import conv2d_mixture_fused
 from benchmarks.machine import Machine
+from benchmarks.per_image import mixture_conv2d
 from benchmarks.report import Result, Timing, require_any
 from benchmarks.step import names, require_known
 from benchmarks.timing import Deadline, extra_memory_mb, interleaved_ms
@@ -177,13 +177,13 @@ def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:
         def mixed() -> Tensor:
             return conv2d_mixture(x, kernels, pi, None, ONES, ONES, ONES, 1)
 
-        def fused() -> Tensor:
-            return conv2d_mixture_fused(x, kernels, pi, ONES, ONES, ONES)
+        def per_image() -> Tensor:
+            return mixture_conv2d(x, kernels, pi, [1, 1], [1, 1], [1, 1])
 
-        forms = ("grouped", "auto", "chunked", "outputs", "inputs")
+        forms = ("grouped", "auto", "chunked", "outputs", "stacked", "inputs")
         found = [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
         if setting.device.type == "cuda":
-            found.append(Candidate("fused", "auto", fused, [x, kernels, pi]))
+            found.append(Candidate("per image", "auto", per_image, [x, kernels, pi]))
         return found
     weight = torch.randn(shape.batch, *kernel.shape, **options).requires_grad_()
 

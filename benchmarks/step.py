@@ -94,10 +94,11 @@ NETWORKS = {
         ("model.stem=cifar", "optimizer=sgd", "data.flip=true", "data.pad=4"),
         (
             Arm(
-                "dyconv_resnet18, fused",
-                "fused",
-                ("model=dyconv_resnet18", "model._target_=benchmarks.peers.fused_resnet18"),
-                path="fused",
+                "dyconv_resnet18, per image",
+                "per image",
+                ("model=dyconv_resnet18", "model._target_=benchmarks.peers.per_image_resnet18"),
+                path="per image, stacked",
+                canonical=False,
             ),
         ),
     ),

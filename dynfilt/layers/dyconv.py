@@ -99,13 +99,16 @@ class DYConv2d(nn.Module):
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # nn.Module.to(memory_format=channels_last) refuses five dimensions; as one row a kernel they pass.
-        def by_rows(tensor: Tensor) -> Tensor:
+        # nn.Module.to(memory_format=channels_last) refuses five dimensions; one kernel after the other they pass.
+        def stacked(tensor: Tensor) -> Tensor:
             if tensor.ndim != 5:
                 return fn(tensor)
-            return fn(tensor.flatten(1)).unflatten(1, tensor.shape[1:])
+            kernels = fn(tensor.flatten(0, 1))
+            # On a CPU mixtures are products of rows of numbers, one row a kernel.
+            kernels = kernels.contiguous() if kernels.device.type == "cpu" else kernels
+            return kernels.unflatten(0, tensor.shape[:2])
 
-        return super()._apply(by_rows, recurse)
+        return super()._apply(stacked, recurse)
 
 
 def _pair(name: str, value: Size, at_least: int) -> tuple[int, int]:

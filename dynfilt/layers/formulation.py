@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 # For filters of one's own: all images as groups of one convolution; the same a few images at a time; one matrix
-# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs.
-FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs")
+# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs, one by one
+# or stacked in one convolution, or at their inputs.
+FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "stacked", "inputs")
 _forced = "auto"
 _taken: Counter[str] | None = None
 

@@ -22,7 +22,7 @@ LAB, EARLY = "64 -> 1,", "64 -> 64"
             EARLY,
             {
                 **{"static": "nn.Conv2d", "grouped": "grouped", "auto": "chunked", "chunked": "chunked"},
-                **{"outputs": "outputs", "inputs": "inputs"},
+                **{"outputs": "outputs", "stacked": "stacked", "inputs": "inputs"},
             },
         ),
     ],

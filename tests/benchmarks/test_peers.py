@@ -18,7 +18,8 @@ from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
 
 CPU = torch.device("cpu")
-PEERS = [arm for network in NETWORKS.values() for arm in network.public if "_target_" in " ".join(arm.overrides)]
+ARMS = [arm for network in NETWORKS.values() for arm in (*network.public, *network.on_cuda)]
+PEERS = [arm for arm in ARMS if "_target_" in " ".join(arm.overrides)]
 
 
 @pytest.fixture(scope="module")

@@ -180,6 +180,18 @@ def test_channels_last_and_bfloat16_modules_run():
     torch.testing.assert_close(low.float(), expected, rtol=0.05, atol=0.05)
 
 
+def test_on_an_accelerator_every_kernel_is_channels_last():
+    """The stacked kernels then need no copy: cuDNN would make one of each kernel in each pass."""
+    layer = DYConv2d(4, 8, 3, padding=1).to(device="meta", memory_format=torch.channels_last)
+    assert layer.weight.shape == (4, 8, 4, 3, 3)
+    rows = layer.weight.flatten(0, 1)
+    assert rows._is_view() and rows.is_contiguous(memory_format=torch.channels_last)
+    assert rows.bfloat16().is_contiguous(memory_format=torch.channels_last)  # as autocast does
+    layer.double()
+    assert layer.weight[0].is_contiguous(memory_format=torch.channels_last)
+    assert layer.to_empty(device="cpu").weight.is_contiguous()  # where mixtures are products of rows
+
+
 def test_a_hook_on_the_attention_replaces_pi():
     layer, x = layer_of({"padding": 1}), images()
     layer.attention.register_forward_hook(lambda module, inputs, pi: torch.full_like(pi, 0.25))

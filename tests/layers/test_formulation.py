@@ -36,7 +36,7 @@ def test_an_unknown_formulation_is_refused() -> None:
     assert decide(FORMULATIONS[1:], "outputs") == "outputs"
 
 
-@pytest.mark.parametrize("formulation", ["grouped", "chunked", "outputs", "inputs"])
+@pytest.mark.parametrize("formulation", ["grouped", "chunked", "outputs", "stacked", "inputs"])
 def test_a_mixture_is_counted_once(formulation: str) -> None:
     layer, x = LAYERS["mixed"](), torch.randn(9, CHANNELS, SIZE, SIZE)
     with force_formulation(formulation), record_formulations() as taken:

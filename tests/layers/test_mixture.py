@@ -17,7 +17,7 @@ GEOMETRIES = {
     "rectangular": {"stride": (1, 1), "padding": (0, 2), "dilation": (1, 1), "groups": 1, "kernel": (1, 5)},
     "grouped": {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 2, "kernel": (3, 3)},
 }
-FORMULATIONS = ("auto", "grouped", "chunked", "outputs", "inputs")
+FORMULATIONS = ("auto", "grouped", "chunked", "outputs", "stacked", "inputs")
 
 
 def tensors(geometry: dict, batch: int = 5, with_bias: bool = True) -> tuple[list[Tensor], dict]:
@@ -77,6 +77,40 @@ def test_one_image_and_channels_last(formulation: str) -> None:
     expected = loop(*inputs, **options)
     inputs[0] = inputs[0].detach().to(memory_format=torch.channels_last)
     torch.testing.assert_close(apply(formulation, inputs, options), expected)
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_kernels_that_are_channels_last(formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES["3x3"])
+    expected = loop(*inputs, **options)
+    kernels = inputs[1].detach().flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    leaves = [inputs[0], kernels.unflatten(0, (3, 6)).requires_grad_(), *inputs[2:]]
+    y = apply(formulation, leaves, options)
+    torch.testing.assert_close(y, expected)
+    gradients = torch.autograd.grad(y.sum(), leaves)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected.sum(), inputs))
+
+
+@pytest.mark.parametrize("backend", [None, "aot_eager"])
+def test_stacked_rounds_products_and_no_weights(backend: str | None) -> None:
+    """With one kernel that is not 0, y is pi_k x rounded once; with pi rounded before, the error is 1.4 times that."""
+    x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    pi = torch.linspace(0.2, 0.3, 64)[:, None].repeat(1, 3)
+    kernels = torch.tensor([0.0, 1.0, 0.0]).bfloat16().reshape(3, 1, 1, 1, 1)
+    options = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    layer = torch.compile(apply, backend=backend, fullgraph=True) if backend else apply
+    exact = pi[:, :1, None, None].double() * x.double()
+    error = layer("stacked", [x, kernels, pi], options).double() - exact
+    assert error.norm() < 1.05 * (exact.bfloat16().double() - exact).norm()
+
+
+def test_stacked_keeps_the_layout_of_the_images() -> None:
+    """A compiled sum over K would be laid out as NCHW, and the next convolution would have to turn it around."""
+    inputs, options = tensors(GEOMETRIES["3x3"], with_bias=False)
+    x = inputs[0].detach().to(memory_format=torch.channels_last)
+    for layer in (apply, torch.compile(apply, backend="aot_eager", fullgraph=True)):
+        for images, layout in ((x, torch.channels_last), (x.contiguous(), torch.contiguous_format)):
+            assert layer("stacked", [images, *inputs[1:]], options).is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
