@@ -61,7 +61,7 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
 
 def _fastest(x: Tensor, kernels: Tensor) -> str:
     if x.device.type != "cpu":
-        return "outputs"
+        return "stacked"
     return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
 
 
