@@ -38,7 +38,7 @@ def conv2d_mixture(
     """
     geometry = (stride, padding, dilation, groups)
     applicable = ("grouped", "chunked", "outputs") + (("stacked", "inputs") if groups == 1 else ())
-    formulation = decide(applicable, _fastest(x, kernels))
+    formulation = decide(applicable, _fastest(x, kernels, groups))
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
     elif formulation == "chunked":
@@ -59,9 +59,9 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
     return mixed.unflatten(1, parameters.shape[1:]).to(parameters.dtype)
 
 
-def _fastest(x: Tensor, kernels: Tensor) -> str:
+def _fastest(x: Tensor, kernels: Tensor, groups: int) -> str:
     if x.device.type != "cpu":
-        return "stacked"
+        return "stacked" if groups == 1 else "outputs"
     return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
 
 
