@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.machine import Machine
-from benchmarks.per_image import mixture_conv2d
 from benchmarks.report import Result, Timing, require_any
 from benchmarks.step import names, require_known
 from benchmarks.timing import Deadline, extra_memory_mb, interleaved_ms
@@ -177,14 +176,9 @@ def _candidates(shape: Shape, setting: Setting) -> list[Candidate]:
         def mixed() -> Tensor:
             return conv2d_mixture(x, kernels, pi, None, ONES, ONES, ONES, 1)
 
-        def per_image() -> Tensor:
-            return mixture_conv2d(x, kernels, pi, [1, 1], [1, 1], [1, 1])
-
-        forms = ("grouped", "auto", "chunked", "outputs", "stacked", "inputs")
-        found = [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
-        if setting.device.type == "cuda":
-            found.append(Candidate("per image", "auto", per_image, [x, kernels, pi]))
-        return found
+        own = ("per_image",) if setting.device.type == "cuda" else ()
+        forms = ("grouped", "auto", "chunked", "outputs", "stacked", "inputs", *own)
+        return [static, *(Candidate(form, form, mixed, [x, kernels, pi]) for form in forms)]
     weight = torch.randn(shape.batch, *kernel.shape, **options).requires_grad_()
 
     def per_sample() -> Tensor:

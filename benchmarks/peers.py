@@ -12,12 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.per_image import is_offered, mixture_conv2d
 from dynfilt.data.bundle import ImageData
 from dynfilt.layers.attention import AttentionKind
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d
-from dynfilt.layers.mixture import stacked
 from dynfilt.models.label_net import LabelNet
 from dynfilt.models.resnet import ResNet18, dyconv_resnet18
 
@@ -59,29 +57,6 @@ class StackedOutputsConv2d(DYConv2d):
         return (responses * pi[:, :, None, None, None]).sum(1)
 
 
-class PerImageConv2d(DYConv2d):
-    """Our own candidate: each image's mixed kernel written and applied where its map is large, else K stacked ones.
-
-    Where per-image filters are not offered all are stacked.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W) -> (B, O, H', W'); a layer with bias or groups is not asked for."""
-        assert self.bias is None and self.groups == 1
-        pi = self.attention_weights(x)
-        if is_offered(x.device) and pays_by_image(x, self.weight):
-            return mixture_conv2d(x, self.weight, pi, list(self.stride), list(self.padding), list(self.dilation))
-        return stacked(x, self.weight, pi, (self.stride, self.padding, self.dilation, self.groups))
-
-
-def pays_by_image(x: Tensor, kernels: Tensor) -> bool:
-    """Whether a kernel of each image costs less memory traffic than K outputs: it is moved about six times in a step.
-
-    Predicted, not measured: filters of up to MOST_FILTERS times the numbers of the image's map.
-    """
-    return kernels[0].numel() <= MOST_FILTERS * x[0].numel()
-
-
 def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet18]:
     """dyconv_resnet18 with another layer for its dynamic ones."""
 
@@ -94,7 +69,6 @@ def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet18]:
 
 
 stacked_outputs_resnet18 = _network_of(StackedOutputsConv2d)
-per_image_resnet18 = _network_of(PerImageConv2d)
 
 
 class PictureDataset(Dataset[tuple[Tensor, int]]):

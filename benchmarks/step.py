@@ -94,10 +94,9 @@ NETWORKS = {
         ("model.stem=cifar", "optimizer=sgd", "data.flip=true", "data.pad=4"),
         (
             Arm(
-                "dyconv_resnet18, per image",
-                "per image",
-                ("model=dyconv_resnet18", "model._target_=benchmarks.peers.per_image_resnet18"),
-                path="per image, stacked",
+                "dyconv_resnet18, stacked",
+                "stacked",
+                ("model=dyconv_resnet18", "trainer.formulation=stacked"),
                 canonical=False,
             ),
         ),

@@ -21,7 +21,7 @@ EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "misc", "manager"
 
 # Room -> the rooms of dynfilt and the installed packages it may import.
 CLOSED_ROOMS = {
-    "dynfilt.layers": (set(), {"torch"}),
+    "dynfilt.layers": (set(), {"torch", "triton"}),  # triton where it is needed, see per_image.py
     "dynfilt.models": ({"dynfilt.layers"}, {"torch", "torchvision"}),
     "dynfilt.schedules": (set(), {"torch"}),
     "dynfilt.seeding": (set(), {"torch"}),

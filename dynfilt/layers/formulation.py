@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-# For filters of one's own: all images as groups of one convolution; the same a few images at a time; one matrix
-# product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs, one by one
-# or stacked in one convolution, or at their inputs.
-FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "stacked", "inputs")
+# For per-image filters: all images as groups of one convolution; the same a few images at a time; one matrix product
+# for each tap; on a GPU a matrix product for each image, by Triton kernels. For mixtures of K kernels also: K static
+# convolutions weighted at their outputs, at their inputs, or in one with K times the outputs.
+FORMULATIONS = ("auto", "grouped", "chunked", "taps", "per_image", "outputs", "stacked", "inputs")
 _forced = "auto"
 _taken: Counter[str] | None = None
 

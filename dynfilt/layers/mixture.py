@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dynfilt.layers.formulation import decide
+from dynfilt.layers.per_image import is_half, is_offered, mixture_per_image
 from dynfilt.layers.per_sample import conv2d_grouped
 
 Pair = tuple[int, int]
@@ -18,6 +19,9 @@ Pair = tuple[int, int]
 # images a chunk the K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
 CHUNK_BYTES = 20 * 2**20
 SMALLEST_CHUNK = 6
+# On a GPU an image's filter is written, read and its gradient written and read: with 64 positions and 256 channels that
+# costs twice the K static convolutions, with 256 positions and 128 channels 0.6 of them (measured on an H100).
+LEAST_POSITIONS = 128
 
 
 def conv2d_mixture(
@@ -37,16 +41,20 @@ def conv2d_mixture(
     gradients. Sums over k have the precision of pi: bfloat16 rounds away 6 % of the attention at temperature 30.
     """
     geometry = (stride, padding, dilation, groups)
-    applicable = ("grouped", "chunked", "outputs") + (("stacked", "inputs") if groups == 1 else ())
-    formulation = decide(applicable, _fastest(x, kernels, groups))
+    applicable = ["grouped", "chunked", "outputs"]
+    if groups == 1:
+        applicable += ["stacked", "inputs", *(["per_image"] if is_offered(x) else [])]
+    formulation = decide(applicable, _fastest(x, kernels, geometry))
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
+    elif formulation == "per_image":
+        y = mixture_per_image(x, kernels, pi, list(stride), list(padding), list(dilation))
     elif formulation == "chunked":
         y = _chunked(x, kernels, pi, geometry)
     elif formulation == "outputs":
         y = _outputs(x, kernels, pi, geometry)
     elif formulation == "stacked":
-        y = stacked(x, kernels, pi, geometry)
+        y = _stacked(x, kernels, pi, geometry)
     else:
         y = _inputs(x, kernels, pi, geometry)
     return y if bias is None else y + mix(pi, bias).to(y.dtype)[:, :, None, None]
@@ -59,10 +67,14 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
     return mixed.unflatten(1, parameters.shape[1:]).to(parameters.dtype)
 
 
-def _fastest(x: Tensor, kernels: Tensor, groups: int) -> str:
-    if x.device.type != "cpu":
-        return "stacked" if groups == 1 else "outputs"
-    return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
+def _fastest(x: Tensor, kernels: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> str:
+    (stride_h, stride_w), groups = geometry[0], geometry[3]
+    if x.device.type == "cpu":
+        return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
+    if groups > 1:
+        return "outputs"
+    positions = (x.shape[2] // stride_h) * (x.shape[3] // stride_w)
+    return "per_image" if positions >= LEAST_POSITIONS and is_offered(x) and is_half(x) else "stacked"
 
 
 def _chunk_size(x: Tensor, kernels: Tensor) -> int:
@@ -81,7 +93,7 @@ def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair,
     return y.to(response.dtype)
 
 
-def stacked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _stacked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
     """One static convolution to K * O channels, weighted over K: more memory than `_outputs`, fewer steps."""
     y = F.conv2d(x, kernels.flatten(0, 1), None, *geometry)
     responses, weights = y.unflatten(1, kernels.shape[:2]), pi[:, :, None, None, None]

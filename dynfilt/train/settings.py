@@ -26,7 +26,7 @@ class TrainerSettings:
     compile: bool
     compile_mode: Literal["default", "reduce-overhead"]
     cuda_graph: bool
-    formulation: Literal["auto", "grouped", "chunked", "taps", "outputs", "stacked", "inputs"]
+    formulation: Literal["auto", "grouped", "chunked", "taps", "per_image", "outputs", "stacked", "inputs"]
     clip_gradient_norm: float | None
     evaluate_every_epochs: float
     evaluate_every_steps: int | None

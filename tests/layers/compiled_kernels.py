@@ -1,4 +1,4 @@
-"""Compiles, without one, what per-image operations would run on an H100 or H200: for tests, and ahead of use."""
+"""Compiles what per-image filters would run on an H100, without one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from benchmarks import implicit_gemm, per_image
+from dynfilt.layers import per_image
 
 
 class _NoDevice:
@@ -55,15 +55,11 @@ def compiled_only() -> Iterator[list[tuple[str, Any]]]:
     import triton
 
     found: list[tuple[str, Any]] = []
-    driver = triton.runtime.driver
-    modules: list[Any] = [implicit_gemm, per_image]
-    before = [module.triton_kernels for module in modules]
+    driver, kernels = triton.runtime.driver, per_image._kernels
     active, driver._active = driver._active, _NoDevice()
-    for module in modules:
-        module.triton_kernels = lambda name: _CompiledOnly(before[0](name), found)
+    per_image._kernels = lambda: _CompiledOnly(kernels(), found)
     try:
         yield found
     finally:
         driver._active = active
-        for module, kernels in zip(modules, before, strict=True):
-            module.triton_kernels = kernels
+        per_image._kernels = kernels

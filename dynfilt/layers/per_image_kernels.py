@@ -1,7 +1,7 @@
-"""Triton kernels for a filter for each image: convolutions as implicit GEMMs of any geometry, pixel by pixel.
+"""Triton kernels for per-image filters: mixtures of K kernels, and convolutions as implicit GEMMs of any geometry.
 
-Maps are (B, H, W, channels), filters (B, O, taps, C), the memory of channels-last tensors. Sums are in float32 and
-in one order. Offsets within one image are 32 bits wide, those of images 64. Importing this module imports triton.
+Maps are (B, H, W, channels), filters (B, O, taps, C), the memory of channels-last tensors. Sums are in float32 and in
+one order. Offsets within one image are 32 bits wide, those of images 64. Importing this module imports triton.
 """
 
 # mypy: ignore-errors
@@ -12,7 +12,70 @@ import triton.language as tl
 
 
 @triton.jit
-def tap_of(step, AXIS_H: tl.constexpr, AXIS_W: tl.constexpr, TAPS_W: tl.constexpr):
+def mix(pi, bank, filters, batch, size, KERNELS: tl.constexpr, BLOCK: tl.constexpr, IMAGES: tl.constexpr):
+    """filters[b] = sum_k pi[b, k] bank[k]: pi (B, K), bank (K, size), filters (B, size)."""
+    e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = e < size
+    kernels = ()
+    for k in tl.static_range(KERNELS):
+        kernels += (tl.load(bank + k * size + e, inside, 0.0).to(tl.float32),)
+    first = tl.program_id(1) * IMAGES
+    pi += first * KERNELS
+    filters += first.to(tl.int64) * size
+    for _ in range(tl.minimum(IMAGES, batch - first)):
+        mixed = tl.load(pi) * kernels[0]
+        for k in tl.static_range(1, KERNELS):
+            mixed += tl.load(pi + k) * kernels[k]
+        tl.store(filters + e, mixed, inside)
+        pi += KERNELS
+        filters += size
+
+
+@triton.jit
+def unmix(
+    grad,
+    pi,
+    bank,
+    grad_pi,
+    grad_bank,
+    batch,
+    images,
+    size,
+    KERNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """The gradients of `mix`, its own in grad (B, size) read once, by `images` images and BLOCK numbers a program.
+
+    grad_pi[block, b, k] = sum of grad[b] bank[k] over the block; grad_bank[slice, k] = sum_b pi[b, k] grad[b].
+    """
+    e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = e < size
+    kernels = ()
+    sums = ()
+    for k in tl.static_range(KERNELS):
+        kernels += (tl.load(bank + k * size + e, inside, 0.0).to(tl.float32),)
+        sums += (tl.zeros((ROWS, BLOCK), tl.float32),)
+    first = tl.program_id(1) * images
+    last = tl.minimum(first + images, batch)
+    for start in tl.range(first, last, ROWS, num_stages=4):  # without a product, stages are not the default
+        b = start + tl.arange(0, ROWS)
+        place = b.to(tl.int64)[:, None] * size + e[None, :]
+        rows = tl.load(grad + place, (b < last)[:, None] & inside[None, :], 0.0).to(tl.float32)
+        updated = ()
+        for k in tl.static_range(KERNELS):
+            weight = tl.load(pi + b * KERNELS + k, b < last, 0.0)
+            updated += (sums[k] + weight[:, None] * rows,)
+            target = grad_pi + (tl.program_id(0) * batch + b) * KERNELS + k
+            tl.store(target, tl.sum(rows * kernels[k][None, :], 1), b < last)
+        sums = updated
+    for k in tl.static_range(KERNELS):
+        row = (tl.program_id(1) * KERNELS + k).to(tl.int64)
+        tl.store(grad_bank + row * size + e, tl.sum(sums[k], 0), inside)
+
+
+@triton.jit
+def _tap_of(step, AXIS_H: tl.constexpr, AXIS_W: tl.constexpr, TAPS_W: tl.constexpr):
     """A step of the flat loop over blocks of channels and taps: the axes' taps, the filters' tap, and the block.
 
     Taps are inside, so that neighbouring ones, which read nearly the same pixels, share what is in the L1 cache.
@@ -21,16 +84,6 @@ def tap_of(step, AXIS_H: tl.constexpr, AXIS_W: tl.constexpr, TAPS_W: tl.constexp
     i_w = step % AXIS_W[0]
     tap = (AXIS_H[1] + AXIS_H[2] * i_h) * TAPS_W + AXIS_W[1] + AXIS_W[2] * i_w
     return i_h, i_w, tap, step // (AXIS_H[0] * AXIS_W[0])
-
-
-@triton.jit
-def multiply_add(x, f, y, PIXELS_LEFT: tl.constexpr, PRECISION: tl.constexpr):
-    """y plus the product of pixels x (pixels, channels) and filters f (O, channels), either side left."""
-    if PIXELS_LEFT:
-        y = tl.dot(x, tl.trans(f), y, input_precision=PRECISION)
-    else:
-        y = tl.dot(f, tl.trans(x), y, input_precision=PRECISION)
-    return y
 
 
 @triton.jit
@@ -77,11 +130,9 @@ def convolve(
     BLOCK_SOURCE: tl.constexpr,
     SOURCE_BLOCKS: tl.constexpr,
     MASKED: tl.constexpr,
-    PIXELS_LEFT: tl.constexpr,
-    THROUGH_L1: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Maps by filters (B, filter_size) with strides for channels and taps; axes as implicit_gemm.Axis."""
+    """Maps by filters (B, filter_size) with strides for channels and taps; axes as per_image.Axis."""
     tiles = tl.cdiv(AXIS_H[8] * AXIS_W[8], BLOCK_PIXELS)
     tiles_o = tl.cdiv(target_channels, BLOCK_TARGET)
     image = (tl.program_id(0) // (tiles * tiles_o)).to(tl.int64)
@@ -94,18 +145,17 @@ def convolve(
     pixels = (first_h * source_w + first_w)[:, None] * source_channels + c[None, :]
     weights = o[:, None] * target_stride + c[None, :] * source_stride
     source += image * source_h * source_w * source_channels
-    y = tl.zeros((BLOCK_PIXELS, BLOCK_TARGET) if PIXELS_LEFT else (BLOCK_TARGET, BLOCK_PIXELS), tl.float32)
+    y = tl.zeros((BLOCK_PIXELS, BLOCK_TARGET), tl.float32)
     # One flat loop, so that the loads of the next steps are under way.
     for step in range(SOURCE_BLOCKS * AXIS_H[0] * AXIS_W[0]):
-        i_h, i_w, tap, block = tap_of(step, AXIS_H, AXIS_W, TAPS_W)
+        i_h, i_w, tap, block = _tap_of(step, AXIS_H, AXIS_W, TAPS_W)
         in_map = _in_map(first_h + i_h * AXIS_H[3], first_w + i_w * AXIS_W[3], source_h, source_w)
         left = source_channels - block * BLOCK_SOURCE
         x = source + (i_h * AXIS_H[3] * source_w + i_w * AXIS_W[3]) * source_channels + block * BLOCK_SOURCE + pixels
         f = filters + image * filter_size + tap * tap_stride + block * BLOCK_SOURCE * source_stride + weights
-        x = tl.load(x, _inside(in_map, c, left, MASKED, THROUGH_L1), 0.0)
+        x = tl.load(x, _inside(in_map, c, left, MASKED, False), 0.0)
         f = tl.load(f, (o < target_channels)[:, None] & (c < left)[None, :], 0.0) if MASKED else tl.load(f)
-        y = multiply_add(x, f, y, PIXELS_LEFT, PRECISION)
-    y = y if PIXELS_LEFT else tl.trans(y)
+        y = tl.dot(x, tl.trans(f), y, input_precision=PRECISION)
     place = (j_h * AXIS_H[6] + AXIS_H[7]) * target_w + j_w * AXIS_W[6] + AXIS_W[7]
     inside = (position < AXIS_H[8] * AXIS_W[8])[:, None] & (o < target_channels)[None, :]
     target += image * target_h * target_w * target_channels

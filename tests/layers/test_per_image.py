@@ -1,15 +1,15 @@
 """Filters for each image against float64 loops, and their kernels compiled for an H100 that need not be here."""
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import benchmarks
-from benchmarks import implicit_gemm, per_image
-from benchmarks.compile_ahead import compiled_only
-from benchmarks.per_image import is_offered, mix_filters, mixture_conv2d, per_image_conv2d
+from dynfilt.layers import per_image
+from dynfilt.layers.per_image import is_offered, mix_filters, mixture_per_image, per_image_conv2d
+from tests.layers.compiled_kernels import compiled_only
 
 try:
     TRITON = np.lib.NumpyVersion(version("triton"))
 except PackageNotFoundError:
     pytest.skip("no triton here", allow_module_level=True)
 
-CPU = torch.device("cpu")
 Geometry = tuple[list[int], list[int], list[int]]  # stride, padding, dilation
-# With a kernel and an image size that whole steps fill, as boxes need; odd sizes are tested by pixels.
+# With a kernel and an image size.
 GEOMETRIES: dict[str, tuple[Geometry, tuple[int, int], tuple[int, int]]] = {
     "3x3": (([1, 1], [1, 1], [1, 1]), (3, 3), (5, 6)),
     "1x1, stride 2": (([2, 2], [0, 0], [1, 1]), (1, 1), (4, 6)),
@@ -43,14 +41,6 @@ GEOMETRIES: dict[str, tuple[Geometry, tuple[int, int], tuple[int, int]]] = {
     "no padding": (([1, 1], [0, 0], [1, 1]), (3, 2), (7, 6)),
     "5x5": (([1, 1], [2, 2], [1, 1]), (5, 5), (5, 6)),
 }
-# How a kernel reads and multiplies, whatever its blocks; and blocks that are smaller than the map and the channels.
-WAYS: dict[str, dict[str, Any]] = {
-    "boxes": {"BOXES": True, "PIXELS_LEFT": False},
-    "boxes, pixels left": {"BOXES": True, "PIXELS_LEFT": True, "ALL_TAPS": False},
-    "pixels": {"BOXES": False, "PIXELS_LEFT": False, "THROUGH_L1": True},
-    "pixels left": {"BOXES": False, "PIXELS_LEFT": True, "ALL_TAPS": False},
-}
-SMALL_BLOCKS = {"BLOCK_PIXELS": 16, "BLOCK_TARGET": 16, "BLOCK_SOURCE": 16, "BLOCK_O": 16, "BLOCK_C": 16}
 
 
 def tensors(kernel: tuple[int, int], size: tuple[int, int], *sizes: int) -> list[Tensor]:
@@ -88,27 +78,11 @@ def expected(inputs: list[Tensor], geometry: Geometry, above: Tensor) -> list[Te
     return [y.detach(), *torch.autograd.grad(y, precise, above.double())]
 
 
-def with_options(changes: dict[str, Any]) -> contextlib.AbstractContextManager:
-    """Launches that take these options where the kernel has them, in place of the chosen ones."""
-    stack = contextlib.ExitStack()
-    patch = stack.enter_context(pytest.MonkeyPatch.context())
-    for name in ("convolve_options", "correlate_options"):
-        chosen = getattr(implicit_gemm, name)
-
-        def options(*shape: Any, chosen: Callable[..., dict[str, Any]] = chosen) -> dict[str, Any]:
-            own = chosen(*shape)
-            return own | {key: value for key, value in changes.items() if key in own}
-
-        patch.setattr(implicit_gemm, name, options)
-    return stack
-
-
-def mixture(inputs: list[Tensor], geometry: Geometry, above: Tensor, changes: dict[str, Any]) -> list[Tensor]:
+def mixture(inputs: list[Tensor], geometry: Geometry, above: Tensor) -> list[Tensor]:
     """The output and the gradients of x, kernels and pi."""
-    with with_options(changes):
-        leaves = [t.detach().requires_grad_() for t in inputs]
-        y = mixture_conv2d(*leaves, *geometry)
-        return [y.detach(), *torch.autograd.grad(y, leaves, above)]
+    leaves = [t.detach().requires_grad_() for t in inputs]
+    y = mixture_per_image(*leaves, *geometry)
+    return [y.detach(), *torch.autograd.grad(y, leaves, above)]
 
 
 @pytest.fixture(scope="module")
@@ -134,34 +108,32 @@ def assert_equal_to_rounding(actual: list[Tensor], wanted: list[Tensor], relativ
         assert (given.double() - oracle).norm() < relative * oracle.norm()
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_outputs_and_gradients_equal_the_loop(name: str, way: str, interpreter: Executor) -> None:
+def test_outputs_and_gradients_equal_the_loop(name: str, interpreter: Executor) -> None:
     geometry, kernel, size = GEOMETRIES[name]
-    inputs = tensors(kernel, size, *((3, 3, 32, 16) if "boxes" in way else (3, 3, 7, 5)))
+    inputs = tensors(kernel, size, 3, 3, 7, 5)
     above = gradient_above(*inputs, geometry)
-    actual = interpreter.submit(mixture, inputs, geometry, above, WAYS[way]).result()
+    actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
     assert actual[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_many_blocks_of_pixels_channels_and_images(way: str, interpreter: Executor) -> None:
-    """Blocks of 16 that the map and, by pixels, the channels do not fill; several blocks of `mix` and `unmix`."""
+@pytest.mark.parametrize("channels", [(130, 70), (64, 128)])
+def test_many_blocks_of_pixels_channels_and_images(channels: tuple[int, int], interpreter: Executor) -> None:
+    """Blocks that map and channels fill, and do not; several blocks of `mix` and `unmix`."""
     geometry = ([1, 1], [0, 1], [1, 1])
-    inputs = tensors((1, 2), (2, 19), *((18, 2, 32, 32) if "boxes" in way else (18, 2, 18, 31)))
+    inputs = tensors((1, 2), (7, 19), 18, 2, *channels)
     above = gradient_above(*inputs, geometry)
-    actual = interpreter.submit(mixture, inputs, geometry, above, WAYS[way] | SMALL_BLOCKS).result()
+    actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (8, 9)])
-def test_what_fills_no_boxes_is_read_by_pixels(size: tuple[int, int], interpreter: Executor) -> None:
-    """An odd size with stride 2, though boxes are asked for."""
+def test_an_odd_size_with_a_stride(size: tuple[int, int], interpreter: Executor) -> None:
     geometry = ([2, 2], [1, 1], [1, 1])
     inputs = tensors((3, 3), size, 2, 2, 16, 16)
     above = gradient_above(*inputs, geometry)
-    actual = interpreter.submit(mixture, inputs, geometry, above, {"BOXES": True}).result()
+    actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
 
 
@@ -170,12 +142,11 @@ def test_one_image_channel_and_pixel(count: int, interpreter: Executor) -> None:
     geometry = ([1, 1], [0, 0], [1, 1])
     inputs = tensors((1, 1), (1, 1), 1, count, 1, 1)
     above = torch.ones(1, 1, 1, 1)
-    actual = interpreter.submit(mixture, inputs, geometry, above, {}).result()
+    actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_half_precision_keeps_the_sum_over_kernels_precise(way: str, interpreter: Executor) -> None:
+def test_half_precision_keeps_the_sum_over_kernels_precise(interpreter: Executor) -> None:
     """At a high temperature pi is nearly flat; what differs from 1/K must survive in the mixture and its gradients.
 
     float16 stands for bfloat16, which the interpreter cannot multiply: the kernels are the same. What is rounded to
@@ -186,7 +157,7 @@ def test_half_precision_keeps_the_sum_over_kernels_precise(way: str, interpreter
     kernels = kernels - kernels.mean(0)  # a flat pi gives nothing at all
     inputs = [x.half(), kernels, 1 / 3 + 1e-3 * pi]
     above = gradient_above(*inputs, geometry)
-    actual = interpreter.submit(mixture, inputs, geometry, above, WAYS[way]).result()
+    actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert [t.dtype for t in actual] == [torch.float16, torch.float16, torch.float32, torch.float32]
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 2**-10)
 
@@ -220,8 +191,8 @@ def test_what_needs_no_gradient_has_none_computed(interpreter: Executor) -> None
 
 def compiled_equals_eager(inputs: list[Tensor], geometry: Geometry, backend: str) -> list[tuple[Tensor, Tensor]]:
     def layer(x: Tensor, kernels: Tensor, pi: Tensor) -> Tensor:
-        assert is_offered(x.device)
-        return F.relu(mixture_conv2d(2 * x, kernels, pi.softmax(1), *geometry)) + 1
+        assert is_offered(x)
+        return F.relu(mixture_per_image(2 * x, kernels, pi.softmax(1), *geometry)) + 1
 
     leaves = [t.detach().requires_grad_() for t in inputs]
     outputs = [layer(*leaves), torch.compile(layer, backend=backend, fullgraph=True)(*leaves)]
@@ -262,7 +233,7 @@ def test_operators_are_what_pytorch_is_told_they_are(interpreter: Executor) -> N
 def mixture_dtypes_under_autocast(inputs: list[Tensor], geometry: Geometry) -> tuple[torch.dtype, torch.dtype]:
     kernels = inputs[1].requires_grad_()
     with torch.autocast("cpu", torch.float16):
-        y = mixture_conv2d(inputs[0], kernels, inputs[2], *geometry)
+        y = mixture_per_image(inputs[0], kernels, inputs[2], *geometry)
     return y.dtype, torch.autograd.grad(y.sum(), [kernels])[0].dtype
 
 
@@ -275,21 +246,20 @@ def test_under_autocast_the_convolution_has_its_dtype(interpreter: Executor) -> 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_on_cuda_outputs_and_gradients_equal_the_loop(
-    name: str, way: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
     geometry, kernel, _ = GEOMETRIES[name]
-    inputs = tensors(kernel, (18, 24), *((9, 5, 96, 80) if "boxes" in way else (9, 5, 70, 72)))
+    inputs = tensors(kernel, (18, 24), 9, 5, 70, 72)
     inputs[0] = inputs[0].to(dtype)
     above = gradient_above(*inputs, geometry)
     on_gpu = [t.cuda() for t in inputs]
-    actual = mixture(on_gpu, geometry, above.cuda(), WAYS[way])
+    actual = mixture(on_gpu, geometry, above.cuda())
     wanted = expected(inputs, geometry, above)
     assert_equal_to_rounding([t.cpu() for t in actual], wanted, 2**-7 if dtype == torch.bfloat16 else 1e-5)
-    assert all(map(torch.equal, actual, mixture(on_gpu, geometry, above.cuda(), WAYS[way])))
+    assert all(map(torch.equal, actual, mixture(on_gpu, geometry, above.cuda())))
 
 
 # Layers of a ResNet-18 for CIFAR, but for the smallest maps: channels read and written, size and stride.
@@ -318,13 +288,11 @@ def spilled_bytes(cubin: bytes, folder: Path) -> int:
     return sum(int(bytes_) for bytes_ in re.findall(r"(?:STACK|LOCAL):(\d+)", usage))
 
 
-@pytest.mark.parametrize("way", ["boxes", "pixels"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_kernels_compile_for_an_h100(
     layer: tuple[int, ...],
     dtype: torch.dtype,
-    way: str,
     compiled: list[tuple[str, Any]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -334,43 +302,41 @@ def test_kernels_compile_for_an_h100(
     x = torch.empty(1, channels, size, size, dtype=dtype)
     kernels = torch.empty(4, out_channels, channels, 3, 3)
     leaves = [t.requires_grad_() for t in (x, kernels, torch.empty(1, 4))]
-    monkeypatch.setattr(implicit_gemm, "_in_boxes", lambda *_: way == "boxes")
-    monkeypatch.setattr(implicit_gemm, "_dot_precision", lambda x: "tf32")
-    y = mixture_conv2d(*leaves, [stride, stride], [1, 1], [1, 1])
+    monkeypatch.setattr(per_image, "_dot_precision", lambda x: "tf32")
+    y = mixture_per_image(*leaves, [stride, stride], [1, 1], [1, 1])
     torch.autograd.grad(y, leaves, torch.empty_like(y))
-    suffix = "_boxes" if way == "boxes" else ""
-    assert {name for name, _ in compiled} == {"mix", "unmix", f"convolve{suffix}", f"correlate{suffix}"}
+    assert {name for name, _ in compiled} == {"mix", "unmix", "convolve", "correlate"}
     assert len(compiled) == 4 + stride**2  # the gradient of the images: one launch for each kind of pixel
     for name, kernel in compiled:
         assert kernel.metadata.shared <= SHARED_BYTES
         assert spilled_bytes(kernel.asm["cubin"], tmp_path) == 0
         if "mix" not in name and dtype == torch.bfloat16:  # some products of TF32 need tiles turned around first
             assert "wgmma.mma_async" in kernel.asm["ptx"]
-            assert ("cp.async.bulk.tensor" if way == "boxes" else "cp.async.cg") in kernel.asm["ptx"]
+            assert "cp.async.cg" in kernel.asm["ptx"] or "cp.async.ca" in kernel.asm["ptx"]
 
 
-def test_copies_of_eight_bytes_go_through_the_l1_cache(compiled: list[tuple[str, Any]]) -> None:
-    x, filters = torch.empty(1, 64, 32, 32, dtype=torch.half), torch.empty(1, 64, 64, 3, 3, dtype=torch.half)
-    with with_options({"BOXES": False, "THROUGH_L1": True}):
-        per_image_conv2d(x, filters, [1, 1], [1, 1], [1, 1])
+def test_copies_for_the_gradient_of_many_filters_go_through_the_l1_cache(compiled: list[tuple[str, Any]]) -> None:
+    x, grad = torch.empty(1, 64, 32, 32, dtype=torch.half), torch.empty(1, 128, 32, 32, dtype=torch.half)
+    per_image._correlate_maps(x, grad, [3, 3], [(1, 1, -1), (1, 1, -1)])
     [(_, kernel)] = compiled
     assert "cp.async.ca.shared.global" in kernel.asm["ptx"]
 
 
 def test_it_is_offered_on_cuda_with_triton_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(per_image, "INTERPRETED", False)
-    assert is_offered(torch.device("cuda")) and not is_offered(CPU)
+    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
+    assert is_offered(on_gpu) and not is_offered(torch.zeros(1))
+    assert not is_offered(SimpleNamespace(is_cuda=True, dtype=torch.float64))
     monkeypatch.setattr(per_image, "HAS_TRITON", False)
-    assert not is_offered(torch.device("cuda"))
+    assert not is_offered(on_gpu)
 
 
 def test_without_triton_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "benchmarks.mix_kernels", raising=False)
-    monkeypatch.delattr(benchmarks, "mix_kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "dynfilt.layers.per_image_kernels", raising=False)
     inputs = tensors((3, 3), (5, 6), 2, 2, 16, 16)
     with pytest.raises(ValueError, match="need triton: install it, or choose another formulation"):
-        mixture_conv2d(*inputs, *GEOMETRIES["3x3"][0])
+        mixture_per_image(*inputs, *GEOMETRIES["3x3"][0])
 
 
 @pytest.mark.parametrize("wrong", ["channels", "images", "kernels"])
