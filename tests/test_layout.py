@@ -48,6 +48,7 @@ FENCED_PACKAGES = {
     "wandb": {"dynfilt/tracking", "analysis/reading/wandb", "analysis/publishing"},
     "rich": {"dynfilt/launch"},
 }
+COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
 
 
@@ -205,7 +206,7 @@ def test_every_imported_package_is_a_declared_dependency() -> None:
     ):
         declared = {re.split(r"[<>=!~ \[;]", line)[0].lower() for line in requirements}
         for path in files:
-            for package in packages_of(path):
+            for package in packages_of(path) - COMES_WITH_TORCH:
                 names = {name.lower().replace("_", "-") for name in distributions.get(package, [package])}
                 assert names & declared, f"{name_of(path)} imports {package}, which is not declared"
 

@@ -37,7 +37,8 @@ def conv2d_per_sample(
     if formulation == "taps":
         y = conv2d_taps(x, weight, padding=geometry[1], dilation=geometry[2])
     else:
-        y = per_image_conv2d(*in_computing_dtype(x, weight), *map(list, geometry))
+        x, weight = in_computing_dtype(x, weight)
+        y = per_image_conv2d(x, weight, *(list(sizes) for sizes in geometry))
     return y if bias is None else y + bias[:, :, None, None].to(y.dtype)
 
 
