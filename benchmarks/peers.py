@@ -52,7 +52,7 @@ class StackedOutputsConv2d(DYConv2d):
         assert self.bias is None
         geometry = (self.stride, self.padding, self.dilation, self.groups)
         responses = torch.stack([F.conv2d(x, kernel, None, *geometry) for kernel in self.weight], dim=1)
-        pi = self.attention_weights(x).to(responses.dtype)
+        pi = self.choice(x).to(responses.dtype)
         return (responses * pi[:, :, None, None, None]).sum(1)
 
 
@@ -62,7 +62,7 @@ class FusedConv2d(DYConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) -> (B, O, H', W'); a layer with bias or groups is not asked for."""
         assert self.bias is None and self.groups == 1
-        pi = self.attention_weights(x)
+        pi = self.choice(x)
         kind = x.device.type
         x = x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
         return conv2d_mixture_fused(x, self.weight, pi, self.stride, self.padding, self.dilation)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
+
+from dynfilt.layers.arguments import require_choice
 
 # For filters of one's own: all images as groups of one convolution; the same a few images at a time; one matrix
 # product for each tap. For mixtures of K kernels also: K static convolutions, weighted at their outputs or inputs.
-FORMULATIONS = ("auto", "grouped", "chunked", "taps", "outputs", "inputs")
+Formulation = Literal["auto", "grouped", "chunked", "taps", "outputs", "inputs"]
+FORMULATIONS: tuple[str, ...] = get_args(Formulation)
 _forced = "auto"
 _taken: Counter[str] | None = None
 
@@ -20,8 +24,7 @@ def force_formulation(name: str) -> Iterator[None]:
     `grouped` applies everywhere and is the canonical form. Raises ValueError when `name` is not in FORMULATIONS.
     """
     global _forced
-    if name not in FORMULATIONS:
-        raise ValueError(f"formulation {name!r} is unknown; allowed: {', '.join(FORMULATIONS)}")
+    require_choice("formulation", name, Formulation)
     previous, _forced = _forced, name
     try:
         yield

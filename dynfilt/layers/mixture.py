@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dynfilt.layers.formulation import decide
+from dynfilt.layers.geometry import Geometry, Pair
 from dynfilt.layers.per_sample import conv2d_grouped
 
-Pair = tuple[int, int]
 # Images, outputs and mixed kernels of one chunk should stay in the cache while their convolution runs; below a few
 # images a chunk the K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
 CHUNK_BYTES = 20 * 2**20
@@ -36,9 +36,9 @@ def conv2d_mixture(
     (B, O, H', W'). The fastest exact formulation for the shape is taken; all agree to rounding in outputs and
     gradients. Sums over k have the precision of pi: bfloat16 rounds away 6 % of the attention at temperature 30.
     """
-    geometry = (stride, padding, dilation, groups)
+    geometry = Geometry(stride, padding, dilation, groups)
     applicable = ("grouped", "chunked", "outputs") + (("inputs",) if groups == 1 else ())
-    formulation = decide(applicable, _fastest(x, kernels))
+    formulation = decide(applicable, _fastest(x, kernels)) if len(x) else "outputs"  # the others deal out images
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
     elif formulation == "chunked":
@@ -65,10 +65,10 @@ def _fastest(x: Tensor, kernels: Tensor) -> str:
 
 def _chunk_size(x: Tensor, kernels: Tensor) -> int:
     filter_bytes = kernels[0].numel() * kernels.element_size()
-    return CHUNK_BYTES // (filter_bytes + 2 * x[0].numel() * x.element_size())
+    return CHUNK_BYTES // (filter_bytes + 2 * x.shape[1:].numel() * x.element_size())
 
 
-def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """K static convolutions of all images, their outputs weighted: linear in the kernels, so the order is free."""
     y = None
     for k, kernel in enumerate(kernels.unbind(0)):
@@ -79,13 +79,13 @@ def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair,
     return y.to(response.dtype)
 
 
-def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """One convolution of the K weighted copies of each image: the sum over k is its sum over input channels."""
     copies = (x[:, None] * pi[:, :, None, None, None].to(x.dtype)).flatten(1, 2)
     return F.conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, *geometry)
 
 
-def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     kind = x.device.type
     casts = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return _ChunkedMixture.apply(x.to(torch.get_autocast_dtype(kind)) if casts else x, kernels, pi, geometry)
@@ -95,7 +95,7 @@ class _ChunkedMixture(torch.autograd.Function):
     """Mix and convolve a few images at a time; backward mixes again, so no more than a chunk of kernels exists."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, kernels, pi)
         ctx.geometry = geometry
         y = None
@@ -136,7 +136,7 @@ def _mixed_chunks(x: Tensor, kernels: Tensor, pi: Tensor) -> Iterator[tuple[slic
 
 
 def _grouped_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple[Pair, Pair, Pair, int], needs_grad_x: bool
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs_grad_x: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of a convolution in which every image is a group: of x (B, C, H, W) and of weight (B, O, ...)."""
     stride, padding, dilation, groups = geometry

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.attention import set_temperature
 from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.mixture import mix
 
 CASES = {
     "plain": {},
@@ -157,10 +158,10 @@ def test_deepcopy_is_equal_and_apart():
 def test_autocast_mixes_in_float32():
     layer = DYConv2d(16, 16, 3, padding=1)
     x = torch.randn(4, 16, 8, 8)
-    pi = layer.attention_weights(x)
-    plain = layer.mix(pi)
+    pi = layer.choice(x)
+    plain = layer.filters(x, pi), mix(pi, layer.bias)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        weight, bias = layer.mix(pi)
+        weight, bias = layer.filters(x, pi), mix(pi, layer.bias)
         y = layer(x.bfloat16())
     assert weight.dtype == bias.dtype == torch.float32
     assert torch.equal(weight, plain[0]) and torch.equal(bias, plain[1])
@@ -211,7 +212,8 @@ def test_each_kernel_starts_as_conv2d_does(groups):
         ({"groups": 0}, "groups=0"),
         ({"kernel_size": 0}, "kernel_size=0"),
         ({"stride": (1, 0)}, r"stride=\(1, 0\)"),
-        ({"padding": "same"}, "padding='same'"),
+        ({"padding": "full"}, "padding='full'.*'same' or 'valid'"),
+        ({"padding": "same", "stride": 2}, "padding='same' needs stride=1"),
         ({"dilation": (1, 1, 1)}, "dilation="),
     ],
 )
