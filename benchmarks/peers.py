@@ -18,7 +18,7 @@ from dynfilt.layers.attention import AttentionKind
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d
 from dynfilt.models.label_net import LabelNet
-from dynfilt.models.resnet import ResNet18, dyconv_resnet18
+from dynfilt.models.resnet import ResNet, dyconv_resnet18, resnet18
 
 
 class LoopedConv2d(GeneratedConv2d):
@@ -68,13 +68,13 @@ class FusedConv2d(DYConv2d):
         return conv2d_mixture_fused(x, self.weight, pi, self.stride, self.padding, self.dilation)
 
 
-def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet18]:
+def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet]:
     """dyconv_resnet18 with another layer for its dynamic ones."""
 
     @wraps(dyconv_resnet18)
-    def network(num_kernels: int, reduction: float, attention: AttentionKind, **options: Any) -> ResNet18:
+    def network(num_kernels: int, reduction: float, attention: AttentionKind, **options: Any) -> ResNet:
         conv = partial(layer, num_kernels=num_kernels, reduction=reduction, attention=attention)
-        return ResNet18(conv=conv, **options)
+        return resnet18(width=1.0, conv=conv, **options)
 
     return network
 

@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MODES = ("train", "test", "plan")
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
+NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by whose defaults it is there
 CHEAP_GROUPS = (
     "schedule",
     "temperature",
@@ -80,17 +82,22 @@ def read_job(cfg: DictConfig) -> Job:
     """Resolve what Hydra composed for the current job. Raises ValueError for a value that cannot be resolved."""
     config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     settings = HydraConfig.get()
-    choices = {group: choice for group, choice in settings.runtime.choices.items() if group in GROUPS}
+    choices = _choices(settings.runtime.choices)
     base, base_choices = _compose_base(settings.job.config_name)
-    switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices[group])
+    switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices.get(group))
     own_base, _ = _compose_base(settings.job.config_name, switched)
+    outer = tuple(override for override in switched if override.partition("=")[0] in GROUPS)
+    _, default_choices = _compose_base(settings.job.config_name, outer)
     overrides = OverridesParser.create().parse_overrides(list(settings.overrides.task))
     keys = [override.key_or_group for override in overrides]
     differences: dict[str, Any] = {}
     for key in keys:
         here = _value(key, config, choices)
+        if key in NESTED_GROUPS:  # the choice of the outer group's own defaults is no difference
+            if here != default_choices.get(key):
+                differences[key.rpartition("/")[2]] = here
         # A group's own defaults may hold the value by which another run of the same name differs.
-        if key != "model" and (here != _value(key, base, base_choices) or here != _value(key, own_base, choices)):
+        elif key != "model" and (here != _value(key, base, base_choices) or here != _value(key, own_base, choices)):
             differences[key] = here
     return Job(config, choices, differences, tuple(keys))
 
@@ -113,7 +120,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
         file = f"conf/{group}/{choices.get(group, '?')}.yaml"
         if not isinstance(node, dict) or "_target_" not in node:
             raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
-        _check_target(node, group, file)
+        _check_target(node, group, file, choices)
     for group in CHEAP_GROUPS:
         make(config[group], group)
 
@@ -154,13 +161,18 @@ def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
 def _compose_base(config_name: str, switched: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
     """The primary config without any override but those of groups, and its group choices."""
     base = hydra.compose(config_name, list(switched), return_hydra_config=True)
-    choices = {group: choice for group, choice in base.hydra.runtime.choices.items() if group in GROUPS}
+    choices = _choices(base.hydra.runtime.choices)
     OmegaConf.set_struct(base, False)
     base.pop("hydra")
     return typing.cast(dict[str, Any], OmegaConf.to_container(base, resolve=True)), choices
 
 
-def _check_target(node: dict[str, Any], key: str, file: str) -> None:
+def _choices(all_choices: Mapping[str, str]) -> dict[str, str]:
+    """The choices of our own groups among all that Hydra knows."""
+    return {group: choice for group, choice in all_choices.items() if group in (*GROUPS, *NESTED_GROUPS)}
+
+
+def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, str]) -> None:
     target = _locate(node["_target_"], key, file)
     parameters = dict(inspect.signature(target).parameters)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -172,7 +184,11 @@ def _check_target(node: dict[str, Any], key: str, file: str) -> None:
     hints = _type_hints(target)
     for name, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
-            _check_target(value, f"{key}.{name}", file)
+            choice = choices.get(f"{key}/{name}")
+            inner = f"conf/{key}/{name}/{choice}.yaml" if choice else file
+            _check_target(value, f"{key}.{name}", inner, choices)
+        elif f"{key}/{name}" in choices:
+            raise ValueError(f"{key}.{name}={value!r}: choose a file of conf/{key}/{name}/ by {key}/{name}=CHOICE")
         elif name in hints and name not in RESERVED:
             _check_type(value, hints[name], f"{key}.{name}", file)
 

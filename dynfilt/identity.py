@@ -39,6 +39,14 @@ ADDED_LATER = {
     "trainer.compile_mode": "default",
     "trainer.cuda_graph": False,
 }
+RESNET18 = "dynfilt.models.resnet.resnet18"
+# The same for the one model that had results before it had these keys.
+ADDED_TO_RESNET18 = {
+    "model.width": 1.0,
+    "model.dynamic_layers": "all",
+    "model.conv._target_": "torch.nn.Conv2d",
+    "model.conv._partial_": True,
+}
 LONGEST_NAME = 120
 
 
@@ -88,10 +96,13 @@ def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """An older run's config with the keys that came later, at the values that mean what was done then."""
     completed = copy.deepcopy(config)
-    for key, neutral in ADDED_LATER.items():
-        group, name = key.split(".")
-        if isinstance(completed.get(group), dict):
-            completed[group].setdefault(name, neutral)
+    for key, neutral in _added_later(flatten(config)).items():
+        group, *path, name = key.split(".")
+        node = completed.get(group)
+        for part in path:
+            node = node.setdefault(part, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.setdefault(name, neutral)
     return completed
 
 
@@ -128,8 +139,13 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _content(config: dict[str, Any]) -> dict[str, Any]:
     """What the digest covers, by dotted key."""
     flat = flatten(config)
-    later = {key for key, neutral in ADDED_LATER.items() if flat.get(key) == neutral}
+    later = {key for key, neutral in _added_later(flat).items() if flat.get(key) == neutral}
     return {key: value for key, value in flat.items() if in_digest(key) and key not in later}
+
+
+def _added_later(flat: dict[str, Any]) -> dict[str, Any]:
+    """The keys that came later to a config, with what was done before."""
+    return {**ADDED_LATER, **(ADDED_TO_RESNET18 if flat.get("model._target_") == RESNET18 else {})}
 
 
 def _text(value: Any) -> str:

@@ -18,20 +18,23 @@ as_conv2d_does: Draw = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
 
 
 @torch.no_grad()
-def draw_kernels(convolution: nn.Module, draw: Draw) -> None:
+def draw_kernels(convolution: nn.Module, draw: Draw) -> bool:
     """Start a convolution, whatever its class, from `draw`, which fills one kernel (O, C/groups, kh, kw) in place.
 
     A layer with a method `reset_kernels(draw)` starts itself. Otherwise each kernel of the parameter `weight` is drawn:
     the only one (O, C/groups, kh, kw) or each of a bank (K, O, C/groups, kh, kw). A layer that has neither stays as
-    its constructor made it.
+    its constructor made it, and the answer is False.
     """
     reset = getattr(convolution, "reset_kernels", None)
-    weight = getattr(convolution, "weight", None)
     if reset is not None:
         reset(draw)
-    elif isinstance(weight, nn.Parameter) and weight.ndim in (4, 5):
-        for kernel in weight if weight.ndim == 5 else weight[None]:
-            draw(kernel)
+        return True
+    weight = getattr(convolution, "weight", None)
+    if not isinstance(weight, nn.Parameter) or weight.ndim not in (4, 5):
+        return False
+    for kernel in weight if weight.ndim == 5 else weight[None]:
+        draw(kernel)
+    return True
 
 
 @torch.no_grad()
