@@ -7,12 +7,11 @@ names and a 1x1 convolution in every shortcut that changes the shape. As in DY-C
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,52 +21,14 @@ from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.attention import AttentionKind
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.initialisation import Draw, draw_kernels
+from dynfilt.models.basic_block import BasicBlock, ConvFactory, require_convolution
 from dynfilt.models.weights import load_backbone_weights
 
 Stem = Literal["imagenet", "cifar", "stride2"]
 DynamicLayers = list[str] | Literal["all"]
-ConvFactory = Callable[..., nn.Module]
-SET_BY_THE_NETWORK = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "bias")
 
 # He et al., ICCV 2015, arXiv 1502.01852, in torchvision's choice of mode.
 he_normal: Draw = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes.
-
-    x: (B, in_channels, H, W) -> (B, channels, H / stride, W / stride). `conv` builds its convolutions (conv1,
-    conv2, downsample.0), nn.Conv2d those of them that are named in `static`.
-    Raises ValueError when `conv` builds something that is no module.
-    """
-
-    def __init__(
-        self, in_channels: int, channels: int, stride: int, conv: ConvFactory, static: Collection[str] = ()
-    ) -> None:
-        super().__init__()
-
-        def build(name: str, inputs: int, kernel_size: int, stride: int) -> nn.Module:
-            chosen: ConvFactory = nn.Conv2d if name in static else conv
-            size = {"kernel_size": kernel_size, "stride": stride, "padding": kernel_size // 2}
-            built = chosen(inputs, channels, **size, bias=False)
-            if not isinstance(built, nn.Module):
-                raise ValueError(f"conv builds an object of type {type(built).__name__}, which is no torch.nn.Module")
-            return built
-
-        self.conv1 = build("conv1", in_channels, 3, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = build("conv2", channels, 3, 1)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or in_channels != channels:
-            shortcut = build("downsample.0", in_channels, 1, stride)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, channels, H / stride, W / stride) for x (B, in_channels, H, W)."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return F.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
 class ResNet(nn.Module):
@@ -98,7 +59,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         require_choice("stem", stem, Stem)
-        _require_convolution(conv)
+        require_convolution(conv)
         if not stages or any(count < 1 for stage in stages for count in stage):
             raise ValueError(f"stages={stages}: must be [channels, blocks] of one or more stages, all at least 1")
         channels = _widened([count for count, _ in stages], width)
@@ -239,17 +200,3 @@ def _widened(channels: list[int], width: float) -> list[int]:
         words = " and ".join(map(str, sorted(nearest)))
         raise ValueError(f"width={width} gives no whole channels of {channels}; the nearest that does: {words}")
     return [round(count * width) for count in channels]
-
-
-def _require_convolution(conv: Any) -> None:
-    """Raise ValueError unless conv can be called as a convolution is."""
-    function, options = getattr(conv, "func", conv), getattr(conv, "keywords", {})
-    name = getattr(function, "__qualname__", function)
-    for argument in SET_BY_THE_NETWORK:
-        if argument in options:
-            raise ValueError(f"conv.{argument}: is set by the network for each of its convolutions; leave it out")
-    try:
-        inspect.signature(function).bind(1, 1, kernel_size=1, stride=1, padding=0, bias=False, **options)
-    except (TypeError, ValueError) as error:
-        called = "conv(in_channels, out_channels, kernel_size=, stride=, padding=, bias=False)"
-        raise ValueError(f"conv: {name} cannot be called as {called}: {error}") from error

@@ -145,7 +145,7 @@ def test_a_width_without_whole_channels(width, message):
 
 @pytest.mark.parametrize("stages", [[], [(16, 0)], [(0, 1)], [(16, 1), (32, -1)]])
 def test_stages_without_channels_or_blocks(stages):
-    with pytest.raises(ValueError, match="stages=.*one or more stages, all at least 1"):
+    with pytest.raises(ValueError, match=r"stages=.*one or more stages, all at least 1"):
         ResNet(10, stages, "cifar", 1.0, nn.Conv2d, "all", 0.0, "none")
 
 
