@@ -62,14 +62,17 @@ class BankConv2d(DynamicConv2d):
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight[0, 0].numel())
             nn.init.uniform_(self.bias, -bound, bound)
+            self._correct(self.bias)
 
     def reset_kernels(self, draw: Draw) -> None:
         """Start each kernel from `draw`, which fills one (O, C/groups, kh, kw) in place."""
-        kernels = self.weight.detach()
-        for kernel in kernels:
+        for kernel in self.weight.detach():
             draw(kernel)
+        self._correct(self.weight)
+
+    def _correct(self, parameters: Tensor) -> None:
         if self.initial_scale == "corrected":
-            rescale_mixture(kernels, self.initial_share)
+            rescale_mixture(parameters, self.initial_share)
 
     def filters(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
         """Each image's kernel (B, O, C/groups, kh, kw); the sum keeps the precision of pi."""

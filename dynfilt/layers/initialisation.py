@@ -37,6 +37,14 @@ def draw_kernels(convolution: nn.Module, draw: Draw) -> bool:
     return True
 
 
+def reset_static(weight: Tensor, bias: Tensor | None) -> None:
+    """Draw one kernel and a bias (O) as nn.Conv2d does: uniform within 1 / sqrt(fan in)."""
+    as_conv2d_does(weight)
+    if bias is not None:
+        bound = 1 / math.sqrt(weight[0].numel())
+        nn.init.uniform_(bias, -bound, bound)
+
+
 @torch.no_grad()
 def rescale_mixture(kernels: Tensor, share: float) -> None:
     """Scale K kernels so that `share` times their sum is as large as one of them was.

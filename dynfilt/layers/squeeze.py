@@ -1,9 +1,18 @@
-"""An image's features as one short vector, from which attention and gates are computed; float32 under autocast."""
+"""An image's features as one short vector, and the gates computed from it; float32 under autocast.
+
+Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
+"""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dynfilt.layers.arguments import require_positive
+
+# Small enough for gates to start alike for all images, large enough for what lies before them to move in float32.
+HEAD_STD = 1e-3
 
 
 def require_images(x: Tensor, in_channels: int) -> None:
@@ -29,3 +38,64 @@ def linear_dtype(linear: nn.Module) -> torch.dtype:
     """The dtype that a linear layer takes: its weight's; float32 where it is quantised and `weight` is a method."""
     weight = linear.weight
     return weight.dtype if isinstance(weight, Tensor) else torch.float32
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Autocast off, for norms, softmax and gates."""
+    return torch.autocast(device_type=x.device.type, enabled=False)
+
+
+class AnyBatchNorm1d(nn.BatchNorm1d):
+    """nn.BatchNorm1d that also trains on a batch without a variance: less than two values a channel.
+
+    It is then normalised by the running statistics, which stay as they are. x: (B, C) or (B, C, L).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised x."""
+        if self.training and x.numel() < 2 * self.num_features:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class Squeeze(nn.Module):
+    """Global average, Linear without bias, BatchNorm, activation: (B, C, H, W) -> (B, hidden), float32 under autocast.
+
+    hidden is max(int(C * reduction), 16), as in ODConv. Raises ValueError for a reduction that is not positive.
+    """
+
+    def __init__(self, in_channels: int, reduction: float, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        require_positive("reduction", reduction, "a positive ratio of hidden units to channels, e.g. 0.0625")
+        self.in_channels = in_channels
+        self.hidden = max(int(in_channels * reduction), 16)
+        self.reduce = nn.Linear(in_channels, self.hidden, bias=False)
+        self.norm = AnyBatchNorm1d(self.hidden)
+        self.activation = nn.ReLU() if activation is None else activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, hidden) for x (B, C, H, W)."""
+        with full_precision(x):
+            pooled = global_average(x, self.in_channels)
+            return self.activation(self.norm(self.reduce(pooled.to(linear_dtype(self.reduce)))))
+
+
+def gate_head(hidden: int, features: int) -> nn.Linear:
+    """A Linear whose gates start alike for all images and channels."""
+    head = nn.Linear(hidden, features)
+    nn.init.normal_(head.weight, std=HEAD_STD)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def gate_features(x: Tensor, gate: Tensor) -> Tensor:
+    """Weigh the channels of x (B, C, H, W) by gate (B, C), in the precision of x."""
+    return x * gate.to(x.dtype)[:, :, None, None]
+
+
+def gate_filters(filters: Tensor, input_gate: Tensor, output_gate: Tensor | None, groups: int) -> Tensor:
+    """Filters (B or 1, O, C/groups, kh, kw) that do what gates (B, C) and (B, O) on features do."""
+    batch, out_channels = len(input_gate), filters.shape[1]
+    by_group = input_gate.view(batch, groups, 1, -1).expand(-1, -1, out_channels // groups, -1)
+    gated = filters * by_group.reshape(batch, out_channels, -1, 1, 1)
+    return gated if output_gate is None else gated * output_gate[:, :, None, None, None]
