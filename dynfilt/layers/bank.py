@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +10,7 @@ from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.choice import KERNEL_ATTENTION
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Padding, Size
-from dynfilt.layers.initialisation import Draw, InitialScale, as_conv2d_does, rescale_mixture
+from dynfilt.layers.initialisation import Draw, InitialScale, as_conv2d_does, rescale_mixture, reset_bias
 from dynfilt.layers.mixture import conv2d_mixture, mix
 
 
@@ -59,9 +57,8 @@ class BankConv2d(DynamicConv2d):
     def reset_parameters(self) -> None:
         """Draw each kernel and bias as nn.Conv2d does: uniform within 1 / sqrt(fan in of one kernel)."""
         self.reset_kernels(as_conv2d_does)
+        reset_bias(self.bias, self.kernel_shape)
         if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0, 0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
             self._correct(self.bias)
 
     def reset_kernels(self, draw: Draw) -> None:

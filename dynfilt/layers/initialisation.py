@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -37,11 +37,10 @@ def draw_kernels(convolution: nn.Module, draw: Draw) -> bool:
     return True
 
 
-def reset_static(weight: Tensor, bias: Tensor | None) -> None:
-    """Draw one kernel and a bias (O) as nn.Conv2d does: uniform within 1 / sqrt(fan in)."""
-    as_conv2d_does(weight)
+def reset_bias(bias: Tensor | None, kernel_shape: Sequence[int]) -> None:
+    """Draw a bias as nn.Conv2d does: uniform within 1 / sqrt(fan in of a kernel (O, C/groups, kh, kw))."""
     if bias is not None:
-        bound = 1 / math.sqrt(weight[0].numel())
+        bound = 1 / math.sqrt(math.prod(kernel_shape[1:]))
         nn.init.uniform_(bias, -bound, bound)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Padding, Size
-from dynfilt.layers.initialisation import InitialScale, reset_static
+from dynfilt.layers.initialisation import InitialScale, as_conv2d_does, reset_bias
 from dynfilt.layers.squeeze import Squeeze, at_least_float32, full_precision, gate_features, gate_filters, gate_head
 
 
@@ -54,7 +54,8 @@ class SEConv2d(DynamicConv2d):
 
     def reset_parameters(self) -> None:
         """Draw weight and bias as nn.Conv2d does."""
-        reset_static(self.weight, self.bias)
+        as_conv2d_does(self.weight)
+        reset_bias(self.bias, self.kernel_shape)
 
     def choice(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gates on inputs (B, C) and outputs (B, O), float32 under autocast."""

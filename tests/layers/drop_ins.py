@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.condconv import CondConv2d
 from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
 
 CHANNELS = 8
@@ -33,6 +34,12 @@ DROP_INS = {
         DYConv2d, {"attention": "sigmoid", "temperature": 1.0}, {"initial_scale": "corrected", "temperature": 30.0}
     ),
     "condconv": DropIn(CondConv2d, {}, {"initial_scale": "corrected"}),
+    "odconv": DropIn(ODConv2d, {"temperature": 2.0}, {"initial_scale": "corrected", "temperature": 30.0}),
+    "odconv, 3 kernels": DropIn(
+        ODConv2d,
+        {"temperature": 2.0, "num_kernels": 3},
+        {"initial_scale": "corrected", "temperature": 30.0, "temperature_on": "kernels"},
+    ),
     "se": DropIn(SEConv2d),
     "se published": DropIn(SEConv2d, {"initial_scale": "published"}, {"initial_scale": "corrected"}),
 }
@@ -48,7 +55,9 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
     "dilated": {"dilation": 2, "padding": 2},
     "uneven same": {"kernel_size": (2, 3), "padding": "same"},
     "wide padding": {"padding": 2, "kernel_size": (1, 3)},
+    "few outputs": {"stride": 4, "padding": 1, "kernel_size": (3, 2), "dilation": (1, 2)},
     "groups": {"groups": 2, "padding": 1},
+    "groups, few outputs": {"groups": 4, "stride": (4, 3)},
     "depthwise": {"groups": CHANNELS, "out_channels": CHANNELS, "padding": 1},
 }
 
@@ -95,7 +104,7 @@ def outputs_and_gradients(function: Callable[[Tensor], Tensor], layer: nn.Module
 
 
 def assert_equals_the_loop(layer: nn.Module, image_output: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Hold outputs and gradients of x and every parameter to a loop; image_output maps one image (C, H, W) to (O, ...)."""
+    """Hold outputs and gradients of x and every parameter to a loop; image_output maps (C, H, W) to (O, H', W')."""
     expected = outputs_and_gradients(lambda v: torch.stack([image_output(image) for image in v]), layer, x)
     ours = outputs_and_gradients(layer, layer, x)
     names = ["output", "x", *(name for name, _ in layer.named_parameters())]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.layers.dyconv import DYConv2d
-from dynfilt.layers.initialisation import as_conv2d_does, draw_kernels, rescale_mixture, reset_static
+from dynfilt.layers.initialisation import as_conv2d_does, draw_kernels, rescale_mixture, reset_bias
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,8 @@ def test_a_static_kernel_and_bias_are_conv2ds() -> None:
     theirs = nn.Conv2d(6, 4, 3, groups=2)
     weight, bias = torch.empty(4, 3, 3, 3), torch.empty(4)
     torch.manual_seed(0)
-    reset_static(weight, bias)
+    as_conv2d_does(weight)
+    reset_bias(bias, weight.shape)
     assert torch.equal(weight, theirs.weight) and torch.equal(bias, theirs.bias)
 
 
