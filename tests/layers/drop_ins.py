@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.layers.condconv import CondConv2d
+from dynfilt.layers.dcd import DCDConv2d
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
@@ -40,6 +41,8 @@ DROP_INS = {
         {"temperature": 2.0, "num_kernels": 3},
         {"initial_scale": "corrected", "temperature": 30.0, "temperature_on": "kernels"},
     ),
+    "dcd": DropIn(DCDConv2d, {}, {"initial_scale": "corrected"}, groups=False),
+    "dcd, pool 1": DropIn(DCDConv2d, {"pool": 1}, {"initial_scale": "corrected"}, groups=False),
     "se": DropIn(SEConv2d),
     "se published": DropIn(SEConv2d, {"initial_scale": "published"}, {"initial_scale": "corrected"}),
 }
