@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from dynfilt.layers.condconv import CondConv2d
 from dynfilt.layers.dcd import DCDConv2d
 from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
+from dynfilt.layers.weightnet import WeightNetConv2d
 
 CHANNELS = 8
 
@@ -24,6 +26,7 @@ class DropIn:
     options: dict[str, Any] = field(default_factory=dict)
     starts_as_static: dict[str, Any] = field(default_factory=dict)
     groups: bool = True
+    depthwise: bool = True
 
     def build(self, in_channels: int = CHANNELS, out_channels: int = 12, kernel_size: Any = 3, **changes: Any) -> Any:
         return self.layer(in_channels, out_channels, kernel_size, **{**self.options, **changes})
@@ -43,7 +46,11 @@ DROP_INS = {
     ),
     "dcd": DropIn(DCDConv2d, {}, {"initial_scale": "corrected"}, groups=False),
     "dcd, pool 1": DropIn(DCDConv2d, {"pool": 1}, {"initial_scale": "corrected"}, groups=False),
+    "fdconv": DropIn(FDConv2d, {"frequency_groups": 3, "band_modulation": False}),
+    "fdconv, bands": DropIn(FDConv2d, {"frequency_groups": 9}),
     "se": DropIn(SEConv2d),
+    "weightnet": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 1}),
+    "weightnet, slices": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 2}, depthwise=False),
     "se published": DropIn(SEConv2d, {"initial_scale": "published"}, {"initial_scale": "corrected"}),
 }
 GEOMETRIES: dict[str, dict[str, Any]] = {
@@ -71,7 +78,7 @@ def cases() -> list[tuple[str, str]]:
         (name, geometry)
         for name, drop_in in DROP_INS.items()
         for geometry, options in GEOMETRIES.items()
-        if drop_in.groups or "groups" not in options
+        if (drop_in.groups or "groups" not in options) and (drop_in.depthwise or options.get("groups") != CHANNELS)
     ]
 
 
