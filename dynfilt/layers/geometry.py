@@ -65,16 +65,19 @@ def output_size(image_size: Pair, kernel_size: Pair, geometry: Geometry) -> Pair
     return height, width
 
 
-def centred(x: Tensor, kernel_size: Pair, geometry: Geometry) -> Tensor:
+def centred(x: Tensor, kernel_size: Pair, geometry: Geometry, skipped: bool = False) -> Tensor:
     """x cut or padded with zeros so that the centre of the filter for output (i, j) lies on x[..., i * s, j * s].
 
-    x: (B, C, H, W) -> (B, C, (H' - 1) * s + 1, (W' - 1) * s + 1).
+    x: (B, C, H, W) -> (B, C, (H' - 1) * s + 1, (W' - 1) * s + 1); with `skipped` the pixels after the last centre too
+    that a stride passes over, as far as the image has them.
     """
     stride, padding, dilation, _ = geometry
     image = (x.shape[2], x.shape[3])
-    outputs = output_size(image, kernel_size, geometry)
-    before = [p - d * ((k - 1) // 2) for p, d, k in zip(padding, dilation, kernel_size, strict=True)]
-    after = [(count - 1) * s + 1 - size - b for count, s, size, b in zip(outputs, stride, image, before, strict=True)]
-    if not any((*before, *after)):
-        return x
-    return F.pad(x, (before[1], after[1], before[0], after[0]))
+    zeros = []
+    for axis, count in enumerate(output_size(image, kernel_size, geometry)):
+        before = padding[axis] - dilation[axis] * ((kernel_size[axis] - 1) // 2)
+        length = (count - 1) * stride[axis] + 1
+        if skipped:
+            length = max(length, min(count * stride[axis], image[axis] + before))
+        zeros.append((before, length - image[axis] - before))
+    return F.pad(x, (*zeros[1], *zeros[0])) if any(map(any, zeros)) else x

@@ -11,6 +11,7 @@ from dynfilt.layers.condconv import CondConv2d
 from dynfilt.layers.dcd import DCDConv2d
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.fdconv import FDConv2d
+from dynfilt.layers.involution import InvolutionConv2d
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
 from dynfilt.layers.weightnet import WeightNetConv2d
@@ -27,6 +28,7 @@ class DropIn:
     starts_as_static: dict[str, Any] = field(default_factory=dict)
     groups: bool = True
     depthwise: bool = True
+    choice_in_float32: bool = True  # False for filters of positions, which are features
 
     def build(self, in_channels: int = CHANNELS, out_channels: int = 12, kernel_size: Any = 3, **changes: Any) -> Any:
         return self.layer(in_channels, out_channels, kernel_size, **{**self.options, **changes})
@@ -48,6 +50,9 @@ DROP_INS = {
     "dcd, pool 1": DropIn(DCDConv2d, {"pool": 1}, {"initial_scale": "corrected"}, groups=False),
     "fdconv": DropIn(FDConv2d, {"frequency_groups": 3, "band_modulation": False}),
     "fdconv, bands": DropIn(FDConv2d, {"frequency_groups": 9}),
+    "involution": DropIn(
+        InvolutionConv2d, {"group_channels": 4}, {"initial_scale": "corrected"}, choice_in_float32=False
+    ),
     "se": DropIn(SEConv2d),
     "weightnet": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 1}),
     "weightnet, slices": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 2}, depthwise=False),

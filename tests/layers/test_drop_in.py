@@ -148,6 +148,8 @@ def test_the_choice_stays_in_float32_under_autocast(name: str, dtype: torch.dtyp
         y = layer(x)
         also_low = layer(x.to(dtype))
     for part, choice in zip(expected, low if isinstance(low, tuple) else (low,), strict=True):
+        if not DROP_INS[name].choice_in_float32:
+            continue
         assert choice.dtype == torch.float32
         torch.testing.assert_close(choice, expected[part], rtol=1e-5, atol=1e-6)
     for outputs in (y, also_low):
@@ -202,15 +204,11 @@ def he_normal_of_exact_size(kernel: Tensor) -> None:
 @pytest.mark.parametrize("rule", ["as conv2d", "He"])
 def test_it_starts_with_the_output_variance_of_its_static_twin(name: str, kernel_size: int, rule: str) -> None:
     drop_in = DROP_INS[name]
-    x = torch.randn(64, 32, 8, 8)
+    geometry: dict[str, Any] = {"kernel_size": kernel_size, "padding": "same"}
+    geometry |= {"in_channels": 64, "out_channels": 128}
     variances: dict[str, list[float]] = {"static": [], "dynamic": []}
-    for _ in range(6):
-        geometry: dict[str, Any] = {
-            "in_channels": 32,
-            "out_channels": 64,
-            "kernel_size": kernel_size,
-            "padding": "same",
-        }
+    for _ in range(24):
+        x = torch.randn(8, 64, 8, 8)
         for arm, layer in (
             ("static", nn.Conv2d(**geometry)),
             ("dynamic", drop_in.build(**geometry, **drop_in.starts_as_static)),
