@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dynfilt.cost import count_flops
 from dynfilt.layers.attention import set_temperature, temperature_buffers
 from dynfilt.layers.choice import check_dynamic_layer, dynamic_layers, image_filters
 from dynfilt.layers.initialisation import draw_kernels
@@ -219,6 +220,12 @@ def test_it_starts_with_the_output_variance_of_its_static_twin(name: str, kernel
                 variances[arm].append(layer(x).var().item())
     static, dynamic = (sum(values) for values in variances.values())
     assert dynamic / static == pytest.approx(1, abs=0.02)
+
+
+@ALL
+def test_its_cost_is_counted_without_computing(name: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, CHANNELS, 1), DROP_INS[name].build(padding=1))
+    assert count_flops(network, (3, 8, 8)) > 0
 
 
 @ALL
