@@ -23,9 +23,9 @@ from dynfilt.layers.squeeze import (
     HEAD_STD,
     Squeeze,
     at_least_float32,
+    for_each_output,
     full_precision,
     gate_features,
-    gate_filters,
     gate_head,
     global_average,
     linear_dtype,
@@ -144,19 +144,18 @@ class FDConv2d(DynamicConv2d):
         """(B, O, C/groups, kh, kw) of pooled features (B, C): a window of channels decides for each input's numbers."""
         normed = self.local_norm(pooled.to(linear_dtype(self.local_norm)))
         logits = at_least_float32(self.local_gate(normed[:, None]))  # (B, O kh kw, C)
-        by_group = logits.unflatten(1, (self.groups, self.out_channels // self.groups, -1))
         if self.groups > 1:  # outputs of a group with its inputs alone
-            own = by_group.unflatten(4, (self.groups, -1)).diagonal(dim1=1, dim2=4)
-            by_group = own.movedim(-1, 1)
-        return by_group.flatten(1, 2).transpose(2, 3).unflatten(3, self.kernel_size)
+            by_group = logits.unflatten(1, (self.groups, -1)).unflatten(3, (self.groups, -1))
+            logits = by_group.diagonal(dim1=1, dim2=3).movedim(-1, 1).flatten(1, 2)
+        return logits.unflatten(1, (self.out_channels, *self.kernel_size)).movedim(4, 2)
 
     def apply_choice(self, x: Tensor, choice: tuple[Tensor, ...]) -> Tensor:
         """Return (B, O, H', W') for x (B, C, H, W) and what `choice` returns."""
         chosen = dict(zip(self.choice_names, choice, strict=True))
         if self.bands is not None:
             x = self.bands(x, chosen["band gate"])
-        x, geometry = self.placed(gate_features(x, chosen["input gate"]))
-        y = conv2d_per_sample(x, self._kernels(chosen).to(x.dtype), None, *geometry)
+        x, geometry = self.placed(x)
+        y = conv2d_per_sample(x, self._kernels(chosen).to(x.dtype).contiguous(), None, *geometry)
         if "output gate" in chosen:
             y = gate_features(y, chosen["output gate"])
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
@@ -166,18 +165,20 @@ class FDConv2d(DynamicConv2d):
         if self.bands is not None:
             return None
         chosen = dict(zip(self.choice_names, self.choice(x) if choice is None else choice, strict=True))
-        return gate_filters(self._kernels(chosen), chosen["input gate"], chosen.get("output gate"), self.groups)
+        kernels = self._kernels(chosen)
+        return kernels * chosen["output gate"][:, :, None, None, None] if "output gate" in chosen else kernels
 
     def _kernels(self, chosen: dict[str, Tensor]) -> Tensor:
-        """(B, O, C/groups, kh, kw), without the gates on inputs and outputs."""
+        """(B, O, C/groups, kh, kw), without the gate on outputs."""
         with full_precision(self.spectrum):
             kernels = self._from_frequencies(chosen.get("frequency gate"))
+        gates = for_each_output(chosen["input gate"], self.out_channels, self.groups)[:, :, None, None]
         if "tap gate" in chosen:
-            kernels = kernels * chosen["tap gate"].view(-1, 1, 1, *self.kernel_size)
-        return kernels * chosen["local gate"]
+            gates = gates * chosen["tap gate"].view(-1, 1, *self.kernel_size, 1)
+        return (kernels * gates * chosen["local gate"].movedim(2, 4)).movedim(4, 2)
 
     def _from_frequencies(self, gate: Tensor | None) -> Tensor:
-        """(B or 1, O, C/groups, kh, kw) from the spectrum with its groups weighed by (B, groups)."""
+        """(B or 1, O, kh, kw, C/groups), laid out as the local gate, from the spectrum with gates on its groups."""
         parts = at_least_float32(self.spectrum)
         spectrum = torch.view_as_complex(parts * _column_scale(self.matrix_shape[1], parts))
         if gate is None:
@@ -191,7 +192,7 @@ class FDConv2d(DynamicConv2d):
     def _as_kernels(self, spectra: Tensor) -> Tensor:
         matrices = torch.fft.irfft2(spectra, s=self.matrix_shape, norm="ortho")
         outputs, inputs, height, width = self.kernel_shape
-        return matrices.view(-1, outputs, height, inputs, width).transpose(2, 3)
+        return matrices.view(-1, outputs, height, inputs, width).transpose(3, 4)
 
 
 def _groups_by_radius(matrix_shape: tuple[int, int], groups: int) -> Tensor:

@@ -19,7 +19,15 @@ from dynfilt.layers.geometry import Geometry, Padding, Size, output_size
 from dynfilt.layers.initialisation import Draw, InitialScale, as_conv2d_does, rescale_mixture, reset_bias
 from dynfilt.layers.mixture import conv2d_mixture, mix
 from dynfilt.layers.per_sample import conv2d_per_sample
-from dynfilt.layers.squeeze import Squeeze, at_least_float32, full_precision, gate_features, gate_filters, gate_head
+from dynfilt.layers.squeeze import (
+    Squeeze,
+    at_least_float32,
+    for_each_output,
+    full_precision,
+    gate_features,
+    gate_filters,
+    gate_head,
+)
 
 TemperatureOn = Literal["all", "kernels"]
 
@@ -125,24 +133,26 @@ class ODConv2d(DynamicConv2d):
     def apply_choice(self, x: Tensor, choice: tuple[Tensor, ...]) -> Tensor:
         """Return (B, O, H', W') for x (B, C, H, W) and what `choice` returns."""
         chosen = dict(zip(self.heads, choice, strict=True))
-        x, geometry = self.placed(gate_features(x, chosen["input_gate"]))
-        y = self._convolve(x, geometry, chosen.get("tap_gate"), chosen.get("kernels"))
+        x, geometry = self.placed(x)
+        inputs, pi = chosen["input_gate"], chosen.get("kernels")
+        if "tap_gate" in chosen:
+            y = self._convolve(x, geometry, inputs[:, :, None] * chosen["tap_gate"][:, None], pi)
+        else:
+            y = self._mixture(gate_features(x, inputs), self.weight, pi, geometry)
         if "output_gate" in chosen:
             y = gate_features(y, chosen["output_gate"])
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
-    def _convolve(self, x: Tensor, geometry: Geometry, taps: Tensor | None, pi: Tensor | None) -> Tensor:
-        """Convolve with kernels mixed by pi, whose taps are weighed; channels are weighed as features."""
-        if taps is None:
-            return self._mixture(x, self.weight, pi, geometry)
+    def _convolve(self, x: Tensor, geometry: Geometry, gates: Tensor, pi: Tensor | None) -> Tensor:
+        """Convolve with kernels mixed by pi, whose inputs and taps are weighed by gates (B, C, kh * kw)."""
         height, width = output_size((x.shape[2], x.shape[3]), self.kernel_size, geometry)
         if height * width >= self.out_channels:
-            filters = self._weigh_taps(self.weight if pi is None else mix(pi, self.weight), taps)
+            filters = self._weigh(self.weight if pi is None else mix(pi, self.weight), gates)
             return conv2d_per_sample(x, filters.to(x.dtype), None, *geometry)
-        # A filter is larger than the unfolded image: weigh the image's taps instead, in one static convolution.
+        # A filter is larger than the unfolded image: weigh the image's windows instead, in one static convolution.
         stride, padding, dilation, groups = geometry
-        unfolded = F.unfold(x, self.kernel_size, dilation, padding, stride).unflatten(1, (self.in_channels, -1))
-        weighed = (unfolded * taps.to(x.dtype)[:, None, :, None]).flatten(1, 2).unflatten(2, (height, width))
+        windows = F.unfold(x, self.kernel_size, dilation, padding, stride).unflatten(1, (self.in_channels, -1))
+        weighed = (windows * gates.to(x.dtype)[..., None]).flatten(1, 2).unflatten(2, (height, width))
         kernels = self.weight.flatten(2)[..., None, None]
         return self._mixture(weighed, kernels, pi, Geometry((1, 1), (0, 0), (1, 1), groups))
 
@@ -151,14 +161,14 @@ class ODConv2d(DynamicConv2d):
             return F.conv2d(x, kernels[0], None, *geometry)
         return conv2d_mixture(x, kernels, pi, None, *geometry)
 
-    def _weigh_taps(self, filters: Tensor, taps: Tensor) -> Tensor:
-        """filters (B or 1, O, C/groups, kh, kw) with their taps weighed by (B, kh * kw)."""
-        return filters * taps.view(-1, 1, 1, *self.kernel_size)
+    def _weigh(self, filters: Tensor, gates: Tensor) -> Tensor:
+        """filters (B or 1, O, C/groups, kh, kw) with their inputs and taps weighed by (B, C, kh * kw)."""
+        return filters * for_each_output(gates, self.out_channels, self.groups).unflatten(3, self.kernel_size)
 
     def filters(self, x: Tensor, choice: tuple[Tensor, ...] | None = None) -> Tensor:
         """Each image's whole filter (B, O, C/groups, kh, kw)."""
         chosen = dict(zip(self.heads, self.choice(x) if choice is None else choice, strict=True))
         filters = self.weight if self.num_kernels == 1 else mix(chosen["kernels"], self.weight)
         if "tap_gate" in chosen:
-            filters = self._weigh_taps(filters, chosen["tap_gate"])
+            filters = filters * chosen["tap_gate"].view(-1, 1, 1, *self.kernel_size)
         return gate_filters(filters, chosen["input_gate"], chosen.get("output_gate"), self.groups)

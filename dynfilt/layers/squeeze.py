@@ -95,7 +95,13 @@ def gate_features(x: Tensor, gate: Tensor) -> Tensor:
 
 def gate_filters(filters: Tensor, input_gate: Tensor, output_gate: Tensor | None, groups: int) -> Tensor:
     """Filters (B or 1, O, C/groups, kh, kw) that do what gates (B, C) and (B, O) on features do."""
-    batch, out_channels = len(input_gate), filters.shape[1]
-    by_group = input_gate.view(batch, groups, 1, -1).expand(-1, -1, out_channels // groups, -1)
-    gated = filters * by_group.reshape(batch, out_channels, -1, 1, 1)
+    gated = filters * for_each_output(input_gate, filters.shape[1], groups)[..., None, None]
     return gated if output_gate is None else gated * output_gate[:, :, None, None, None]
+
+
+def for_each_output(of_inputs: Tensor, out_channels: int, groups: int) -> Tensor:
+    """What belongs to the inputs (B, C, ...) as the filters of the outputs see it: (B, O or 1, C/groups, ...)."""
+    if groups == 1:
+        return of_inputs[:, None]
+    by_group = of_inputs.unflatten(1, (groups, 1, -1))
+    return by_group.expand(-1, -1, out_channels // groups, *by_group.shape[3:]).flatten(1, 2)
