@@ -135,6 +135,8 @@ def test_the_layer_as_a_whole_in_low_precision(name: str, dtype: torch.dtype) ->
     y = layer.to(dtype)(x.to(dtype))
     assert y.dtype == dtype
     assert (y.float() - expected).norm() < 0.05 * expected.norm()
+    if DROP_INS[name].choice_in_float32:
+        assert {choice.dtype for choice in check_dynamic_layer(layer, x.to(dtype)).values()} == {torch.float32}
     layer.train()(x.to(dtype)).float().square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.parameters())
 

@@ -100,6 +100,11 @@ def test_one_kernel_is_conv2d_bit_for_bit(name):
         assert torch.equal(a.reshape(b.shape), b)
 
 
+def test_parameters():
+    layer = DYConv2d(64, 64, 3, bias=False)
+    assert sum(p.numel() for p in layer.parameters()) == 4 * 36_864 + 64 * 17 + 17 * 4 + 4 == 148_616
+
+
 def test_identical_kernels_make_the_layer_static():
     layer = layer_of({"padding": 1})
     with torch.no_grad():
