@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice, require_count, require_positive
-from dynfilt.layers.squeeze import at_least_float32, global_average, linear_dtype, require_images
+from dynfilt.layers.squeeze import at_least_float32, full_precision, global_average, linear_dtype, require_images
 
 AttentionKind = Literal["softmax", "sigmoid"]
 
@@ -46,7 +46,7 @@ class KernelAttention(nn.Module):
         if self.constant:
             require_images(x, self.in_channels)
             return at_least_float32(x.new_ones(len(x), 1))
-        with torch.autocast(device_type=x.device.type, enabled=False):
+        with full_precision(x):
             pooled = global_average(x, self.in_channels)
             hidden = F.relu(self.reduce(pooled.to(linear_dtype(self.reduce))))
             logits = at_least_float32(self.score(hidden)) / temperature

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynfilt.layers.squeeze import HEAD_STD, at_least_float32
+from dynfilt.layers.squeeze import HEAD_STD, at_least_float32, full_precision
 
 # Each band reaches from 1 / 2n of the sampling rate up to the one before; what is below the last is not weighed.
 DIVISORS = (2, 4, 8)
@@ -34,7 +34,7 @@ class BandModulation(nn.Module):
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
         """Return the modulated x for gates (B, bands, H, W)."""
-        with torch.autocast(device_type=x.device.type, enabled=False):
+        with full_precision(x):
             precise = at_least_float32(x)
             modulated = precise * gates[:, :1]
             steps = torch.cat([gates[:, 1:], torch.ones_like(gates[:, :1])], dim=1) - gates

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
-from dynfilt.layers.squeeze import at_least_float32
+from dynfilt.layers.squeeze import at_least_float32, full_precision
 
 ResponseScale = Literal["divide", "multiply", "none"]
 EXPONENTS = {"divide": -0.5, "multiply": 0.5, "none": 0.0}
@@ -49,7 +49,7 @@ class GeneratedClassFilters(nn.Module):
 
     def forward(self) -> Tensor:
         w = torch.tanh(self.output(F.relu(self.hidden(self.embedding.weight))))
-        with torch.autocast(w.device.type, enabled=False):
+        with full_precision(w):
             return F.normalize(at_least_float32(w), dim=1)
 
 

@@ -72,7 +72,7 @@ class DCDConv2d(DynamicConv2d):
         self.initial_scale = initial_scale
         self.weight = nn.Parameter(torch.empty(self.kernel_shape))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.reduce = nn.Conv2d(in_channels, self.rank, 1, bias=False)
+        self.reduce = nn.Conv2d(in_channels, self.rank, 1, self.stride, bias=False)
         self.expand = nn.Conv2d(self.rank, out_channels, 1, bias=False)
         self.norm_reduced = AnyBatchNorm1d(self.rank)
         self.norm_mixed = AnyBatchNorm1d(self.rank)
@@ -107,7 +107,7 @@ class DCDConv2d(DynamicConv2d):
         scale, phi = choice
         x, geometry = self.placed(x)
         y = gate_features(F.conv2d(x, self.weight, None, *geometry), scale)
-        reduced = F.conv2d(centred(x, self.kernel_size, geometry), self.reduce.weight, None, geometry.stride)
+        reduced = self.reduce(centred(x, self.kernel_size, geometry))
         z = self.norm_reduced(reduced.flatten(2))
         z = self.norm_mixed(phi.to(z.dtype) @ z) + z
         y = y + self.expand(z.view_as(reduced)).to(y.dtype)

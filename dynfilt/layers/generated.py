@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.per_sample import conv2d_per_sample
-from dynfilt.layers.squeeze import at_least_float32
+from dynfilt.layers.squeeze import at_least_float32, full_precision
 
 Normalisation = Literal["per_image", "over_batch"]
 Gradient = Literal["full", "cut"]
@@ -71,7 +71,7 @@ class GeneratedConv2d(nn.Module):
     def choice(self, x: Tensor) -> Tensor:
         """The filters of a batch: (B, O, C, k, k), float32 under autocast."""
         w = self.generator(x)
-        with torch.autocast(w.device.type, enabled=False):
+        with full_precision(w):
             w = at_least_float32(w)
             w = _norm_over_batch(w) if self.mixes_batch else F.normalize(w, dim=1)
         w = w.view(len(x), *self.filter_shape)
