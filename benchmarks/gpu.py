@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 MINUTES = 9.0
 PRINTED_LINES = 40
 QUICK = "--seconds 0.5 --repetitions 5"
-STEP = f"-m benchmarks step {QUICK} --device {{device}} --out {{out}}/{{name}}.json"
+STEP = f"-m benchmarks step {QUICK} --device {{device}} --out {{out}}/{{name}}.json data=cifar10_sample"
 POOL = "-m benchmarks pool --device {device} --out {out}/{name}.json"
 STUDY = "run.py -cd sweeps -cn {name} hydra/launcher=pool output_root={out}/runs tracking=off trainer.device={type}"
 GRAPH = "trainer.cuda_graph=true"
@@ -53,13 +53,13 @@ PARTS = (
     Part(
         "step_resnet18_512",
         0.5,
-        f"{STEP} --network dyconv --batch 512 --precision bfloat16 --run eager,compiled-graph model.stem=cifar",
+        f"{STEP} --network dyconv --batch 512 --precision bfloat16 --run eager,compiled-graph",
     ),
     Part("step_lab", 0.3, f"{STEP} --network lab --run eager,graph"),
     Part(
         "step_resnet18_128",
         0.5,
-        f"{STEP} --network dyconv --batch 128 --precision bfloat16 --run compiled-graph model.stem=imagenet",
+        f"{STEP} model.stem=imagenet --network dyconv --batch 128 --precision bfloat16 --run compiled-graph",
     ),
     Part("pool_lab", 1.0, f"{POOL} --arms 1,4,8,16 --jobs-per-slot 1 --repetitions 1 -- {{lab_run}}"),
     Part("lab_3x3", 1.0, f"{STUDY} {GRAPH}", needs_data=True),

@@ -17,7 +17,7 @@ from dynfilt.layers.attention import AttentionKind
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d
 from dynfilt.models.label_net import LabelNet
-from dynfilt.models.resnet import ResNet18, dyconv_resnet18
+from dynfilt.models.resnet import ResNet, dyconv_resnet18, resnet18
 
 MOST_FILTERS = 5.0  # 64 channels at 32x32 have 0.6, 128 at 16x16 4.5, 256 at 8x8 36
 
@@ -53,17 +53,17 @@ class StackedOutputsConv2d(DYConv2d):
         assert self.bias is None
         geometry = (self.stride, self.padding, self.dilation, self.groups)
         responses = torch.stack([F.conv2d(x, kernel, None, *geometry) for kernel in self.weight], dim=1)
-        pi = self.attention_weights(x).to(responses.dtype)
+        pi = self.choice(x).to(responses.dtype)
         return (responses * pi[:, :, None, None, None]).sum(1)
 
 
-def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet18]:
+def _network_of(layer: type[DYConv2d]) -> Callable[..., ResNet]:
     """dyconv_resnet18 with another layer for its dynamic ones."""
 
     @wraps(dyconv_resnet18)
-    def network(num_kernels: int, reduction: float, attention: AttentionKind, **options: Any) -> ResNet18:
+    def network(num_kernels: int, reduction: float, attention: AttentionKind, **options: Any) -> ResNet:
         conv = partial(layer, num_kernels=num_kernels, reduction=reduction, attention=attention)
-        return ResNet18(conv=conv, **options)
+        return resnet18(width=1.0, conv=conv, **options)
 
     return network
 

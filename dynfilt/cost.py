@@ -88,9 +88,9 @@ def count_layer_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> li
 def _forward_fake_images(model: nn.Module, image_shape: tuple[int, int, int], counter: FlopCounterMode) -> None:
     was_training = model.training
     model.eval()
-    state, fake = model.state_dict(), FakeTensorMode()
+    state, fake = (*model.named_parameters(), *model.named_buffers()), FakeTensorMode()
     with fake, torch.no_grad():
-        tensors: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in state.items()}
+        tensors: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in state}
         images = torch.empty(FLOP_BATCH, *image_shape, device=next(model.parameters()).device)
         with force_formulation("grouped"), counter:
             functional_call(model, tensors, (images,))

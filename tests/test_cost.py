@@ -110,7 +110,7 @@ def test_flops_of_one_kernel_are_those_of_conv2d() -> None:
 
 def test_flops_of_a_dynamic_resnet_exceed_its_twins_by_attention_and_mixing() -> None:
     static, dynamic = (
-        resnet18(10, "cifar", 0.1, "none"),
+        resnet18(10, "cifar", 1.0, nn.Conv2d, "all", 0.1, "none"),
         dyconv_resnet18(10, "cifar", 4, 0.25, "softmax", ["layer1", "layer2"], 0.1, "none"),
     )
     extra = 0

@@ -50,6 +50,8 @@ FENCED_PACKAGES = {
 }
 COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
+CONVOLUTIONS = sorted((ROOT / "conf" / "model" / "conv").glob("*.yaml"))
+PUBLIC_FACE = "dynfilt/layers/__init__.py"  # the one package that is a library for others
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -261,7 +263,18 @@ def test_an_init_file_holds_one_sentence_and_nothing_else() -> None:
     for path in inits:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docstring = ast.get_docstring(tree)
-        assert docstring and len(tree.body) == 1 and "\n" not in docstring, name_of(path)
+        assert docstring and "\n" not in docstring, name_of(path)
+        assert len(tree.body) == 1 or name_of(path) == PUBLIC_FACE, name_of(path)
+
+
+def test_the_public_face_of_the_layers_is_their_names_alone() -> None:
+    tree = ast.parse((ROOT / PUBLIC_FACE).read_text(encoding="utf-8"))
+    _, *imports, exported = tree.body
+    names = [name.name for statement in imports if isinstance(statement, ast.ImportFrom) for name in statement.names]
+    assert all(isinstance(statement, ast.ImportFrom) for statement in imports)
+    assert isinstance(exported, ast.Assign) and sorted(ast.literal_eval(exported.value)) == sorted(names)
+    targets = re.findall(r"dynfilt\.layers\.\w+\.(\w+)", "".join(path.read_text() for path in CONVOLUTIONS))
+    assert targets and set(targets) <= set(names)
 
 
 def test_every_folder_of_code_is_a_package() -> None:

@@ -34,15 +34,16 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
     for group in GROUPS:
-        _check_group(group, choices.get(group, "?"), json.dumps(config[group]))
+        _check_group(group, json.dumps(choices), json.dumps(config[group]))
 
 
 @functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
-def _check_group(group: str, choice: str, node_as_json: str) -> None:
-    node, file = json.loads(node_as_json), f"conf/{group}/{choice}.yaml"
+def _check_group(group: str, choices_as_json: str, node_as_json: str) -> None:
+    choices, node = json.loads(choices_as_json), json.loads(node_as_json)
+    file = f"conf/{group}/{choices.get(group, '?')}.yaml"
     if not isinstance(node, dict) or "_target_" not in node:
         raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
-    _check_target(node, group, file)
+    _check_target(node, group, file, choices)
     if group in CHEAP_GROUPS:
         make(node, group)
 
@@ -70,7 +71,7 @@ def _check_top_level(config: dict[str, Any]) -> None:
         raise ValueError(f"{key}: {problem}; conf/config.yaml has: {', '.join(names)}")
 
 
-def _check_target(node: dict[str, Any], key: str, file: str) -> None:
+def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, str]) -> None:
     target = _locate(node["_target_"], key, file)
     parameters = dict(inspect.signature(target).parameters)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -83,7 +84,11 @@ def _check_target(node: dict[str, Any], key: str, file: str) -> None:
     hints = _type_hints(target)
     for name, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
-            _check_target(value, f"{key}.{name}", file)
+            choice = choices.get(f"{key}/{name}")
+            inner = f"conf/{key}/{name}/{choice}.yaml" if choice else file
+            _check_target(value, f"{key}.{name}", inner, choices)
+        elif f"{key}/{name}" in choices:
+            raise ValueError(f"{key}.{name}={value!r}: choose a file of conf/{key}/{name}/ by {key}/{name}=CHOICE")
         elif name in hints and name not in RESERVED:
             _check_type(value, hints[name], f"{key}.{name}", file)
 

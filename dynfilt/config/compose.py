@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SET_BY_THE_PROGRAM = ("parent",)
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
+NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by whose defaults it is there
 
 
 @dataclass
@@ -76,8 +77,8 @@ def read_job(cfg: DictConfig) -> Job:
 
 
 def group_choices(settings: Any) -> dict[str, str]:
-    """The chosen file of each group, from a composed config's hydra node."""
-    return {group: choice for group, choice in settings.runtime.choices.items() if group in GROUPS}
+    """The chosen file of each of our own groups, from a composed config's hydra node."""
+    return {group: choice for group, choice in settings.runtime.choices.items() if group in (*GROUPS, *NESTED_GROUPS)}
 
 
 def job_of(
@@ -94,14 +95,19 @@ def job_of(
         if override.is_delete() and "." in key:
             raise ValueError(f"~{key}: a key cannot be deleted; give it a value instead")
     base, base_choices = _compose_base(config_name)
-    switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices[group])
+    switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices.get(group))
     own_base, _ = _compose_base(config_name, switched)
+    outer = tuple(override for override in switched if override.partition("=")[0] in GROUPS)
+    _, default_choices = _compose_base(config_name, outer)
     keys = tuple(override.key_or_group for override in overrides)
     differences: dict[str, Any] = {}
     for key in keys:
         here = _value(key, config, choices)
+        if key in NESTED_GROUPS:  # the choice of the outer group's own defaults is no difference
+            if here != default_choices.get(key):
+                differences[key.rpartition("/")[2]] = here
         # A group's own defaults may hold the value by which another run of the same name differs.
-        if key != "model" and (here != _value(key, base, base_choices) or here != _value(key, own_base, choices)):
+        elif key != "model" and (here != _value(key, base, base_choices) or here != _value(key, own_base, choices)):
             differences[key] = here
     return Job(config, choices, differences, keys)
 

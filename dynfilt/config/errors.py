@@ -47,20 +47,35 @@ def _unknown_key(match: re.Match[str]) -> str:
     key = match["key"].lstrip("+~")
     group, _, rest = key.partition(".")
     if not rest:
-        return _unknown_top_level(key)
+        return _unknown_nested_group(key) if "/" in key else _unknown_top_level(key)
     file = _group_file(group)
     if file is None:
         return _unknown_top_level(group)
+    *inside, _ = rest.split(".")
+    if inside and (nested := _group_file(f"{group}/{inside[0]}")):
+        file, inside = nested, inside[1:]
     allowed = _keys(file)
-    for part in rest.split(".")[:-1]:
+    for part in inside:
         allowed = allowed.get(part) or {}
     names = [name for name in allowed if not name.startswith("_")]
-    return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {_shown(file)} allows: {', '.join(names)}"
+    allowed_here = f"allows: {', '.join(names)}" if names else "has no keys to set"
+    return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {_shown(file)} {allowed_here}"
 
 
 def _unknown_top_level(key: str) -> str:
     names = [name for name in _keys(PROJECT / "conf" / "config.yaml") if name != "hydra"] + _groups()
     return f"{key}: no such key or group{_did_you_mean(key, names)}; conf/config.yaml allows: {', '.join(names)}"
+
+
+def _unknown_nested_group(key: str) -> str:
+    group, _, nested = key.rpartition("/")
+    folder = PROJECT / "conf" / group
+    having = [path.stem for path in sorted(folder.glob("*.yaml")) if nested in _nested_groups(path)]
+    if not having:
+        return _unknown_top_level(key)
+    file = _group_file(group)
+    chosen = f"{group}={file.stem} has no group {nested}" if file else f"there is no group {key}"
+    return f"{key}: {chosen}; these have: {', '.join(having)}"
 
 
 def _unknown_choice(match: re.Match[str]) -> str:
@@ -127,7 +142,7 @@ _ARTICLES = {
 }
 _EXPLANATIONS = (
     (
-        r"Could not find '(?P<group>[^'/]+)/(?P<choice>[^']*)'.*Available options in '[^']*':(?P<options>(\n\t\S+)*)",
+        r"Could not find '(?P<group>[^']+)/(?P<choice>[^'/]*)'.*Available options in '[^']*':(?P<options>(\n\t\S+)*)",
         _unknown_choice,
     ),
     (r"Key '[^']*' (?:is )?not in .*full_key: (?P<key>\S+)", _unknown_key),
@@ -160,7 +175,24 @@ def _group_file(group: str) -> Path | None:
         for choice in re.findall(rf"\b{group}[=:]\s*([\w.]+)", text):
             if (folder / f"{choice}.yaml").exists():
                 return folder / f"{choice}.yaml"
-    return None
+    outer, _, nested = group.rpartition("/")
+    by_default = _nested_groups(_group_file(outer)).get(nested) if outer else None
+    return folder / f"{by_default}.yaml" if by_default else None
+
+
+def _nested_groups(file: Path | None) -> dict[str, str]:
+    """The groups that a group's file holds by its defaults, with their choices."""
+    if file is None:
+        return {}
+    found: dict[str, str] = {}
+    for entry in (yaml.safe_load(file.read_text()) or {}).get("defaults", []):
+        found |= entry if isinstance(entry, dict) else _nested_groups_of_base(file, entry)
+    return found
+
+
+def _nested_groups_of_base(file: Path, entry: str) -> dict[str, str]:
+    base = file.parent / f"{entry}.yaml"
+    return _nested_groups(base) if base.exists() else {}
 
 
 def _sweep_texts() -> list[str]:

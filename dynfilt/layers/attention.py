@@ -4,13 +4,15 @@ Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 202
 sigmoid routing after CondConv, Yang et al., NeurIPS 2019, arXiv 1904.04971.
 """
 
-import math
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dynfilt.layers.arguments import require_choice, require_count, require_positive
+from dynfilt.layers.squeeze import at_least_float32, full_precision, global_average, linear_dtype, require_images
 
 AttentionKind = Literal["softmax", "sigmoid"]
 
@@ -27,12 +29,9 @@ class KernelAttention(nn.Module):
 
     def __init__(self, in_channels: int, num_kernels: int, reduction: float, attention: AttentionKind) -> None:
         super().__init__()
-        if num_kernels < 1:
-            raise ValueError(f"num_kernels={num_kernels}: at least 1 kernel is needed")
-        if not (0 < reduction < math.inf):
-            raise ValueError(f"reduction={reduction}: must be a positive ratio of hidden units to channels, e.g. 0.25")
-        if attention not in get_args(AttentionKind):
-            raise ValueError(f"attention={attention!r}: choose one of {', '.join(get_args(AttentionKind))}")
+        require_count("num_kernels", num_kernels, "kernel")
+        require_positive("reduction", reduction, "a positive ratio of hidden units to channels, e.g. 0.25")
+        require_choice("attention", attention, AttentionKind)
         self.in_channels = in_channels
         self.num_kernels = num_kernels
         self.kind = attention
@@ -44,16 +43,13 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor, temperature: Tensor) -> Tensor:
         """Return pi (B, K), at least float32 under autocast too, for x (B, C, H, W); temperature is 0-dim."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"expected input (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
         if self.constant:
-            return x.new_ones(x.shape[0], 1, dtype=torch.promote_types(x.dtype, torch.float32))
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            # The gradient of a sum is a view, that of a mean a whole map; a sum of float16 would overflow.
-            total = x.sum(dim=(2, 3), dtype=torch.promote_types(self.reduce.weight.dtype, torch.float32))
-            pooled = (total / x.shape[2:].numel()).to(self.reduce.weight.dtype)
-            logits = self.score(F.relu(self.reduce(pooled)))
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+            require_images(x, self.in_channels)
+            return at_least_float32(x.new_ones(len(x), 1))
+        with full_precision(x):
+            pooled = global_average(x, self.in_channels)
+            hidden = F.relu(self.reduce(pooled.to(linear_dtype(self.reduce))))
+            logits = at_least_float32(self.score(hidden)) / temperature
             return logits.softmax(dim=1) if self.kind == "softmax" else logits.sigmoid()
 
     def extra_repr(self) -> str:
@@ -62,10 +58,7 @@ class KernelAttention(nn.Module):
 
 def check_temperature(value: float) -> float:
     """Return the temperature; raise ValueError unless it is a positive finite number."""
-    if not (0 < value < math.inf):
-        raise ValueError(
-            f"temperature={value}: must be a positive finite number, e.g. 30 to start with or 1 at the end"
-        )
+    require_positive("temperature", value, "a positive finite number, e.g. 30 to start with or 1 at the end")
     return value
 
 

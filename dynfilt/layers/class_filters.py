@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RESPONSE_SCALES = {"divide": -0.5, "multiply": 0.5, "none": 0.0}
+from dynfilt.layers.arguments import require_choice
+from dynfilt.layers.squeeze import at_least_float32, full_precision
+
+ResponseScale = Literal["divide", "multiply", "none"]
+EXPONENTS = {"divide": -0.5, "multiply": 0.5, "none": 0.0}
 
 
 class ClassResponses(nn.Module):
@@ -20,18 +24,15 @@ class ClassResponses(nn.Module):
     Raises ValueError for an unknown response_scale.
     """
 
-    def __init__(
-        self, filters: nn.Module, in_channels: int, response_scale: Literal["divide", "multiply", "none"]
-    ) -> None:
+    def __init__(self, filters: nn.Module, in_channels: int, response_scale: ResponseScale) -> None:
         super().__init__()
-        if response_scale not in RESPONSE_SCALES:
-            raise ValueError(f"response_scale={response_scale!r} is unknown; allowed: {', '.join(RESPONSE_SCALES)}")
+        require_choice("response_scale", response_scale, ResponseScale)
         self.filters = filters
-        self.scale = in_channels ** RESPONSE_SCALES[response_scale]
+        self.scale = in_channels ** EXPONENTS[response_scale]
 
     def forward(self, v: Tensor) -> Tensor:
         weight = self.filters() * self.scale
-        return F.conv2d(v, weight[:, :, None, None])
+        return F.conv2d(v, weight[:, :, None, None].to(v.dtype))
 
 
 class GeneratedClassFilters(nn.Module):
@@ -48,8 +49,8 @@ class GeneratedClassFilters(nn.Module):
 
     def forward(self) -> Tensor:
         w = torch.tanh(self.output(F.relu(self.hidden(self.embedding.weight))))
-        with torch.autocast(w.device.type, enabled=False):
-            return F.normalize(w.float() if w.dtype in (torch.bfloat16, torch.float16) else w, dim=1)
+        with full_precision(w):
+            return F.normalize(at_least_float32(w), dim=1)
 
 
 class TrainableClassFilters(nn.Module):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
+
+from dynfilt.layers.arguments import require_choice
 
 # For per-image filters: all images as groups of one convolution; the same a few images at a time; one matrix product
 # for each tap; on a GPU a matrix product for each image, by Triton kernels. For mixtures of K kernels also: K static
 # convolutions weighted at their outputs, at their inputs, or in one with K times the outputs.
-FORMULATIONS = ("auto", "grouped", "chunked", "taps", "per_image", "outputs", "stacked", "inputs")
+Formulation = Literal["auto", "grouped", "chunked", "taps", "per_image", "outputs", "stacked", "inputs"]
+FORMULATIONS: tuple[str, ...] = get_args(Formulation)
 _forced = "auto"
 _taken: Counter[str] | None = None
 
@@ -21,8 +25,7 @@ def force_formulation(name: str) -> Iterator[None]:
     `grouped` applies everywhere and is the canonical form. Raises ValueError when `name` is not in FORMULATIONS.
     """
     global _forced
-    if name not in FORMULATIONS:
-        raise ValueError(f"formulation {name!r} is unknown; allowed: {', '.join(FORMULATIONS)}")
+    require_choice("formulation", name, Formulation)
     previous, _forced = _forced, name
     try:
         yield

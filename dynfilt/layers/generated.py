@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.squeeze import at_least_float32, full_precision
 
-NORMALISATIONS = ("per_image", "over_batch")
-GRADIENTS = ("full", "cut")
+Normalisation = Literal["per_image", "over_batch"]
+Gradient = Literal["full", "cut"]
 
 
 class FilterGenerator(nn.Module):
@@ -40,21 +42,21 @@ class GeneratedConv2d(nn.Module):
     Raises ValueError for an unknown normalisation or gradient.
     """
 
+    choice_names = ("filter",)
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        padding: int,
+        padding: int | Literal["same"],
         condition_features: int,
-        normalisation: Literal["per_image", "over_batch"],
-        gradient: Literal["full", "cut"],
+        normalisation: Normalisation,
+        gradient: Gradient,
     ) -> None:
         super().__init__()
-        if normalisation not in NORMALISATIONS:
-            raise ValueError(f"normalisation={normalisation!r} is unknown; allowed: {', '.join(NORMALISATIONS)}")
-        if gradient not in GRADIENTS:
-            raise ValueError(f"gradient={gradient!r} is unknown; allowed: {', '.join(GRADIENTS)}")
+        require_choice("normalisation", normalisation, Normalisation)
+        require_choice("gradient", gradient, Gradient)
         self.filter_shape = (out_channels, in_channels, kernel_size, kernel_size)
         self.padding = padding
         self.normalisation = normalisation
@@ -66,17 +68,25 @@ class GeneratedConv2d(nn.Module):
         """Whether the output of an image depends on the other images of its batch."""
         return self.normalisation == "over_batch"
 
-    def filters(self, x: Tensor) -> Tensor:
-        """The filters of a batch, as applied: (B, O, C, k, k)."""
+    def choice(self, x: Tensor) -> Tensor:
+        """The filters of a batch: (B, O, C, k, k), float32 under autocast."""
         w = self.generator(x)
-        with torch.autocast(w.device.type, enabled=False):
-            w = w.float() if w.dtype in (torch.bfloat16, torch.float16) else w
+        with full_precision(w):
+            w = at_least_float32(w)
             w = _norm_over_batch(w) if self.mixes_batch else F.normalize(w, dim=1)
-        w = w.view(-1, *self.filter_shape)
+        w = w.view(len(x), *self.filter_shape)
         return w.detach() if self.gradient == "cut" else w
 
+    def apply_choice(self, x: Tensor, choice: Tensor) -> Tensor:
+        """Return (B, O, H', W') for x (B, C, H, W) and filters (B, O, C, k, k)."""
+        return conv2d_per_sample(x, choice.to(x.dtype), padding=self.padding)
+
+    def filters(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
+        """Each image's filter, (B, O, C, k, k), as applied."""
+        return self.choice(x) if choice is None else choice
+
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d_per_sample(x, self.filters(x), padding=self.padding)
+        return self.apply_choice(x, self.choice(x))
 
 
 class SharedConv2d(nn.Module):
@@ -85,7 +95,7 @@ class SharedConv2d(nn.Module):
     x: (B, C, H, W) -> (B, O, H', W'). Initialised as nn.Conv2d.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int | Literal["same"]) -> None:
         super().__init__()
         self.padding = padding
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))

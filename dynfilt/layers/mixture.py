@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dynfilt.layers.formulation import decide
+from dynfilt.layers.geometry import Geometry, Pair
 from dynfilt.layers.per_image import is_half, is_offered, mixture_per_image
 from dynfilt.layers.per_sample import conv2d_grouped
 
-Pair = tuple[int, int]
 # Images, outputs and mixed kernels of one chunk should stay in the cache while their convolution runs; below a few
 # images a chunk the K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
 CHUNK_BYTES = 20 * 2**20
@@ -40,11 +40,12 @@ def conv2d_mixture(
     (B, O, H', W'). The fastest exact formulation for the shape is taken; all agree to rounding in outputs and
     gradients. Sums over k have the precision of pi: bfloat16 rounds away 6 % of the attention at temperature 30.
     """
-    geometry = (stride, padding, dilation, groups)
+    geometry = Geometry(stride, padding, dilation, groups)
     applicable = ["grouped", "chunked", "outputs"]
     if groups == 1:
         applicable += ["stacked", "inputs", *(["per_image"] if is_offered(x) else [])]
-    formulation = decide(applicable, _fastest(x, kernels, geometry))
+    # The others deal out images, of which there must be some.
+    formulation = decide(applicable, _fastest(x, kernels, geometry)) if len(x) else "outputs"
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
     elif formulation == "per_image":
@@ -67,11 +68,11 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
     return mixed.unflatten(1, parameters.shape[1:]).to(parameters.dtype)
 
 
-def _fastest(x: Tensor, kernels: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> str:
-    (stride_h, stride_w), groups = geometry[0], geometry[3]
+def _fastest(x: Tensor, kernels: Tensor, geometry: Geometry) -> str:
+    stride_h, stride_w = geometry.stride
     if x.device.type == "cpu":
         return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
-    if groups > 1:
+    if geometry.groups > 1:
         return "outputs"
     positions = (x.shape[2] // stride_h) * (x.shape[3] // stride_w)
     return "per_image" if positions >= LEAST_POSITIONS and is_offered(x) and is_half(x) else "stacked"
@@ -79,10 +80,10 @@ def _fastest(x: Tensor, kernels: Tensor, geometry: tuple[Pair, Pair, Pair, int])
 
 def _chunk_size(x: Tensor, kernels: Tensor) -> int:
     filter_bytes = kernels[0].numel() * kernels.element_size()
-    return CHUNK_BYTES // (filter_bytes + 2 * x[0].numel() * x.element_size())
+    return CHUNK_BYTES // (filter_bytes + 2 * x.shape[1:].numel() * x.element_size())
 
 
-def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """K static convolutions of all images, their outputs weighted: linear in the kernels, so the order is free."""
     y = None
     for k, kernel in enumerate(kernels.unbind(0)):
@@ -93,7 +94,7 @@ def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair,
     return y.to(response.dtype)
 
 
-def _stacked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _stacked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """One static convolution to K * O channels, weighted over K: more memory than `_outputs`, fewer steps."""
     y = F.conv2d(x, kernels.flatten(0, 1), None, *geometry)
     responses, weights = y.unflatten(1, kernels.shape[:2]), pi[:, :, None, None, None]
@@ -126,13 +127,13 @@ class _WeightedSum(torch.autograd.Function):
         return below, (responses * grad[:, None]).sum((2, 3, 4), keepdim=True, dtype=weights.dtype)
 
 
-def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """One convolution of the K weighted copies of each image: the sum over k is its sum over input channels."""
     copies = (x[:, None] * pi[:, :, None, None, None].to(x.dtype)).flatten(1, 2)
     return F.conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, *geometry)
 
 
-def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     kind = x.device.type
     casts = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return _ChunkedMixture.apply(x.to(torch.get_autocast_dtype(kind)) if casts else x, kernels, pi, geometry)
@@ -142,7 +143,7 @@ class _ChunkedMixture(torch.autograd.Function):
     """Mix and convolve a few images at a time; backward mixes again, so no more than a chunk of kernels exists."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernels: Tensor, pi: Tensor, geometry: tuple[Pair, Pair, Pair, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, kernels, pi)
         ctx.geometry = geometry
         y = None
@@ -183,7 +184,7 @@ def _mixed_chunks(x: Tensor, kernels: Tensor, pi: Tensor) -> Iterator[tuple[slic
 
 
 def _grouped_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple[Pair, Pair, Pair, int], needs_grad_x: bool
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs_grad_x: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of a convolution in which every image is a group: of x (B, C, H, W) and of weight (B, O, ...)."""
     stride, padding, dilation, groups = geometry

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynfilt.layers.formulation import decide
+from dynfilt.layers.geometry import Padding, Pair, Size, padded, pair, read_padding
 from dynfilt.layers.per_image import in_computing_dtype, is_half, is_offered, per_image_conv2d
 from dynfilt.layers.taps import conv2d_taps, taps_apply
 
@@ -16,29 +17,34 @@ def conv2d_per_sample(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
     """Convolve image i with filter i.
 
     x: (B, C, H, W), weight: (B, O, C/groups, kh, kw), bias: (B, O) or None -> (B, O, H', W').
+    Sizes are an int or a pair, padding may also be `same` or `valid`, as in F.conv2d.
     The fastest exact formulation for the shape is taken; all agree to rounding in outputs and gradients.
-    Raises ValueError when the shapes of x, weight and bias do not fit.
+    Raises ValueError when the shapes of x, weight and bias do not fit, and for sizes that are not ints in range.
     """
     _check_shapes(x, weight, bias, groups)
-    geometry = (_pair(stride), _pair(padding), _pair(dilation))
-    by_taps = taps_apply(x.shape[-2:], weight.shape[-2:], *geometry, groups)
+    stride, dilation = pair("stride", stride, at_least=1), pair("dilation", dilation, at_least=1)
+    kernel_size = (weight.shape[3], weight.shape[4])
+    x, zeros = padded(x, read_padding(padding, stride), kernel_size, dilation)
+    if not len(x):  # the sum over no filters has their shape, and gives them a gradient
+        return F.conv2d(x, weight.sum(0), None if bias is None else bias.sum(0), stride, zeros, dilation, groups)
+    by_taps = taps_apply(x.shape[-2:], kernel_size, stride, zeros, dilation, groups)
     applicable = ["grouped", *(["taps"] if by_taps else []), *(["per_image"] if groups == 1 and is_offered(x) else [])]
     formulation = decide(applicable, _fastest(x, weight, applicable))
     if formulation == "grouped":
-        return conv2d_grouped(x, weight, bias, *geometry, groups)
+        return conv2d_grouped(x, weight, bias, stride, zeros, dilation, groups)
     if formulation == "taps":
-        y = conv2d_taps(x, weight, padding=geometry[1], dilation=geometry[2])
+        y = conv2d_taps(x, weight, padding=zeros, dilation=dilation)
     else:
         x, weight = in_computing_dtype(x, weight)
-        y = per_image_conv2d(x, weight, *(list(sizes) for sizes in geometry))
+        y = per_image_conv2d(x, weight, list(stride), list(zeros), list(dilation))
     return y if bias is None else y + bias[:, :, None, None].to(y.dtype)
 
 
@@ -54,9 +60,9 @@ def conv2d_grouped(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
     groups: int,
 ) -> Tensor:
     """`conv2d_per_sample` in its canonical form: all images as the groups of one convolution."""
@@ -71,10 +77,6 @@ def conv2d_grouped(
         batch * groups,
     )
     return y.view(batch, out_channels, *y.shape[-2:])
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:

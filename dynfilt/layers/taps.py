@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Pair = tuple[int, int]
+from dynfilt.layers.geometry import Pair
+
 # Up to here a product with a matrix of zeros and ones adds the maps faster than `fold` does (measured on 2 cores).
 LARGEST_SUMMED_MAP = 12 * 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt.models.resnet import BasicBlock
+from dynfilt.models.basic_block import BasicBlock
 from dynfilt.models.weights import load_backbone_weights
 
 FEATURE_CHANNELS = 64

@@ -1,111 +1,147 @@
-"""ResNet-18 with a choice of convolution, and the two networks of the DY-Conv comparison made of it.
+"""ResNets with a choice of convolution: one network for every layer of the field, and its static twin.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385, with torchvision's
-parameter names. DY-Conv takes every convolution except the first: Chen et al., CVPR 2020, arXiv 1912.03458.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385, with torchvision's parameter
+names and a 1x1 convolution in every shortcut that changes the shape. As in DY-Conv (Chen et al., CVPR 2020, arXiv
+1912.03458) every convolution may be dynamic except the first.
 """
 
-from collections.abc import Callable, Collection
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.attention import AttentionKind
+from dynfilt.layers.dropout import Dropout
 from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.initialisation import Draw, draw_kernels
+from dynfilt.models.basic_block import BasicBlock, ConvFactory, require_convolution
 from dynfilt.models.weights import load_backbone_weights
 
-Stem = Literal["imagenet", "cifar"]
-ConvFactory = Callable[..., nn.Module]
+Stem = Literal["imagenet", "cifar", "stride2"]
+DynamicLayers = list[str] | Literal["all"]
 
-BLOCK_CONVOLUTIONS = ("conv1", "conv2", "downsample.0")
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes.
-
-    x: (B, in_channels, H, W) -> (B, channels, H / stride, W / stride). `conv` builds its convolutions (conv1,
-    conv2, downsample.0), nn.Conv2d those of them that are named in `static`.
-    """
-
-    def __init__(
-        self, in_channels: int, channels: int, stride: int, conv: ConvFactory, static: Collection[str] = ()
-    ) -> None:
-        super().__init__()
-
-        def build(name: str, inputs: int, kernel_size: int, stride: int) -> nn.Module:
-            chosen: ConvFactory = nn.Conv2d if name in static else conv
-            size = {"kernel_size": kernel_size, "stride": stride, "padding": kernel_size // 2}
-            return chosen(inputs, channels, **size, bias=False)
-
-        self.conv1 = build("conv1", in_channels, 3, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = build("conv2", channels, 3, 1)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or in_channels != channels:
-            shortcut = build("downsample.0", in_channels, 1, stride)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, channels, H / stride, W / stride) for x (B, in_channels, H, W)."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return F.relu(out + (x if self.downsample is None else self.downsample(x)))
+# He et al., ICCV 2015, arXiv 1502.01852, in torchvision's choice of mode.
+he_normal: Draw = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
 
 
-class ResNet18(nn.Module):
-    """ResNet-18 whose convolutions named in `dynamic_layers` come from `conv`, the others from nn.Conv2d.
+class ResNet(nn.Module):
+    """A ResNet of basic blocks whose convolutions named in `dynamic_layers` come from `conv`, the others nn.Conv2d.
 
-    images: (B, 3, H, W) -> scores (B, num_classes). `stem` is `imagenet` (7x7, stride 2, then max pool) or
-    `cifar` (3x3, stride 1, no pool); it stays static. `conv` is called as conv(in, out, kernel_size=,
-    stride=, padding=, bias=False). A name in `dynamic_layers` stands for itself and all below it: a stage
-    (layer3), a block (layer3.0), a convolution (layer3.0.conv1, layer3.0.downsample). `dropout` acts before
-    the last layer. `weights` as in dynfilt.models.weights, for all but the last layer; a dynamic layer's
-    kernels all start as the file's one, which under softmax first computes what the static network would.
-    Raises ValueError for an unknown stem and for a name in `dynamic_layers` that covers no convolution.
+    images: (B, 3, H, W) -> scores (B, num_classes). `stages` has (channels, blocks) of layer1, layer2, ...; each stage
+    after the first halves the image. `width` is a factor on all channels. `stem` is `cifar` (3x3, stride 1), `stride2`
+    (3x3, stride 2, a quarter of the work) or `imagenet` (7x7, stride 2, then max pool); it stays static. `conv` is
+    called as conv(in, out, kernel_size=, stride=, padding=, bias=False). `dynamic_layers` is `all` or a list of names,
+    each for itself and all below it: a stage (layer3), a block (layer3.0), a convolution (layer3.0.conv1,
+    layer3.0.downsample). `dropout` acts before the last layer. Every kernel of every convolution starts from He's
+    normal distribution by fan out, see dynfilt.layers.initialisation.draw_kernels. `weights` as in
+    dynfilt.models.weights, for all but the last layer; every kernel of a dynamic layer starts as the file's one.
+    Raises ValueError for an unknown stem, a width that gives no whole channels, a name in `dynamic_layers` that covers
+    no convolution, a `conv` that cannot be called so, and weights that a layer cannot start from.
     """
 
     def __init__(
         self,
         num_classes: int,
+        stages: list[tuple[int, int]],
         stem: Stem,
+        width: float,
         conv: ConvFactory,
-        dynamic_layers: list[str],
+        dynamic_layers: DynamicLayers,
         dropout: float,
         weights: str,
     ) -> None:
         super().__init__()
-        if stem not in get_args(Stem):
-            raise ValueError(f"stem={stem!r}: choose one of {', '.join(get_args(Stem))}")
-        _check_names(dynamic_layers)
-        stage = partial(_stage, conv=conv, dynamic_layers=dynamic_layers)
-        self.conv1 = _first_convolution(stem)
-        self.bn1 = nn.BatchNorm2d(64)
+        require_choice("stem", stem, Stem)
+        require_convolution(conv)
+        if not stages or any(count < 1 for stage in stages for count in stage):
+            raise ValueError(f"stages={stages}: must be [channels, blocks] of one or more stages, all at least 1")
+        channels = _widened([count for count, _ in stages], width)
+        blocks = [count for _, count in stages]
+        self.convolutions = ("conv1", *_block_convolutions(blocks))
+        static = self._static(dynamic_layers)
+        self.conv1 = _first_convolution(stem, channels[0])
+        self.bn1 = nn.BatchNorm2d(channels[0])
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
-        self.layer1 = stage("layer1", 64, 64, stride=1)
-        self.layer2 = stage("layer2", 64, 128, stride=2)
-        self.layer3 = stage("layer3", 128, 256, stride=2)
-        self.layer4 = stage("layer4", 256, 512, stride=2)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(512, num_classes)
-        initialise_convolutions(self)
-        _load_backbone(self, stem, weights)
+        self.stages = [f"layer{number}" for number in range(1, len(stages) + 1)]
+        for name, (inputs, outputs), count in zip(self.stages, pairwise([channels[0], *channels]), blocks, strict=True):
+            self.add_module(name, _stage(name, inputs, outputs, count, conv, static))
+        self.dropout = Dropout(dropout)
+        self.fc = nn.Linear(channels[-1], num_classes)
+        for name in self.convolutions:
+            draw_kernels(self.get_submodule(name), he_normal)
+        if weights != "none":
+            twin = ResNet(num_classes, stages, stem, width, nn.Conv2d, [], dropout, "none")
+            load_backbone_weights(twin, weights)
+            self._start_from(twin)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (B, num_classes) for images x (B, 3, H, W)."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for name in self.stages:
+            x = getattr(self, name)(x)
         return self.fc(self.dropout(F.adaptive_avg_pool2d(x, 1).flatten(1)))
 
+    def _static(self, dynamic_layers: DynamicLayers) -> set[str]:
+        """The convolutions that stay static."""
+        if dynamic_layers == "all":
+            return set()
+        covered: set[str] = set()
+        for layer in dynamic_layers:
+            below = {name for name in self.convolutions[1:] if f"{name}.".startswith(f"{layer}.")}
+            if not below:
+                stages = sorted({name.partition(".")[0] for name in self.convolutions[1:]})
+                raise ValueError(
+                    f"dynamic_layers names {layer!r}; allowed are {', '.join(stages)}, their blocks (layer1.0) "
+                    "and their convolutions (layer1.0.conv1, layer1.0.conv2, layer2.0.downsample)"
+                )
+            covered |= below
+        return set(self.convolutions) - covered
 
-def resnet18(num_classes: int, stem: Stem, dropout: float, weights: str) -> ResNet18:
-    """Return the static twin: the network of dyconv_resnet18 with nn.Conv2d everywhere.
+    @torch.no_grad()
+    def _start_from(self, twin: ResNet) -> None:
+        """Take over all of a static twin but the last layer."""
+        own = self.state_dict()
+        for name, value in twin.state_dict().items():
+            if not name.startswith("fc.") and name.removesuffix(".weight") not in self.convolutions:
+                own[name].copy_(value)
+        for name in self.convolutions:
+            self._start_convolution(name, twin.get_parameter(f"{name}.weight"))
 
-    11,689,512 parameters with the imagenet stem and 1000 classes, 11,173,962 with the cifar stem and 10.
+    def _start_convolution(self, name: str, kernel: Tensor) -> None:
+        layer = self.get_submodule(name)
+
+        def copy(own: Tensor) -> None:
+            if own.shape != kernel.shape:
+                raise ValueError(f"weights: {name} is a {type(layer).__name__} with a kernel of another shape")
+            own.copy_(kernel)
+
+        if not draw_kernels(layer, copy):
+            raise ValueError(f"weights: {name} is a {type(layer).__name__}, which starts from no kernel; weights: none")
+
+
+def resnet18(
+    num_classes: int,
+    stem: Stem,
+    width: float,
+    conv: ConvFactory,
+    dynamic_layers: DynamicLayers,
+    dropout: float,
+    weights: str,
+) -> ResNet:
+    """Return ResNet-18: four stages of two blocks, 64 to 512 channels.
+
+    With nn.Conv2d 11,689,512 parameters with the imagenet stem and 1000 classes, 11,173,962 with the cifar stem and 10.
     """
-    return ResNet18(num_classes, stem, nn.Conv2d, [], dropout, weights)
+    stages = [(64, 2), (128, 2), (256, 2), (512, 2)]
+    return ResNet(num_classes, stages, stem, width, conv, dynamic_layers, dropout, weights)
 
 
 def dyconv_resnet18(
@@ -117,70 +153,51 @@ def dyconv_resnet18(
     dynamic_layers: list[str],
     dropout: float,
     weights: str,
-) -> ResNet18:
-    """Return ResNet-18 with dynamic convolutions of ``num_kernels`` kernels at ``dynamic_layers``.
+) -> ResNet:
+    """Return ResNet-18 with dynamic convolutions of `num_kernels` kernels at `dynamic_layers`.
 
-    Raises ValueError as DYConv2d and ResNet18 do.
+    Raises ValueError as DYConv2d and ResNet do.
     """
     conv = partial(DYConv2d, num_kernels=num_kernels, reduction=reduction, attention=attention)
-    return ResNet18(num_classes, stem, conv, dynamic_layers, dropout, weights)
+    return resnet18(num_classes, stem, 1.0, conv, dynamic_layers, dropout, weights)
 
 
-@torch.no_grad()
-def initialise_convolutions(module: nn.Module) -> None:
-    """Draw nn.Conv2d's weights, and each kernel of DYConv2d's, from He's normal distribution by fan out.
-
-    One rule for both, so that a dynamic network and its static twin differ in the filter alone.
-    Source: He et al., ICCV 2015, arXiv 1502.01852, in torchvision's choice of mode.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | DYConv2d):
-            kernels = layer.weight if isinstance(layer, DYConv2d) else layer.weight[None]
-            for kernel in kernels:
-                nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
-
-
-@torch.no_grad()
-def _load_backbone(model: ResNet18, stem: Stem, weights: str) -> None:
-    """Load all but the last layer; every kernel of a dynamic layer becomes the file's kernel."""
-    if weights == "none":
-        return
-    static = resnet18(model.fc.out_features, stem, 0.0, "none")
-    load_backbone_weights(static, weights)
-    own = model.state_dict()
-    for name, value in static.state_dict().items():
-        if not name.startswith("fc."):
-            own[name].copy_(value)
-
-
-def _first_convolution(stem: Stem) -> nn.Conv2d:
+def _first_convolution(stem: Stem, channels: int) -> nn.Conv2d:
     if stem == "imagenet":
-        return nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-    return nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        return nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+    return nn.Conv2d(3, channels, 3, stride=2 if stem == "stride2" else 1, padding=1, bias=False)
 
 
 def _stage(
-    name: str, in_channels: int, channels: int, stride: int, conv: ConvFactory, dynamic_layers: list[str]
+    name: str, in_channels: int, channels: int, blocks: int, conv: ConvFactory, static: Collection[str]
 ) -> nn.Sequential:
-    """Return the two blocks of a stage, with ``conv`` where a dynamic layer covers the convolution."""
-    blocks = []
-    for index, (inputs, step) in enumerate([(in_channels, stride), (channels, 1)]):
-        static = [c for c in BLOCK_CONVOLUTIONS if not _covered(f"{name}.{index}.{c}", dynamic_layers)]
-        blocks.append(BasicBlock(inputs, channels, step, conv, static))
-    return nn.Sequential(*blocks)
+    """The blocks of a stage; the first one of all but layer1 halves the image."""
+    built = []
+    for index in range(blocks):
+        prefix = f"{name}.{index}."
+        inside = {convolution.removeprefix(prefix) for convolution in static if convolution.startswith(prefix)}
+        stride = 2 if index == 0 and name != "layer1" else 1
+        built.append(BasicBlock(in_channels if index == 0 else channels, channels, stride, conv, inside))
+    return nn.Sequential(*built)
 
 
-def _covered(convolution: str, layers: list[str]) -> bool:
-    return any(f"{convolution}.".startswith(f"{layer}.") for layer in layers)
+def _block_convolutions(blocks: Sequence[int]) -> Iterator[str]:
+    """Names of the convolutions in all blocks, in the order in which they are built."""
+    for stage, count in enumerate(blocks, start=1):
+        for block in range(count):
+            yield from (f"layer{stage}.{block}.conv1", f"layer{stage}.{block}.conv2")
+            if stage > 1 and block == 0:
+                yield f"layer{stage}.0.downsample.0"
 
 
-def _check_names(dynamic_layers: list[str]) -> None:
-    stages = [f"layer{stage}" for stage in (1, 2, 3, 4)]
-    convolutions = [f"{stage}.{block}.{conv}" for stage in stages for block in (0, 1) for conv in ("conv1", "conv2")]
-    convolutions += [f"{stage}.0.downsample.0" for stage in stages[1:]]
-    for layer in dynamic_layers:
-        if not any(_covered(convolution, [layer]) for convolution in convolutions):
-            raise ValueError(
-                f"dynamic_layers names {layer!r}; allowed are {', '.join(stages)}, their blocks "
-                "(layer1.0) and their convolutions (layer1.0.conv1, layer1.0.conv2, layer2.0.downsample)"
-            )
+def _widened(channels: list[int], width: float) -> list[int]:
+    """Channels times width. Raises ValueError, with the nearest widths that do, where that gives no whole channels."""
+    unit = math.gcd(*channels)
+    if not (0 < width < math.inf):
+        raise ValueError(f"width={width}: must be a positive factor on all channels, e.g. 0.5")
+    steps = width * unit
+    if round(steps) < 1 or abs(steps - round(steps)) > 1e-6:
+        nearest = {max(math.floor(steps), 1) / unit, max(math.ceil(steps), 1) / unit}
+        words = " and ".join(map(str, sorted(nearest)))
+        raise ValueError(f"width={width} gives no whole channels of {channels}; the nearest that does: {words}")
+    return [round(count * width) for count in channels]

@@ -27,7 +27,7 @@ def continue_from(job: Job) -> Job:
     if not folder.last_checkpoint.exists():
         raise ValueError(f"run={parent}: has no checkpoint/last.pt to go on from")
     for key in job.overridden:
-        if key in KEPT or key == "model._target_":
+        if key in KEPT or key == "model._target_" or key.startswith(("model/", "model.conv")):
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
     state = load_checkpoint(folder.last_checkpoint)
     merged = _merge(config, job)

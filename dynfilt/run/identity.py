@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -56,6 +55,14 @@ FLOATS_IN_DIGEST = (
     "temperature.final",
 )
 LARGEST_EXACT_INTEGER = 2**53
+RESNET18 = "dynfilt.models.resnet.resnet18"
+# The same for the one model that had results before it had these keys.
+ADDED_TO_RESNET18 = {
+    "model.width": 1.0,
+    "model.dynamic_layers": "all",
+    "model.conv._target_": "torch.nn.Conv2d",
+    "model.conv._partial_": True,
+}
 LONGEST_NAME = 120
 
 
@@ -112,10 +119,13 @@ def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
 def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
     """An older run's config with today's names of targets, and later keys at the values that mean what was done."""
     current = _map_targets(config, RENAMED_TARGETS)
-    for key, neutral in ADDED_LATER.items():
-        group, name = key.split(".")
-        if isinstance(current.get(group), dict):
-            current[group].setdefault(name, copy.deepcopy(neutral))
+    for key, neutral in _added_later(flatten(current)).items():
+        group, *path, name = key.split(".")
+        node = current.get(group)
+        for part in path:
+            node = node.setdefault(part, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.setdefault(name, neutral)
     return current
 
 
@@ -164,7 +174,7 @@ def _content(config: dict[str, Any]) -> dict[str, Any]:
     """What the digest covers, by dotted key, in the names under which it was first published."""
     flat = flatten(_map_targets(config, {today: former for former, today in reversed(RENAMED_TARGETS.items())}))
     flat = {key: canonical(key, value) for key, value in flat.items()}
-    later = {key for key, neutral in ADDED_LATER.items() if flat.get(key) == neutral}
+    later = {key for key, neutral in _added_later(flat).items() if flat.get(key) == neutral}
     return {key: value for key, value in flat.items() if in_digest(key) and key not in later}
 
 
@@ -178,6 +188,11 @@ def _map_targets(node: Any, names: dict[str, str]) -> Any:
         key: names.get(value, value) if key == "_target_" and isinstance(value, str) else _map_targets(value, names)
         for key, value in node.items()
     }
+
+
+def _added_later(flat: dict[str, Any]) -> dict[str, Any]:
+    """The keys that came later to a config, with what was done before."""
+    return {**ADDED_LATER, **(ADDED_TO_RESNET18 if flat.get("model._target_") == RESNET18 else {})}
 
 
 def _text(value: Any) -> str:

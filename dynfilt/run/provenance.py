@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 PROJECT = Path(__file__).resolve().parents[2]
+COMMIT_VARIABLE = "DYNFILT_COMMIT"
 PACKAGES = ("dynfilt", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "wandb")
 
 
@@ -33,7 +35,12 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the project's checkout and whether tracked files differ from it; (None, None) outside git."""
+    """Commit of the project's checkout and whether tracked files differ from it; (None, None) outside git.
+
+    A copy without its history, on a cluster say, is told its commit by the environment variable DYNFILT_COMMIT.
+    """
+    if told := os.environ.get(COMMIT_VARIABLE):
+        return told, None
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return commit, None if changes is None else bool(changes)

@@ -57,9 +57,8 @@ class Trainer:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.forward = settings.compiled(model)
         if settings.compile:
-            require_same_gradients(
-                model, self.forward, *self.batches.batch(0), lambda: settings.autocast(device), settings.memory_format
-            )
+            batch, autocast = self.batches.batch(0), partial(settings.autocast, device)
+            require_same_gradients(model, self.forward, *batch, autocast, settings.memory_format, settings.precision)
         self.optimise: Step = self._optimise
         if settings.cuda_graph:
             self._record_steps()

@@ -11,24 +11,26 @@ from torch import nn
 from dynfilt import assembly
 from dynfilt.assembly import build_data, build_trainer
 from dynfilt.config.checks import check, make
-from dynfilt.config.compose import GROUPS, Job
+from dynfilt.config.compose import GROUPS, NESTED_GROUPS, Job
 from dynfilt.data.bundle import ImageData
 from tests.conftest import ROOT, TINY
 
 Compose = Callable[..., list[Job]]
 CPU = torch.device("cpu")
 CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
+NESTED = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in NESTED_GROUPS}
+CONVOLUTIONS = NESTED["model/conv"]
 
 
 def test_every_file_of_conf_is_the_choice_of_a_group() -> None:
     files = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*") if path.is_file()}
-    choices = {f"{group}/{choice}.yaml" for group, names in CHOICES.items() for choice in names}
+    choices = {f"{group}/{choice}.yaml" for group, names in {**CHOICES, **NESTED}.items() for choice in names}
     assert files == choices | {"config.yaml", "hydra/launcher/pool.yaml", "hydra/sweeper/grid.yaml"}
     assert len(files) >= 31
     models = {
         *("dynamic_3x3", "static_3x3", "detached_3x3", "published_bug_3x3", "bypass_3x3"),
         *("label_guided_1x1", "static_1x1", "static_1x1_shared", "label_concat_1x1"),
-        *("dyconv_resnet18", "resnet18", "cnn_5x5"),
+        *("dyconv_resnet18", "resnet18", "cnn_5x5", "resnet8", "resnet20", "resnet34"),
     }
     assert models <= set(CHOICES["model"])
 
@@ -38,7 +40,7 @@ def test_every_choice_of_every_group_composes_and_passes_the_check(number: int, 
     """The first choices of all groups together, then the second ones; models have a test of their own."""
     chosen = {group: names[number % len(names)] for group, names in CHOICES.items()}
     [job] = compose(*(f"{group}={choice}" for group, choice in chosen.items()))
-    assert job.choices == chosen
+    assert {group: choice for group, choice in job.choices.items() if group in GROUPS} == chosen
     check(job.config, job.choices)
 
 
@@ -51,6 +53,15 @@ def model_jobs(compose: Compose) -> dict[str, Job]:
 
 
 @pytest.fixture(scope="module")
+def convolution_jobs(compose: Compose) -> dict[str, Job]:
+    """Each convolution in the smallest ResNet, as small a run as can be."""
+    small = ("trainer=smoke", "trainer.batch_size=4", "trainer.max_steps=1", "trainer.max_eval_images=4")
+    network = ("model=resnet8", "model.stem=stride2", f"model/conv={','.join(CONVOLUTIONS)}")
+    jobs = compose("-m", *network, "data=cifar10_sample", *small)
+    return {job.choices["model/conv"]: job for job in jobs}
+
+
+@pytest.fixture(scope="module")
 def sample(model_jobs: dict[str, Job]) -> ImageData:
     return build_data(model_jobs["static_3x3"].config, CPU)
 
@@ -59,7 +70,17 @@ def sample(model_jobs: dict[str, Job]) -> ImageData:
 def test_every_model_passes_the_check_and_takes_a_training_step(
     model: str, model_jobs: dict[str, Job], sample: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = model_jobs[model]
+    assert_takes_a_training_step(model_jobs[model], sample, monkeypatch)
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+def test_every_convolution_passes_the_check_and_takes_a_training_step(
+    convolution: str, convolution_jobs: dict[str, Job], sample: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_takes_a_training_step(convolution_jobs[convolution], sample, monkeypatch)
+
+
+def assert_takes_a_training_step(job: Job, sample: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     check(job.config, job.choices)
     monkeypatch.setattr(assembly, "build_data", lambda *_: sample)
     trainer = build_trainer(job.config, CPU)
@@ -158,6 +179,24 @@ def test_nested_targets_are_checked_too(compose: Compose) -> None:
         assert message in str(error.value)
 
 
+def test_a_nested_group_is_checked_by_its_own_file(compose: Compose) -> None:
+    [job] = compose("model=resnet8", "model/conv=dyconv")
+    file = "conf/model/conv/dyconv.yaml"
+    for key, value, message in (
+        ("model.conv.num_kernel", 3, f"model.conv.num_kernel: no such key; {file} allows: in_channels"),
+        ("model.conv.num_kernels", "3", f"model.conv.num_kernels='3': must be a valid integer; set in {file}"),
+        ("model.conv.attention", "relu", "model.conv.attention='relu': must be 'softmax' or 'sigmoid'"),
+        ("model.conv._target_", "no.such.Layer", "model.conv._target_=no.such.Layer: cannot be imported"),
+        ("model.conv", "dyconv", "model.conv='dyconv': choose a file of conf/model/conv/ by model/conv=CHOICE"),
+        ("model.width", "wide", "model.width='wide': must be a valid number; set in conf/model/resnet8.yaml"),
+        ("model.dynamic_layers", "some", "model.dynamic_layers='some': must be 'all' or a valid array"),
+        ("model.stages", [[16]], "model.stages=[[16]]: must be list[tuple[int, int]]"),
+    ):
+        with pytest.raises(ValueError) as error:
+            check(changed(job, key, value), job.choices)
+        assert message in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -213,6 +252,25 @@ def test_choices_and_differences_are_those_of_the_command(compose: Compose) -> N
     assert (job.choices["model"], job.choices["optimizer"], job.choices["data"]) == ("static_3x3", "sgd", "cifar10")
     assert job.differences == {"optimizer": "sgd", "optimizer.lr": 0.1, "seed": 3, "data.root": "/nowhere"}
     assert set(job.overridden) == {"model", "optimizer", "optimizer.lr", "seed", "data.root"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differences"),
+    [
+        ("model=resnet8", {}),
+        ("model=resnet8 model/conv=static", {}),
+        ("model=resnet8 model/conv=dyconv", {"conv": "dyconv"}),
+        ("model/conv=dyconv model=resnet20 model.conv.num_kernels=8", {"conv": "dyconv", "model.conv.num_kernels": 8}),
+        ("model=resnet8 model.width=0.5", {"model.width": 0.5}),
+        ("model=resnet18 model/conv=static", {}),
+    ],
+)
+def test_the_choice_of_a_nested_group_is_a_difference_where_it_is_not_the_models_own(
+    overrides: str, differences: dict[str, Any], compose: Compose
+) -> None:
+    [job] = compose(*overrides.split())
+    assert job.differences == differences
+    assert job.choices["model/conv"] == differences.get("conv", "static")
 
 
 def test_smoke_keeps_every_key_of_the_default_trainer() -> None:

@@ -47,6 +47,25 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
         (["model=null"], "a group is null: choose one of its files instead; groups: data, model, optimizer,"),
         (["optimizer=lamb"], "optimizer=lamb: no such file in conf/optimizer/; allowed: adam, adamw, sgd"),
         (["-m", "model=static_3x3,static_3x4"], "model=static_3x4: no such file in conf/model/ (did you mean static_3"),
+        # A group inside a model.
+        (
+            ["model/conv=dyconv"],
+            "model/conv: model=dynamic_3x3 has no group conv; these have: resnet18, resnet20, resnet34, resnet8",
+        ),
+        (["model=resnet8", "model/conv=dycon"], "model/conv=dycon: no such file in conf/model/conv/ (did you mean dyc"),
+        (["model=resnet8", "model/cnv=dyconv"], "model/cnv: no such key or group"),
+        (
+            ["model=resnet8", "model/conv=dyconv", "model.conv.num_kernel=3"],
+            "model.conv.num_kernel: no such key (did you mean num_kernels?); conf/model/conv/dyconv.yaml allows: num",
+        ),
+        (
+            ["model=resnet20", "model.conv.kernels=3"],
+            "model.conv.kernels: no such key; conf/model/conv/static.yaml has",
+        ),
+        (
+            ["model=resnet20", "model.widht=2"],
+            "model.widht: no such key (did you mean width?); conf/model/resnet20.yam",
+        ),
         # Values of the wrong type.
         (["seed=1.5"], "seed=1.5: must be a whole number; set in conf/config.yaml"),
         (["seed=null"], "seed=null: must have a value; set in conf/config.yaml"),

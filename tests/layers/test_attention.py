@@ -1,6 +1,7 @@
 """Attention over kernels against its formula in float64, and the temperature's way in and out."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -76,6 +77,30 @@ def test_float32_under_autocast():
     torch.testing.assert_close(pi.sum(dim=1), torch.ones(16), rtol=0, atol=3e-7)
     # What tells the kernels apart is the small difference to 1/K, which bfloat16 would lose.
     torch.testing.assert_close(pi - 0.25, plain - 0.25, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_module_in_another_precision_keeps_softmax_in_at_least_float32(dtype):
+    attention = KernelAttention(32, 4, 0.25, "softmax")
+    x = torch.randn(16, 32, 5, 5) + 1
+    expected = attention(x, temperature(1))
+    pi = attention.to(dtype)(x.to(dtype), temperature(1))
+    assert pi.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(pi.sum(dim=1), torch.ones(16, dtype=pi.dtype), rtol=0, atol=3e-7)
+    torch.testing.assert_close(pi.float(), expected, rtol=0.02, atol=1e-3)
+
+
+def test_quantised_linear_layers_attend_nearly_alike():
+    attention = KernelAttention(32, 4, 0.25, "softmax").eval()
+    x = torch.randn(16, 32, 5, 5) + 1
+    expected = attention(x, temperature(0.2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torchao is to take over
+        quantised = torch.ao.quantization.quantize_dynamic(attention, {nn.Linear})
+    assert not isinstance(quantised.reduce, nn.Linear)
+    pi = quantised(x, temperature(0.2))
+    torch.testing.assert_close(pi, expected, rtol=0, atol=0.02)
+    assert not torch.equal(pi, expected)
 
 
 def test_temperature_flattens_and_sharpens():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.attention import set_temperature
 from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.mixture import mix
 
 CASES = {
     "plain": {},
@@ -99,6 +100,11 @@ def test_one_kernel_is_conv2d_bit_for_bit(name):
         assert torch.equal(a.reshape(b.shape), b)
 
 
+def test_parameters():
+    layer = DYConv2d(64, 64, 3, bias=False)
+    assert sum(p.numel() for p in layer.parameters()) == 4 * 36_864 + 64 * 17 + 17 * 4 + 4 == 148_616
+
+
 def test_identical_kernels_make_the_layer_static():
     layer = layer_of({"padding": 1})
     with torch.no_grad():
@@ -157,10 +163,10 @@ def test_deepcopy_is_equal_and_apart():
 def test_autocast_mixes_in_float32():
     layer = DYConv2d(16, 16, 3, padding=1)
     x = torch.randn(4, 16, 8, 8)
-    pi = layer.attention_weights(x)
-    plain = layer.mix(pi)
+    pi = layer.choice(x)
+    plain = layer.filters(x, pi), mix(pi, layer.bias)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        weight, bias = layer.mix(pi)
+        weight, bias = layer.filters(x, pi), mix(pi, layer.bias)
         y = layer(x.bfloat16())
     assert weight.dtype == bias.dtype == torch.float32
     assert torch.equal(weight, plain[0]) and torch.equal(bias, plain[1])
@@ -223,7 +229,8 @@ def test_each_kernel_starts_as_conv2d_does(groups):
         ({"groups": 0}, "groups=0"),
         ({"kernel_size": 0}, "kernel_size=0"),
         ({"stride": (1, 0)}, r"stride=\(1, 0\)"),
-        ({"padding": "same"}, "padding='same'"),
+        ({"padding": "full"}, "padding='full'.*'same' or 'valid'"),
+        ({"padding": "same", "stride": 2}, "padding='same' needs stride=1"),
         ({"dilation": (1, 1, 1)}, "dilation="),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynfilt.layers.choice import check_dynamic_layer
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.generated import FilterGenerator, GeneratedConv2d, GeneratorHead, SharedConv2d
 
@@ -175,8 +176,38 @@ def test_the_norm_stays_in_float32_under_autocast(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
-@pytest.mark.parametrize(("outputs", "size", "padding"), [(1, 3, 1), (5, 3, 0), (2, 1, 0), (1, 3, 3)])
-def test_the_shared_filter_is_conv2d(outputs: int, size: int, padding: int, formulation: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_layer_as_a_whole_in_another_precision(dtype: torch.dtype, formulation: str) -> None:
+    layer, x = layer_of().float(), images(8).float()
+    expected = layer(x)
+    with force_formulation(formulation):
+        y = layer.to(dtype)(x.to(dtype))
+    assert y.dtype == dtype
+    assert layer.choice(x.to(dtype)).dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(y.float(), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("padding", [1, "same"])
+def test_no_images_give_no_outputs_and_a_zero_gradient(padding: Any) -> None:
+    layer, x = layer_of(padding=padding), images(0).requires_grad_()
+    y = layer(x)
+    assert y.shape == (0, 1, SIZE, SIZE)
+    for gradient in torch.autograd.grad(y.sum(), [x, *layer.parameters()]):
+        assert not gradient.any()
+
+
+def test_the_filters_are_the_choice_and_can_be_replaced() -> None:
+    layer, x = layer_of(padding="same"), images(3)
+    filters = layer.choice(x)
+    assert torch.equal(check_dynamic_layer(layer, x)["filter"], filters)
+    moved = layer.apply_choice(x, filters.roll(1, 0))
+    torch.testing.assert_close(moved[1], layer.apply_choice(x[1:2], filters[:1])[0], rtol=1e-12, atol=1e-12)
+    assert torch.equal(layer.filters(x, filters), layer.filters(x))
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize(("outputs", "size", "padding"), [(1, 3, 1), (5, 3, 0), (2, 1, 0), (1, 3, 3), (2, 2, "same")])
+def test_the_shared_filter_is_conv2d(outputs: int, size: int, padding: Any, formulation: str) -> None:
     layer, x = SharedConv2d(CHANNELS, outputs, size, padding).double(), images().requires_grad_()
     with force_formulation(formulation):
         ours = output_and_gradients(layer(x), x, layer.weight)

@@ -137,6 +137,18 @@ def test_autocast_keeps_the_sum_over_kernels_precise(formulation: str) -> None:
     assert y.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_no_images_give_no_outputs_and_zero_gradients(name: str, formulation: str) -> None:
+    inputs, options = tensors(GEOMETRIES[name])
+    shape = apply(formulation, inputs, options).shape[1:]
+    inputs = [t if i in (1, 3) else t.detach()[:0].requires_grad_() for i, t in enumerate(inputs)]
+    y = apply(formulation, inputs, options)
+    assert y.shape == (0, *shape)
+    for gradient, tensor in zip(torch.autograd.grad(y.sum(), inputs), inputs, strict=True):
+        assert torch.equal(gradient, torch.zeros_like(tensor))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 @pytest.mark.parametrize("formulation", FORMULATIONS)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynfilt.layers import per_sample, taps
@@ -224,6 +225,24 @@ def test_shapes_that_do_not_fit(
         conv2d_per_sample(
             torch.zeros(*x), torch.zeros(*weight), None if bias is None else torch.zeros(*bias), groups=groups
         )
+
+
+@pytest.mark.parametrize("kernel_size", [(3, 3), (2, 4)])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_padding_by_word_is_that_of_conv2d(padding: str, kernel_size: Pair, formulation: str) -> None:
+    x, weight = torch.randn(3, 4, 6, 7).double(), torch.randn(3, 2, 4, *kernel_size).double()
+    expected = torch.cat([F.conv2d(x[i : i + 1], weight[i], padding=padding, dilation=2) for i in range(3)])
+    torch.testing.assert_close(conv2d_per_sample(x, weight, padding=padding, dilation=2), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_images_give_no_outputs_and_empty_gradients(name: str, formulation: str) -> None:
+    tensors, geometry = inputs_of(name)
+    shape = apply(conv2d_per_sample, tensors, geometry).shape[1:]
+    tensors = [t.detach()[:0].requires_grad_() for t in tensors]
+    y = apply(conv2d_per_sample, tensors, geometry)
+    assert y.shape == (0, *shape)
+    assert [g.shape for g in torch.autograd.grad(y.sum(), tensors)] == [t.shape for t in tensors]
 
 
 def test_a_kernel_larger_than_the_padded_image_is_refused_as_conv2d_does(formulation: str) -> None:

@@ -146,3 +146,14 @@ def test_a_map_of_another_size_is_refused_with_the_way_out(nodes: dict[str, dict
     node = {**nodes["static_3x3"], "filter": {**nodes["static_3x3"]["filter"], "padding": 0}}
     with pytest.raises(ValueError, match=r"gives maps of \(1, 6, 6\).*reads \(1, 8, 8\): padding must be"):
         checks.make(node, "model")(images().float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_as_a_whole_in_low_precision_gives_scores_in_it(name: str, dtype: torch.dtype, nodes: Any) -> None:
+    model = checks.make(nodes[name], "model").eval()
+    x = images().float()
+    expected = model(x)
+    scores = model.to(dtype)(x.to(dtype))
+    assert scores.dtype == dtype
+    torch.testing.assert_close(scores.float(), expected, rtol=0.1, atol=0.1)

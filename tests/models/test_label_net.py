@@ -126,3 +126,14 @@ def test_at_test_time_the_guided_network_is_a_static_convolution(models: dict[st
         expected = model.predictor(static(model.backbone(x)).flatten(2)).squeeze(2)
         torch.testing.assert_close(model(x), expected, rtol=1e-10, atol=1e-12)
     model.train()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_as_a_whole_in_low_precision_gives_scores_in_it(name: str, dtype: torch.dtype) -> None:
+    model: LabelNet = checks.make(compose.compose([f"model={name}"])["model"], "model").eval()
+    x = images().float()
+    expected = model(x)
+    scores = model.to(dtype)(x.to(dtype))
+    assert scores.dtype == dtype
+    torch.testing.assert_close(scores.float(), expected, rtol=0.1, atol=0.05)

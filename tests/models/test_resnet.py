@@ -1,15 +1,23 @@
-"""ResNet-18 against torchvision's, and the dynamic network against its static twin."""
+"""ResNets against torchvision's and published counts, and the dynamic network against its static twin."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torchvision
 import yaml
 from torch import Tensor, nn
 
+from dynfilt.config.checks import make
+from dynfilt.config.compose import compose
+from dynfilt.cost import count_flops
 from dynfilt.layers.attention import get_temperature, set_temperature
+from dynfilt.layers.choice import dynamic_layers
 from dynfilt.layers.dyconv import DYConv2d
-from dynfilt.models.resnet import ResNet18, dyconv_resnet18, resnet18
+from dynfilt.models.resnet import ResNet, dyconv_resnet18
+from dynfilt.models.resnet import resnet18 as any_resnet18
 
 ALL = ["layer1", "layer2", "layer3", "layer4"]
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
@@ -20,7 +28,20 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def dynamic(num_kernels: int = 2, layers: list[str] = ALL, stem: str = "cifar", weights: str = "none") -> ResNet18:
+def resnet18(classes: int, stem: Any, dropout: float, weights: str) -> ResNet:
+    return any_resnet18(classes, stem, 1.0, nn.Conv2d, "all", dropout, weights)
+
+
+def network(name: str, *overrides: str) -> ResNet:
+    """The network of a config."""
+    return make(compose([f"model={name}", *overrides])["model"], "model")
+
+
+def small(conv: Any, layers: Any = "all", weights: str = "none", width: float = 1.0) -> ResNet:
+    return ResNet(10, [(8, 1), (16, 2)], "cifar", width, conv, layers, 0.0, weights)
+
+
+def dynamic(num_kernels: int = 2, layers: list[str] = ALL, stem: Any = "cifar", weights: str = "none") -> ResNet:
     return dyconv_resnet18(10, stem, num_kernels, 0.25, "softmax", layers, 0.1, weights)
 
 
@@ -49,21 +70,84 @@ def output_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def test_equals_torchvision():
-    from torchvision.models import resnet18 as published
-
-    theirs = published(weights=None)
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_equals_torchvision(name):
+    theirs = getattr(torchvision.models, name)(weights=None)
     randomise_batch_norm(theirs)
-    ours = resnet18(1000, "imagenet", 0.1, "none")
+    ours = network(name, "model.num_classes=1000", "model.stem=imagenet")
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x = torch.randn(2, 3, 64, 48)
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("classes", "stem", "count"), [(1000, "imagenet", 11_689_512), (10, "cifar", 11_173_962)])
-def test_parameters_of_the_static_network(classes, stem, count):
-    assert parameters(resnet18(classes, stem, 0.1, "none")) == count
+@pytest.mark.parametrize(
+    ("name", "classes", "stem", "count"),
+    [
+        ("resnet18", 1000, "imagenet", 11_689_512),  # torchvision's, as the next
+        ("resnet34", 1000, "imagenet", 21_797_672),
+        ("resnet18", 10, "cifar", 11_173_962),
+        ("resnet34", 50, "imagenet", 21_310_322),
+        ("resnet8", 10, "cifar", 78_042),  # MLPerf Tiny's rules
+        ("resnet8", 10, "stride2", 78_042),
+        ("resnet20", 10, "cifar", 272_474),  # "0.27 M"; chenyaofo/pytorch-cifar-models has these shortcuts too
+    ],
+)
+def test_parameters_of_the_static_networks(name, classes, stem, count):
+    assert parameters(network(name, f"model.num_classes={classes}", f"model.stem={stem}")) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "millions"),
+    [
+        ("resnet8", "cifar", 12.5),
+        ("resnet20", "cifar", 40.8),
+        ("resnet18", "cifar", 555.4),
+        ("resnet8", "stride2", 3.1),
+    ],
+)
+def test_multiply_accumulates_are_the_published_ones(name, stem, millions):
+    assert count_flops(network(name, f"model.stem={stem}"), (3, 32, 32)) / 2e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet18", "resnet34"])
+@pytest.mark.parametrize(("stem", "size"), [("cifar", 32), ("stride2", 16), ("imagenet", 8)])
+def test_each_stem_gives_the_first_stage_its_size(name, stem, size):
+    model = network(name, f"model.stem={stem}")
+    seen: list[int] = []
+    model.layer1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    assert model.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    assert seen == [size]
+    assert isinstance(model.conv1, nn.Conv2d)
+
+
+@pytest.mark.parametrize(("width", "channels"), [(0.5, (4, 8)), (1.25, (10, 20)), (3, (24, 48))])
+def test_width_is_a_factor_on_all_channels(width, channels):
+    model = small(DYConv2d, width=width)
+    assert model.conv1.out_channels == model.layer1[0].conv2.out_channels == channels[0]
+    assert model.layer2[1].conv1.in_channels == model.fc.in_features == channels[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        (0.3, r"width=0.3 gives no whole channels of \[8, 16\]; the nearest that does: 0.25 and 0.375"),
+        (0.01, "the nearest that does: 0.125$"),
+        (0, "width=0: must be a positive factor"),
+        (-1, "width=-1: must be"),
+        (float("nan"), "width=nan: must be"),
+        (float("inf"), "width=inf: must be"),
+    ],
+)
+def test_a_width_without_whole_channels(width, message):
+    with pytest.raises(ValueError, match=message):
+        small(nn.Conv2d, width=width)
+
+
+@pytest.mark.parametrize("stages", [[], [(16, 0)], [(0, 1)], [(16, 1), (32, -1)]])
+def test_stages_without_channels_or_blocks(stages):
+    with pytest.raises(ValueError, match=r"stages=.*one or more stages, all at least 1"):
+        ResNet(10, stages, "cifar", 1.0, nn.Conv2d, "all", 0.0, "none")
 
 
 def test_parameters_of_the_dynamic_network():
@@ -125,8 +209,74 @@ def test_unknown_dynamic_layer(name):
 
 
 def test_unknown_stem():
-    with pytest.raises(ValueError, match=r"stem='mnist'.*imagenet, cifar"):
+    with pytest.raises(ValueError, match=r"stem='mnist'.*imagenet, cifar, stride2"):
         resnet18(10, "mnist", 0.1, "none")
+
+
+def test_all_layers_are_those_of_all_stages():
+    named = dynamic_layers(small(DYConv2d, ["layer1", "layer2"]))
+    assert list(dynamic_layers(small(DYConv2d))) == list(named)
+    assert len(named) == 7 and "layer2.0.downsample.0" in named
+    assert not dynamic_layers(small(DYConv2d, []))
+
+
+class Stranger(nn.Module):
+    """Somebody's layer with its own start, in which two convolutions are nested."""
+
+    def __init__(self, inp: int, oup: int, kernel_size: int, stride: int, padding: int, bias: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inp, oup, kernel_size, stride, padding, bias=bias)
+        self.gate = nn.Conv2d(inp, oup, 1, stride)
+        nn.init.constant_(self.gate.weight, 0.5)
+        nn.init.zeros_(self.conv1.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv1(x) * self.gate(x).sigmoid()
+
+
+class StrangersBank(Stranger):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.weight = nn.Parameter(torch.stack([self.conv1.weight.detach()] * 3))
+
+
+class StrangersReset(Stranger):
+    def reset_kernels(self, draw: Any) -> None:
+        draw(self.conv1.weight)
+
+
+def test_a_strangers_layer_starts_as_its_author_wrote_unless_it_shows_its_kernels():
+    own, bank, reset = (small(kind).layer2[1].conv1 for kind in (Stranger, StrangersBank, StrangersReset))
+    expected = (2 / (16 * 9)) ** 0.5
+    assert own.conv1.weight.abs().max() == 0 and bank.conv1.weight.abs().max() == 0
+    for layer in (own, bank, reset):
+        assert torch.equal(layer.gate.weight, torch.full_like(layer.gate.weight, 0.5))
+    for kernel in (*bank.weight, reset.conv1.weight):
+        assert kernel.std().item() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("conv", "message"),
+    [
+        (nn.ReLU, r"conv: ReLU cannot be called as conv\(in_channels, out_channels, kernel_size=, stride=, padding="),
+        (partial(DYConv2d, kernels=3), "conv: DYConv2d cannot be called as .*'kernels'"),
+        (partial(nn.Conv2d, padding=0), "conv.padding: is set by the network"),
+        (lambda *_, **__: 3, "conv builds an object of type int, which is no torch.nn.Module"),
+    ],
+)
+def test_what_is_no_convolution(conv, message):
+    with pytest.raises(ValueError, match=message):
+        small(conv)
+
+
+def test_a_layer_that_cannot_start_from_a_static_kernel_is_named(tmp_path):
+    torch.save(small(nn.Conv2d).state_dict(), tmp_path / "small.pth")
+    with pytest.raises(ValueError, match=r"weights: layer1.0.conv1 is a Stranger, which starts from no kernel"):
+        small(Stranger, weights=str(tmp_path / "small.pth"))
+    x = torch.randn(2, 3, 8, 8)
+    model, static = (small(conv, weights=str(tmp_path / "small.pth")).eval() for conv in (DYConv2d, nn.Conv2d))
+    model.fc = static.fc
+    torch.testing.assert_close(model(x), static(x), rtol=1e-4, atol=1e-5)
 
 
 def test_every_parameter_gets_a_gradient():
@@ -187,5 +337,16 @@ def test_the_twins_configs_differ_in_the_filter_only():
     static = yaml.safe_load((CONF / "resnet18.yaml").read_text())
     dynamic_config = yaml.safe_load((CONF / "dyconv_resnet18.yaml").read_text())
     filters = {"num_kernels", "reduction", "attention", "dynamic_layers"}
+    of_any_convolution = {"defaults", "width", "dynamic_layers"}
     del static["_target_"], dynamic_config["_target_"]
-    assert {k: v for k, v in dynamic_config.items() if k not in filters} == static
+    shared = {k: v for k, v in static.items() if k not in of_any_convolution}
+    assert {k: v for k, v in dynamic_config.items() if k not in filters} == shared
+
+
+def test_dyconv_resnet18_is_resnet18_with_that_convolution():
+    torch.manual_seed(3)
+    ours = network("resnet18", "model/conv=dyconv").state_dict()
+    torch.manual_seed(3)
+    theirs = network("dyconv_resnet18").state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

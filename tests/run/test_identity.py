@@ -5,7 +5,17 @@ from collections.abc import Callable
 import pytest
 
 from dynfilt.config.compose import Job
-from dynfilt.run.identity import ADDED_LATER, Identity, differing_keys, digest, escape, flatten, in_digest, variant_name
+from dynfilt.run.identity import (
+    ADDED_LATER,
+    Identity,
+    differing_keys,
+    digest,
+    escape,
+    flatten,
+    in_digest,
+    in_todays_terms,
+    variant_name,
+)
 from tests.conftest import ROOT, TINY
 
 Compose = Callable[..., list[Job]]
@@ -42,6 +52,14 @@ def name(job: Job) -> str:
             "study=other seed=7 mode=plan rerun=true output_root=elsewhere tracking=off tracking.project=p "
             "trainer.device=cpu data.root=/data trainer.compile=true trainer.progress_bar=off hydra.verbose=true",
             "dynamic_3x3",
+        ),
+        # The convolution of a network by its short name, sorted among the others; the network's own adds nothing.
+        ("model=resnet8 model/conv=dyconv", "resnet8,conv=dyconv"),
+        ("model=resnet8 model/conv=static", "resnet8"),
+        ("model=resnet18 model/conv=static seed=1", "resnet18"),
+        (
+            "optimizer=sgd model/conv=dyconv model=resnet8 model.conv.num_kernels=8 data=cifar100 model.width=0.5",
+            "resnet8,conv=dyconv,data=cifar100,model.conv.num_kernels=8,model.width=0.5,optimizer=sgd",
         ),
         # Safe as a folder's name.
         (
@@ -129,6 +147,38 @@ def test_a_key_that_came_later_leaves_old_runs_what_they_were(key: str, compose:
     del older[group][last]
     assert digest(older) == digest(job.config)
     assert differing_keys(older, job.config) == []
+
+
+# Digests of the commit before models had a group for their convolutions.
+DIGESTS = {
+    "model=resnet18": "4da476cde7fa28ed",
+    "model=dyconv_resnet18": "b9121a030387b727",
+    "model=resnet18 model.stem=imagenet optimizer=sgd": "eb4254feed822785",
+    "model=dyconv_resnet18 model.num_kernels=2": "35c14c86ab82666a",
+    "model=dynamic_3x3": "165cc47d78019f93",
+}
+
+
+@pytest.mark.parametrize("overrides", DIGESTS)
+def test_runs_from_before_the_group_of_convolutions_are_the_same_runs(overrides: str, compose: Compose) -> None:
+    [job] = compose(*overrides.split())
+    assert digest(job.config) == DIGESTS[overrides]
+
+
+def test_an_older_config_of_resnet18_is_completed_and_no_other(compose: Compose) -> None:
+    [job], [other] = compose("model=resnet18"), compose("model=dynamic_3x3")
+    older = copy.deepcopy(job.config)
+    for key in ("width", "conv", "dynamic_layers"):
+        del older["model"][key]
+    assert in_todays_terms(older) == job.config
+    assert digest(older) == digest(job.config)
+    assert in_todays_terms(other.config) == other.config
+
+
+def test_another_convolution_or_width_is_another_run(compose: Compose) -> None:
+    changes = ("", "model/conv=dyconv", "model.width=0.5", "model.dynamic_layers=[layer1]")
+    jobs = [compose(*f"model={model} {change}".split())[0] for model in ("resnet18", "resnet8") for change in changes]
+    assert len({digest(job.config) for job in jobs}) == len(jobs)
 
 
 def test_the_order_of_keys_is_no_difference(config: dict) -> None:

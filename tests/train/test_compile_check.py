@@ -33,7 +33,8 @@ def by_halves(net: Net, x: Tensor) -> Tensor:
 
 def check(model: nn.Module, compiled: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32) -> None:
     autocast = lambda: torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)  # noqa: E731
-    require_same_gradients(model, compiled, IMAGES, LABELS, autocast, torch.contiguous_format)
+    precision = str(dtype).removeprefix("torch.")
+    require_same_gradients(model, compiled, IMAGES, LABELS, autocast, torch.contiguous_format, precision)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

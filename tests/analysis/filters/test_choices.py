@@ -54,5 +54,5 @@ def test_the_attention_of_a_run_is_the_layers_own(opened: Callable) -> None:
     found = choices_of(run, split)
     hook.remove()
     assert [choice.layer for choice in found] == ["layer1.0.conv1", "layer1.0.conv2"]
-    torch.testing.assert_close(found[0].pi, first.attention_weights(torch.cat(caught)).detach())
+    torch.testing.assert_close(found[0].pi, first.choice(torch.cat(caught)).detach())
     assert found[0].temperature == first.temperature.item()

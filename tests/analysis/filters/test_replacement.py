@@ -48,7 +48,7 @@ def test_recording_changes_nothing_and_ends(dyconv: nn.Sequential, noise: Noise)
         assert torch.equal(dyconv(x), before)
         dyconv(x[:2])
     dyconv(x)
-    pi = dyconv[0].attention_weights(x)
+    pi = dyconv[0].choice(x)
     assert torch.equal(torch.cat(choices["0"]), torch.cat([pi, pi[:2]]))
 
 
@@ -63,7 +63,7 @@ def test_the_mean_attention_is_one_ordinary_convolution(dyconv: nn.Sequential, n
 
 def test_argmax_leaves_each_image_one_kernel(dyconv: nn.Sequential, noise: Noise) -> None:
     x = 3 * noise(40, 4, 2, 2)
-    chosen = dyconv[0].attention_weights(x).argmax(1).tolist()
+    chosen = dyconv[0].choice(x).argmax(1).tolist()
     assert len(set(chosen)) > 1
     with replaced(dyconv, {"0": argmax}):
         found = dyconv(x)

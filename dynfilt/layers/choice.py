@@ -1,0 +1,108 @@
+"""What a dynamic layer is: its input decides something, and that decision can be looked at and replaced.
+
+A layer, ours or not, is dynamic when it has two methods: `choice(x)`, what each image decides, and
+`apply_choice(x, choice)`, the output; its forward(x) is apply_choice(x, choice(x)). A choice is a tensor with the batch
+first, or a tuple of such tensors: attention over K kernels (B, K), a gate (B, C), filters (B, O, C/groups, kh, kw).
+
+Two more are optional. `choice_names` says what each tensor of the choice is, KERNEL_ATTENTION for an attention over
+kernels; an empty tuple is the word of a layer that has the methods but, as it was built, nothing to decide.
+`filters(x, choice=None)` gives each image's whole filter, (B, O, C/groups, kh, kw).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+Choice = Tensor | tuple[Tensor, ...]
+
+KERNEL_ATTENTION = "kernel attention"
+
+
+@runtime_checkable
+class DynamicLayer(Protocol):
+    """A layer whose input decides something; forward(x) is apply_choice(x, choice(x))."""
+
+    def choice(self, x: Tensor) -> Choice:
+        """What each image of x decides: a tensor with the batch first, or a tuple of them."""
+        ...
+
+    def apply_choice(self, x: Tensor, choice: Any) -> Tensor:
+        """The layer's output for x when `choice` is what the images have decided."""
+        ...
+
+
+def is_dynamic(layer: nn.Module) -> bool:
+    """Whether the layer's input decides something."""
+    return isinstance(layer, DynamicLayer) and getattr(layer, "choice_names", None) != ()
+
+
+def dynamic_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """All layers of a network whose input decides something, by name, in the order in which they were built."""
+    return {name: layer for name, layer in network.named_modules() if is_dynamic(layer)}
+
+
+def named_choice(layer: nn.Module, choice: Choice) -> dict[str, Tensor]:
+    """A choice's tensors by the layer's own names, else `choice`, or `choice 1`, `choice 2`, ... for a tuple.
+
+    Raises ValueError when the layer names another number of tensors.
+    """
+    tensors = choice if isinstance(choice, tuple) else (choice,)
+    unnamed = ("choice",) if len(tensors) == 1 else tuple(f"choice {n}" for n in range(1, len(tensors) + 1))
+    names: tuple[str, ...] = getattr(layer, "choice_names", unnamed)
+    if len(names) != len(tensors):
+        raise ValueError(f"{_name(layer)}: choice_names has {len(names)} names for {len(tensors)} tensors: {names}")
+    return dict(zip(names, tensors, strict=True))
+
+
+def image_filters(layer: nn.Module, x: Tensor, choice: Choice | None = None) -> Tensor | None:
+    """Each image's whole filter (B, O, C/groups, kh, kw), by `choice` or the layer's own; None if it has none."""
+    filters = getattr(layer, "filters", None)
+    if filters is None:
+        return None
+    return filters(x) if choice is None else filters(x, choice)
+
+
+@torch.no_grad()
+def check_dynamic_layer(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The named choice of a layer for at least two images x (B, C, H, W), after holding the layer to the protocol.
+
+    Raises ValueError, in one line, for a method that is missing, a choice that is no tensor or does not have the batch
+    first, names that do not fit, an apply_choice that gives another output than forward, and filters of a wrong shape.
+    """
+    if not isinstance(layer, DynamicLayer):
+        raise ValueError(f"{_name(layer)}: a dynamic layer has the methods choice(x) and apply_choice(x, choice)")
+    training = layer.training
+    try:
+        return _checked_choice(layer.eval(), x)
+    finally:
+        layer.train(training)
+
+
+def _checked_choice(layer: Any, x: Tensor) -> dict[str, Tensor]:
+    for images in (x[:1], x):
+        choice = layer.choice(images)
+        for tensor in choice if isinstance(choice, tuple) else (choice,):
+            if not isinstance(tensor, Tensor):
+                kind = type(tensor).__name__
+                raise ValueError(f"{_name(layer)}: choice(x) is a {kind}, must be a tensor or a tuple of tensors")
+            if tensor.ndim == 0 or len(tensor) != len(images):
+                shape = tuple(tensor.shape)
+                raise ValueError(
+                    f"{_name(layer)}: choice(x) has the shape {shape} for {len(images)} images; the batch must be first"
+                )
+    named = named_choice(layer, choice)
+    output, applied = layer(x), layer.apply_choice(x, choice)
+    if output.shape != applied.shape or not torch.allclose(output, applied, rtol=1e-3, atol=1e-5):
+        raise ValueError(f"{_name(layer)}: apply_choice(x, choice(x)) must be forward(x)")
+    filters = image_filters(layer, x, choice)
+    if filters is not None and (filters.ndim != 5 or filters.shape[:2] != output.shape[:2]):
+        wanted = (*output.shape[:2], "C/groups", "kh", "kw")
+        raise ValueError(f"{_name(layer)}: filters have the shape {tuple(filters.shape)}, must be {wanted}")
+    return named
+
+
+def _name(layer: nn.Module) -> str:
+    return type(layer).__name__
