@@ -20,7 +20,6 @@ from dynfilt.layers.squeeze import (
     AnyBatchNorm1d,
     at_least_float32,
     full_precision,
-    gate_features,
     linear_dtype,
     require_images,
 )
@@ -106,12 +105,12 @@ class DCDConv2d(DynamicConv2d):
         """Return (B, O, H', W') for x (B, C, H, W), s (B, O) and Phi (B, d, d)."""
         scale, phi = choice
         x, geometry = self.placed(x)
-        y = gate_features(F.conv2d(x, self.weight, None, *geometry), scale)
         reduced = self.reduce(centred(x, self.kernel_size, geometry))
         z = self.norm_reduced(reduced.flatten(2))
         z = self.norm_mixed(phi.to(z.dtype) @ z) + z
-        y = y + self.expand(z.view_as(reduced)).to(y.dtype)
-        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+        residual = F.conv2d(z.view_as(reduced), self.expand.weight, self.bias)
+        static = F.conv2d(x, self.weight, None, *geometry)
+        return torch.addcmul(residual, static, scale.to(static.dtype)[:, :, None, None])
 
     def filters(self, x: Tensor, choice: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Each image's whole filter (B, O, C, kh, kw), with BatchNorm's running statistics as in evaluation.
