@@ -26,7 +26,7 @@ from dynfilt.run.stopping import TRY_AGAIN
 PROJECT = Path(__file__).resolve().parents[1]
 MINUTES = 9.0
 PRINTED_LINES = 40
-QUICK = "--seconds 0.5 --repetitions 5"
+QUICK = "--seconds 0.5 --repetitions 3"
 STEP = f"-m benchmarks step {QUICK} --device {{device}} --out {{out}}/{{name}}.json data=cifar10_sample"
 POOL = "-m benchmarks pool --device {device} --out {out}/{name}.json"
 STUDY = "run.py -cd sweeps -cn {name} hydra/launcher=pool output_root={out}/runs tracking=off trainer.device={type}"
@@ -51,10 +51,11 @@ class Part:
 PARTS = (
     Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60 tests"),
     Part(
-        "step_resnet18_512",
-        0.5,
-        f"{STEP} --network dyconv --batch 512 --precision bfloat16 --run eager,compiled-graph",
+        "step_resnet18_512_compiled",
+        0.8,
+        f"{STEP} --network dyconv --batch 512 --precision bfloat16 --run compiled-graph",
     ),
+    Part("step_resnet18_512", 0.4, f"{STEP} --network dyconv --batch 512 --precision bfloat16"),
     Part("step_lab", 0.3, f"{STEP} --network lab --run eager,graph"),
     Part(
         "step_resnet18_128",
