@@ -16,6 +16,7 @@ from dynfilt.config.checks import make
 from dynfilt.config.compose import compose
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
+from dynfilt.layers.dropout import Dropout
 
 CPU = torch.device("cpu")
 ARMS = [arm for network in NETWORKS.values() for arm in (*network.public, *network.on_cuda)]
@@ -45,7 +46,7 @@ def test_a_peer_has_our_scores_and_gradients(arm: Arm) -> None:
     for model in (ours, peer):
         model.double().train()
         for layer in model.modules():
-            if isinstance(layer, nn.Dropout):
+            if isinstance(layer, Dropout):
                 layer.p = 0.0
     for a, b in zip(scores_and_gradients(ours, images), scores_and_gradients(peer, images), strict=True):
         torch.testing.assert_close(a, b)

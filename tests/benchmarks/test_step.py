@@ -70,8 +70,8 @@ def test_candidates_for_cuda_are_arms_there_only(monkeypatch: pytest.MonkeyPatch
     assert list(*planned(*words).values()) == ["resnet18, compiled", "dyconv_resnet18, compiled"]
     monkeypatch.setattr("benchmarks.step.resolve_device", lambda name: torch.device("cuda", 0))
     [case] = planned(*words).values()
-    assert list(case)[2:] == ["dyconv_resnet18, per image, compiled"]
-    assert case["dyconv_resnet18, per image, compiled"] == ("per image", "per image, stacked")
+    assert list(case)[2:] == ["dyconv_resnet18, stacked, compiled"]
+    assert case["dyconv_resnet18, stacked, compiled"] == ("stacked", "")
 
 
 def test_every_arm_of_the_networks_is_what_its_name_says() -> None:
