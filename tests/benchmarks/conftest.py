@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.arm import Arm
-from benchmarks.report import read_result
+from benchmarks.measuring.arm import Arm
+from benchmarks.reporting.report import read_result
 
 Bench = Callable[..., tuple[dict[str, Any], str]]
 TINY_STEP = ("data=cifar10_sample", "trainer.batch_size=4")
