@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 from multiprocessing.connection import Connection
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.measuring.arm import Arm
+from dynfilt.launch.pool import process_context
 from dynfilt.layers.formulation import force_formulation
 
 
@@ -22,7 +22,7 @@ class ArmProcess:
     """An arm in its process. `start` a request, then take its `answer`; other arms may work in between."""
 
     def __init__(self, arm: Arm, device: torch.device) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = process_context()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, arm, str(device), torch.get_num_threads()))
         self._process.start()

@@ -7,6 +7,9 @@ import torch
 from benchmarks.measuring.timing import Deadline, interleaved_ms
 
 SMALLEST_COPY = 2**20
+# Rows of the square matrices: doubled up to the largest while one product takes less than this.
+SMALLEST_PRODUCT, LONGEST_PRODUCT_MS = 256, 100.0
+LARGEST_PRODUCT = {"cpu": 2048, "cuda": 8192}
 REPETITIONS = 20
 
 
@@ -15,14 +18,17 @@ class Machine:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._flops: dict[torch.dtype, float] = {}
+        self._flops: dict[torch.dtype, tuple[float, int]] = {}
         self._bandwidth: dict[int, float] = {}
 
     def flops(self, dtype: torch.dtype) -> float:
-        """FLOPs a second of the best of some large matrix products; float32 on CUDA in TF32, as convolutions are."""
+        """FLOPs a second of the best of some large matrix products; float32 on CUDA in TF32, as convolutions are.
+
+        What a machine has no fast instructions for (bfloat16 on a CPU without AVX-512 or AMX) is measured small.
+        """
         if dtype not in self._flops:
             self._flops[dtype] = _best_product(self.device, dtype)
-        return self._flops[dtype]
+        return self._flops[dtype][0]
 
     def bandwidth(self, size: float) -> float:
         """Bytes a second, read and written, of the best of some copies that move `size` bytes or somewhat less.
@@ -42,23 +48,33 @@ class Machine:
         return max(flops / self.flops(dtype), size / self.bandwidth(size)) * 1e3
 
     def facts(self) -> dict[str, float]:
-        """What was measured, for the record."""
-        products = {f"TFLOP/s in {str(dtype)[6:]}": rate / 1e12 for dtype, rate in self._flops.items()}
+        """What was measured, for the record; products that were kept small are named with their size."""
+        usual = LARGEST_PRODUCT[self.device.type]
+        products = {
+            f"TFLOP/s in {str(dtype)[6:]}" + (f", {size} x {size} only" if size < usual else ""): rate / 1e12
+            for dtype, (rate, size) in self._flops.items()
+        }
         copies = {f"GB/s of {size / 2**20:g} MiB": rate / 1e9 for size, rate in sorted(self._bandwidth.items())}
         return products | copies
 
 
-def _best_product(device: torch.device, dtype: torch.dtype) -> float:
-    size = 8192 if device.type == "cuda" else 2048
-    a = torch.randn(size, size, device=device, dtype=dtype)
+def _best_product(device: torch.device, dtype: torch.dtype) -> tuple[float, int]:
+    """FLOPs a second, and the rows of the square matrices that were multiplied."""
     precision = torch.get_float32_matmul_precision()
     if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         torch.set_float32_matmul_precision("high")
     try:
-        best_ms = min(interleaved_ms({"product": lambda: a @ a}, device, REPETITIONS, Deadline(None))["product"])
+        size, largest = SMALLEST_PRODUCT, LARGEST_PRODUCT[device.type]
+        while size < largest and _product_ms(device, dtype, size, 1) < LONGEST_PRODUCT_MS:
+            size *= 2
+        return 2 * size**3 / _product_ms(device, dtype, size, REPETITIONS) * 1e3, size
     finally:
         torch.set_float32_matmul_precision(precision)
-    return 2 * size**3 / best_ms * 1e3
+
+
+def _product_ms(device: torch.device, dtype: torch.dtype, size: int, rounds: int) -> float:
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    return min(interleaved_ms({"product": lambda: a @ a}, device, rounds, Deadline(None))["product"])
 
 
 def _best_copy(device: torch.device, moved: int) -> float:
