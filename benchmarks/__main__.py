@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
         if arguments.command == "all":
             return suite.run(arguments, parser())
         if arguments.command == "gpu":
-            return gpu.run(arguments)
+            return gpu.run(arguments, parser())
         if arguments.out:
             require_writable(arguments.out)
         result = BENCHMARKS[arguments.command].run(arguments, Deadline(None))

@@ -1,7 +1,7 @@
 """A short loan of one GPU, used well: checks, speed, runs an hour, then studies, the most wanted first.
 
-Each part is a command of its own, which leaves its result in --out as it goes. A part whose result is there is not
-done again, and a study goes on where it stopped.
+Each part leaves its result in --out as it ends. A part whose result is there is not done again, one that was cut off
+is, and a study goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,34 +14,45 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measuring.timing import Deadline
+from benchmarks.commands import pool, step
+from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.goals import goal_table
-from benchmarks.reporting.report import RESULTS, Timing, read_result
+from benchmarks.reporting.report import RESULTS, Result, Timing, read_result, write_result
+from benchmarks.reporting.tables import render, text_table
 from dynfilt.run.stopping import TRY_AGAIN
+from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[2]
 MINUTES = 9.0
 PRINTED_LINES = 40
-QUICK = "--seconds 0.5 --repetitions 3"
-STEP = f"-m benchmarks step {QUICK} --device {{device}} --out {{out}}/{{name}}.json data=cifar10_sample"
-POOL = "-m benchmarks pool --device {device} --out {out}/{name}.json"
-STUDY = "run.py -cd sweeps -cn {name} hydra/launcher=pool output_root={out}/runs tracking=off trainer.device={type}"
+# Measured in this process, so that they share its imports and end by themselves when the time is over.
+MEASURED: dict[str, Callable[[argparse.Namespace, Deadline], Result]] = {"step": step.run, "pool": pool.run}
+STEP = "step --seconds 0.5 --repetitions 3 data=cifar10_sample"
 GRAPH = "trainer.cuda_graph=true"
 COMPILED = f"trainer.compile=true {GRAPH}"
+# As many steps and evaluations as 20 epochs of CIFAR-10, on the bundled images.
+LAB_RUN = (
+    "-m model=dynamic_3x3 data=cifar10_sample trainer.epochs=485.6 trainer.evaluate_every_epochs=24.28 "
+    f"{GRAPH} study=pool"
+)
+
+
+def _study(sweep: str, overrides: str = "") -> str:
+    return f"run.py -cd sweeps -cn {sweep} hydra/launcher=pool output_root={{out}}/runs tracking=off {overrides}"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One command after `python`; `minutes` is what it needs at least, `needs_data` whether it reads all of CIFAR."""
+    """What is worth the time; `minutes` is what it needs at least. `command` is what follows `python -m benchmarks`,
+    or `python` where it begins with `run.py` or `-m`."""
 
     name: str
     minutes: float
     command: str
-    needs_data: bool = False
 
     @property
     def is_study(self) -> bool:
@@ -49,7 +60,7 @@ class Part:
 
 
 PARTS = (
-    Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60 tests"),
+    Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60"),
     Part(
         "step_resnet18_512_compiled",
         0.8,
@@ -62,21 +73,16 @@ PARTS = (
         0.5,
         f"{STEP} model.stem=imagenet --network dyconv --batch 128 --precision bfloat16 --run compiled-graph",
     ),
-    Part("pool_lab", 1.0, f"{POOL} --arms 1,4,8,16 --jobs-per-slot 1 --repetitions 1 -- {{lab_run}}"),
-    Part("lab_3x3", 1.0, f"{STUDY} {GRAPH}", needs_data=True),
-    Part("label_guided", 1.0, f"{STUDY} {GRAPH}", needs_data=True),
-    Part("dyconv_twins", 2.0, f"{STUDY} {COMPILED}", needs_data=True),
+    Part("pool_lab", 1.0, f"pool --arms 1,4,8,16,2 --jobs-per-slot 1 --repetitions 1 -- {LAB_RUN}"),
+    Part("lab_3x3", 1.0, _study("lab_3x3", GRAPH)),
+    Part("label_guided", 1.0, _study("label_guided", GRAPH)),
+    Part("dyconv_twins", 2.0, _study("dyconv_twins", COMPILED)),
+    Part("field_small", 1.0, _study("field_small")),
+    Part("dyconv_twins_cifar", 2.0, _study("dyconv_twins", f"model.stem=cifar study=dyconv_twins_cifar {COMPILED}")),
 )
-# As many steps and evaluations as 20 epochs of CIFAR-10, on the bundled images.
-LAB_RUN = (
-    "-m model=dynamic_3x3 data=cifar10_sample trainer.epochs=485.6 trainer.evaluate_every_epochs=24.28 "
-    f"{GRAPH} study=pool"
-)
-# The same on a CPU, in seconds: does every part run?
-REHEARSAL = {
-    "step": "--seconds 0 --repetitions 2 --batch 4",
-    "pool": "--arms 1x1,2x1 --jobs-per-slot 1",
-}
+# The same on a CPU, in seconds: bfloat16 is slow on many, and the imagenet stem costs a fifteenth of the cifar stem.
+SMALL_STEP = ("--seconds", "0", "--repetitions", "1", "--batch", "4", "--precision", "float32", "--run", "eager")
+SMALL_RUN = ("trainer=smoke", "trainer.batch_size=4", "trainer.max_eval_images=4")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,88 +97,124 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Do the parts in their order; 0 when all that were begun succeeded. The goals are printed last."""
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Do the parts in their order; 0 when all that were begun succeeded. Their states and the goals are printed last.
+
+    Raises ValueError where there is no GPU and no rehearsal is asked for.
+    """
+    arguments.device = "cpu" if arguments.rehearse else arguments.device
+    if not arguments.rehearse and resolve_device(arguments.device).type != "cuda":
+        raise ValueError("gpu needs a CUDA device; --rehearse tries every part on a CPU, at tiny sizes")
     deadline = Deadline(60 * arguments.minutes)
+    arguments.out = arguments.out.resolve()  # commands run in the project's folder
     arguments.out.mkdir(parents=True, exist_ok=True)
-    failed = []
+    states: dict[str, str] = {}
     for part in PARTS:
-        if arguments.only and not any(word in part.name for word in arguments.only.split(",")):
-            continue
-        state = _do(part, arguments, deadline)
-        print(f"## {part.name}: {state}; {deadline.seconds_left():.0f} s left", flush=True)
-        failed += [part.name] if state.startswith("failed") else []
+        if any(word in part.name for word in arguments.only.split(",")):
+            states[part.name] = _do(part, arguments, parser, deadline)
+            print(f"## {part.name}: {states[part.name]}; {deadline.seconds_left():.0f} s left", flush=True)
+    print(f"\n{text_table(['part', 'state'], [list(state) for state in states.items()])}")
     print(f"\n{goal_table(timings_in(arguments.out), 'cuda')}")
-    return 1 if failed else 0
+    return 1 if any(state.startswith("failed") for state in states.values()) else 0
 
 
-def _do(part: Part, arguments: argparse.Namespace, deadline: Deadline) -> str:
-    """Run one part, unless it is done or too little time is left; what came of it, in words."""
-    done = arguments.out / f"{part.name}.json"
-    if done.exists() and not part.is_study:
+def _do(part: Part, arguments: argparse.Namespace, parser: argparse.ArgumentParser, deadline: Deadline) -> str:
+    """Do one part, unless it is done or too little time is left; what came of it, in words."""
+    if _is_done(part, arguments.out / f"{part.name}.json"):
         return "done before"
-    if deadline.seconds_left() < (0 if arguments.rehearse else 60 * part.minutes):
-        return "no time was left"
+    if deadline.seconds_left() < (0.1 if arguments.rehearse else 60 * part.minutes):
+        return NO_TIME
     if part.name == "gpu_tests" and importlib.util.find_spec("pytest") is None:
         return "pytest is not installed here"
     words = _words(part, arguments, deadline)
-    print(f"\n## {part.name}: python {' '.join(words)}\n", flush=True)
+    in_this_process = words[0] in MEASURED
+    print(f"\n## {part.name}: python {'-m benchmarks ' * in_this_process}{' '.join(words)}\n", flush=True)
     started = time.monotonic()
-    code, printed = _run(words, arguments.out / f"{part.name}.log", deadline.seconds_left() + 5)
-    seconds = time.monotonic() - started
-    print(printed)
-    if part.name == "gpu_tests":
-        summary = printed.splitlines()[-1:]
-        done.write_text(json.dumps({"summary": summary, "exit_code": code, "seconds": round(seconds, 1)}) + "\n")
-    succeeded = code in (0, TRY_AGAIN) if part.is_study else code == 0
-    return f"{seconds:.0f} s" if succeeded else f"failed with exit code {code}"
+    if in_this_process:
+        failure = _measure(part, parser.parse_args(words), arguments, deadline)
+    else:
+        failure = _run(part, words, arguments.out, deadline)
+    return failure or f"{time.monotonic() - started:.0f} s"
 
 
 def _words(part: Part, arguments: argparse.Namespace, deadline: Deadline) -> list[str]:
-    kind = "cpu" if arguments.rehearse else "cuda"
-    text = part.command.format(device=arguments.device, type=kind, name=part.name, out=arguments.out, lab_run=LAB_RUN)
-    words = text.split()
-    if part.is_study:
-        words += [f"hydra.launcher.minutes={deadline.seconds_left() / 60:.2f}", *arguments.overrides]
+    words = [word.format(out=arguments.out) for word in part.command.split()]
     if arguments.rehearse:
         words = _rehearsed(words)
+    if part.is_study:
+        words += [f"trainer.device={'cpu' if arguments.rehearse else 'cuda'}"]
+        words += [f"hydra.launcher.minutes={deadline.seconds_left() / 60:.2f}", *arguments.overrides]
+    elif words[0] in MEASURED:
+        words[1:1] = ["--device", arguments.device]
     return words
 
 
 def _rehearsed(words: list[str]) -> list[str]:
     """The words without what needs a GPU, at a size that takes seconds."""
     words = [word for word in words if word not in COMPILED.split()]
-    if words[0] == "run.py":
-        return [*words, "data=cifar10_sample", "trainer=smoke", "seed=0"]
-    if words[1] == "pytest":
-        return [*words, "--collect-only"]
-    split = words.index("--") if "--" in words else len(words)
-    options = REHEARSAL[words[2]].split()
-    words = [re.sub(r"(compiled-)?graph", "eager", word) if words[2] == "step" else word for word in words]
-    tail = [*words[split:], "trainer=smoke"] if "--" in words else [*words[split:]]
-    return [*words[:split], *options, *tail]
+    match words[0]:
+        case "run.py":
+            return [*words, *SMALL_RUN, "trainer.precision=float32", "data=cifar10_sample", "seed=0"]
+        case "step":
+            stem = ["model.stem=imagenet"] if "dyconv" in words else []
+            after = words.index("data=cifar10_sample") + 1
+            return [*words[:after], *stem, *words[after:], *SMALL_STEP]
+        case "pool":
+            split = words.index("--")
+            return [*words[:split], "--arms", "2", *words[split:], *SMALL_RUN]
+        case _:
+            return [*words, "--collect-only"]
 
 
-def _run(words: Sequence[str], log: Path, seconds: float) -> tuple[int, str]:
-    """Run a command with its output in a log; its exit code, 124 when it took too long, and the end of its output."""
+def _measure(part: Part, words: argparse.Namespace, arguments: argparse.Namespace, deadline: Deadline) -> str:
+    """Measure in this process and write the result; what went wrong, in words."""
+    try:
+        result = MEASURED[words.command](words, deadline)
+    except Exception as error:  # whatever ends one part, the others are still wanted
+        return f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+    write_result(result, arguments.out / f"{part.name}.json", arguments.commit)
+    print(render(result))
+    return ""
+
+
+def _run(part: Part, words: Sequence[str], out: Path, deadline: Deadline) -> str:
+    """Run a command until the deadline, with its output in a log; print its end; what went wrong, in words."""
+    log = out / f"{part.name}.log"
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    if part.name == "gpu_tests":
+        words = [*words, *_files_of_gpu_tests()]
+    command = [sys.executable, *words]
     with open(log, "w", encoding="utf-8") as file:
         try:
-            command = [sys.executable, *words]
-            done = subprocess.run(
-                command,
-                cwd=PROJECT,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                timeout=seconds,
-                check=False,
-            )
-            code = done.returncode
+            limit = deadline.seconds_left() + 5
+            options = {"cwd": PROJECT, "env": environment, "timeout": limit, "check": False}
+            code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, **options).returncode
         except subprocess.TimeoutExpired:
-            code = 124
-    return code, "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-PRINTED_LINES:])
+            return f"failed: {NO_TIME}"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    print("\n".join(lines[-PRINTED_LINES:]))
+    if part.name == "gpu_tests":
+        content = {"summary": lines[-1:], "exit_code": code}
+        (out / f"{part.name}.json").write_text(json.dumps(content) + "\n")
+    succeeded = code == 0 or (part.is_study and code == TRY_AGAIN)
+    return "" if succeeded else f"failed with exit code {code}"
+
+
+def _files_of_gpu_tests() -> list[str]:
+    """Collecting all tests would take longer than these do."""
+    files = sorted((PROJECT / "tests").rglob("test_*.py"))
+    return [str(path.relative_to(PROJECT)) for path in files if re.search(r"mark\.gpu\b", path.read_text())]
+
+
+def _is_done(part: Part, path: Path) -> bool:
+    """Whether a part's result is there and whole, with no arm that the time was too short for."""
+    if part.name == "gpu_tests" or not path.exists():
+        return path.exists()
+    try:
+        return all(timing.failure != NO_TIME for timing in read_result(path)["timings"])
+    except ValueError:
+        return False
 
 
 def timings_in(folder: Path) -> list[Timing]:

@@ -75,6 +75,7 @@ def measure(tmp_path: Path) -> Measure:
     return call
 
 
+@pytest.mark.slow
 def test_a_real_slowdown_is_found(
     measure: Measure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def test_batches_and_the_first_read_are_timed(bench: Bench) -> None:
     assert "images/s" in cells(text, "DataLoader, 2 workers")
 
 
+@pytest.mark.slow
 def test_without_torchvision_ours_is_timed_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     content, text = bench("data", *OPTIONS, "data=cifar10_sample")

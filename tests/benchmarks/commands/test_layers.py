@@ -14,6 +14,7 @@ CPU = torch.device("cpu")
 LAB, EARLY = "64 -> 1,", "64 -> 64"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "paths"),
     [

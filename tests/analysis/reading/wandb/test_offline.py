@@ -152,6 +152,7 @@ def test_rows_are_decoded_when_they_are_asked_for_and_once(
     assert decoded.count("history") == 30
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the most memory in use")
 def test_memory_does_not_grow_with_a_log() -> None:
     body = [summary_record(row(1)), history_record(row(1))] * 30_000
