@@ -112,9 +112,10 @@ def test_multiply_accumulates_are_the_published_ones(name, stem, millions):
     assert count_flops(network(name, f"model.stem={stem}"), (3, 32, 32)) / 2e6 == pytest.approx(millions, abs=0.05)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet18", "resnet34"])
-@pytest.mark.parametrize(("stem", "size"), [("cifar", 32), ("stride2", 16), ("imagenet", 8)])
+@pytest.mark.parametrize(
+    ("name", "stem", "size"),
+    [("resnet8", "cifar", 32), ("resnet20", "stride2", 16), ("resnet18", "imagenet", 8), ("resnet34", "stride2", 16)],
+)
 def test_each_stem_gives_the_first_stage_its_size(name, stem, size):
     model = network(name, f"model.stem={stem}")
     seen: list[int] = []
