@@ -1,7 +1,7 @@
 """Runs, curves, predictions and comparisons as data frames with typed columns, the same from every source.
 
 A source is what the command line takes: a folder with runs at any depth or `wandb:entity/project[/group]`. Every frame
-begins with `study`, `variant` and `seed`. Accuracies are fractions, times seconds, memory is MiB, FLOPs are of an image.
+begins with `study`, `variant` and `seed`. Accuracies are fractions, times seconds, memory is MiB, FLOPs of an image.
 Each function raises ValueError for a source that cannot be read, does not exist or holds no run.
 """
 
