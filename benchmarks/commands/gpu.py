@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.commands import pool, step
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.goals import goal_table
@@ -172,6 +174,8 @@ def _measure(part: Part, words: argparse.Namespace, arguments: argparse.Namespac
         result = MEASURED[words.command](words, deadline)
     except Exception as error:  # whatever ends one part, the others are still wanted
         return f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+    finally:
+        torch.cuda.empty_cache()  # the machine's peaks were measured here; the next parts need the memory
     write_result(result, arguments.out / f"{part.name}.json", arguments.commit)
     print(render(result))
     return ""
