@@ -19,8 +19,11 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         import os, sys, time
         if "--help" not in sys.argv:
             print("dynamic_3x3/seed0  epoch 0.001/20", flush=True)
-            while not os.path.exists("seen"):
+            for _ in range(6000):
+                if os.path.exists("seen"):
+                    sys.exit()
                 time.sleep(0.01)
+            sys.exit("waited in vain")
     """
     (tmp_path / "run.py").write_text(textwrap.dedent(program))
     monkeypatch.setattr(startup, "PROJECT", tmp_path)

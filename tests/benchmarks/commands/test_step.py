@@ -1,9 +1,12 @@
 """`python -m benchmarks step`: its arms, its table, its file."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from benchmarks.__main__ import main, parser
+from benchmarks.commands import step
 from benchmarks.commands.step import cases
 from benchmarks.measuring.turns import Turns
 from tests.benchmarks.conftest import Bench
@@ -32,16 +35,25 @@ def test_a_step_is_timed_with_its_twin_its_path_and_its_rest(bench: Bench) -> No
     assert "TFLOP/s in float32" in text
 
 
-def planned(*words: str) -> dict[str, dict[str, tuple[str, str]]]:
-    """Case -> arm and run -> role, path."""
-    arguments = parser().parse_args(["step", *words])
-    return {
-        case: {f"{arm.name}, {arm.run}": (arm.role, arm.path or "") for arm in arms}
-        for case, arms in cases(arguments, arguments.precision[0])
-    }
+Planned = Callable[..., dict[str, dict[str, tuple[str, str]]]]
 
 
-def test_the_listed_networks_batches_and_peers_are_the_default() -> None:
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> Planned:
+    """planned("--batch", "8") is case -> arm and run -> role, path; configs have a test of their own."""
+    monkeypatch.setattr(step, "_checked", lambda arms: arms)
+
+    def call(*words: str) -> dict[str, dict[str, tuple[str, str]]]:
+        arguments = parser().parse_args(["step", *words])
+        return {
+            case: {f"{arm.name}, {arm.run}": (arm.role, arm.path or "") for arm in arms}
+            for case, arms in cases(arguments, arguments.precision[0])
+        }
+
+    return call
+
+
+def test_the_listed_networks_batches_and_peers_are_the_default(planned: Planned) -> None:
     plan = planned()
     assert list(plan) == [
         "static_3x3 and dynamic_3x3, batch 64, float32",
@@ -58,14 +70,14 @@ def test_the_listed_networks_batches_and_peers_are_the_default() -> None:
         assert [role for role, _ in case.values()].count("static") == 1
 
 
-def test_ways_to_run_multiply_ours_and_the_twin_only() -> None:
+def test_ways_to_run_multiply_ours_and_the_twin_only(planned: Planned) -> None:
     [case] = planned("--network", "dyconv", "--run", "compiled,graph", "--batch", "8").values()
     assert list(case) == [
         *("resnet18, compiled", "dyconv_resnet18, compiled", "resnet18, graph", "dyconv_resnet18, graph"),
     ]
 
 
-def test_candidates_for_cuda_are_arms_there_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_for_cuda_are_arms_there_only(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--network", "dyconv", "--run", "compiled")
     assert list(*planned(*words).values()) == ["resnet18, compiled", "dyconv_resnet18, compiled"]
     monkeypatch.setattr("benchmarks.commands.step.resolve_device", lambda name: torch.device("cuda", 0))
