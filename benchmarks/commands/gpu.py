@@ -36,6 +36,7 @@ MEASURED: dict[str, Callable[[argparse.Namespace, Deadline], Result]] = {"step":
 STEP = "step --seconds 0.5 --repetitions 3 data=cifar10_sample"
 GRAPH = "trainer.cuda_graph=true"
 COMPILED = f"trainer.compile=true {GRAPH}"
+POOL_ARMS = "1,4,8,16,2"  # runs at once
 # As many steps and evaluations as 20 epochs of CIFAR-10, on the bundled images.
 LAB_RUN = (
     "-m model=dynamic_3x3 data=cifar10_sample trainer.epochs=485.6 trainer.evaluate_every_epochs=24.28 "
@@ -50,41 +51,50 @@ def _study(sweep: str, overrides: str = "") -> str:
 @dataclass(frozen=True)
 class Part:
     """What is worth the time; `minutes` is what it needs at least. `command` is what follows `python -m benchmarks`,
-    or `python` where it begins with `run.py` or `-m`."""
+    or `python` where it begins with `run.py` or `-m`; `small` is added to it in a rehearsal."""
 
     name: str
     minutes: float
     command: str
+    small: str
 
     @property
     def is_study(self) -> bool:
         return self.command.startswith("run.py")
 
 
+# A rehearsal has a CPU and seconds. bfloat16 is slow on many a CPU, and `plan` composes and checks the jobs of a study.
+SMALL_STEP = "--seconds 0 --repetitions 1 --batch 4 --precision float32 --run eager"
+SMALL_TWINS = f"--models resnet18,dyconv_resnet18 {SMALL_STEP}"
+SMALL_RUN = "trainer=smoke trainer.batch_size=4 trainer.max_eval_images=4"
 PARTS = (
-    Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60"),
+    Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60", "--collect-only"),
     Part(
         "step_resnet18_512_compiled",
         0.8,
         f"{STEP} --network dyconv --batch 512 --precision bfloat16 --run compiled-graph",
+        SMALL_TWINS,
     ),
-    Part("step_resnet18_512", 0.4, f"{STEP} --network dyconv --batch 512 --precision bfloat16"),
-    Part("step_lab", 0.3, f"{STEP} --network lab --run eager,graph"),
+    Part("step_resnet18_512", 0.4, f"{STEP} --network dyconv --batch 512 --precision bfloat16", SMALL_TWINS),
+    Part("step_lab", 0.3, f"{STEP} --network lab --run eager,graph", SMALL_STEP),
     Part(
         "step_resnet18_128",
         0.5,
         f"{STEP} model.stem=imagenet --network dyconv --batch 128 --precision bfloat16 --run compiled-graph",
+        SMALL_TWINS,
     ),
-    Part("pool_lab", 1.0, f"pool --arms 1,4,8,16,2 --jobs-per-slot 1 --repetitions 1 -- {LAB_RUN}"),
-    Part("lab_3x3", 1.0, _study("lab_3x3", GRAPH)),
-    Part("label_guided", 1.0, _study("label_guided", GRAPH)),
-    Part("dyconv_twins", 2.0, _study("dyconv_twins", COMPILED)),
-    Part("field_small", 1.0, _study("field_small")),
-    Part("dyconv_twins_cifar", 2.0, _study("dyconv_twins", f"model.stem=cifar study=dyconv_twins_cifar {COMPILED}")),
+    Part("pool_lab", 1.0, f"pool --arms {POOL_ARMS} --jobs-per-slot 1 --repetitions 1 -- {LAB_RUN}", SMALL_RUN),
+    Part("lab_3x3", 1.0, _study("lab_3x3", GRAPH), f"model=dynamic_3x3 {SMALL_RUN}"),
+    Part("label_guided", 1.0, _study("label_guided", GRAPH), f"model=label_guided_1x1 {SMALL_RUN}"),
+    Part("dyconv_twins", 2.0, _study("dyconv_twins", COMPILED), "mode=plan"),
+    Part("field_small", 1.0, _study("field_small"), "mode=plan"),
+    Part(
+        "dyconv_twins_cifar",
+        2.0,
+        _study("dyconv_twins", f"model.stem=cifar study=dyconv_twins_cifar {COMPILED}"),
+        "mode=plan",
+    ),
 )
-# The same on a CPU, in seconds: bfloat16 is slow on many, and the imagenet stem costs a fifteenth of the cifar stem.
-SMALL_STEP = ("--seconds", "0", "--repetitions", "1", "--batch", "4", "--precision", "float32", "--run", "eager")
-SMALL_RUN = ("trainer=smoke", "trainer.batch_size=4", "trainer.max_eval_images=4")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,30 +152,15 @@ def _do(part: Part, arguments: argparse.Namespace, parser: argparse.ArgumentPars
 def _words(part: Part, arguments: argparse.Namespace, deadline: Deadline) -> list[str]:
     words = [word.format(out=arguments.out) for word in part.command.split()]
     if arguments.rehearse:
-        words = _rehearsed(words)
+        words = [*(word for word in words if word not in COMPILED.split()), *part.small.split()]
+        words += ["data=cifar10_sample", "seed=0"] if part.is_study else []
+        words = ["2" if word == POOL_ARMS else word for word in words]
     if part.is_study:
         words += [f"trainer.device={'cpu' if arguments.rehearse else 'cuda'}"]
         words += [f"hydra.launcher.minutes={deadline.seconds_left() / 60:.2f}", *arguments.overrides]
     elif words[0] in MEASURED:
         words[1:1] = ["--device", arguments.device]
     return words
-
-
-def _rehearsed(words: list[str]) -> list[str]:
-    """The words without what needs a GPU, at a size that takes seconds."""
-    words = [word for word in words if word not in COMPILED.split()]
-    match words[0]:
-        case "run.py":
-            return [*words, *SMALL_RUN, "trainer.precision=float32", "data=cifar10_sample", "seed=0"]
-        case "step":
-            stem = ["model.stem=imagenet"] if "dyconv" in words else []
-            after = words.index("data=cifar10_sample") + 1
-            return [*words[:after], *stem, *words[after:], *SMALL_STEP]
-        case "pool":
-            split = words.index("--")
-            return [*words[:split], "--arms", "2", *words[split:], *SMALL_RUN]
-        case _:
-            return [*words, "--collect-only"]
 
 
 def _measure(part: Part, words: argparse.Namespace, arguments: argparse.Namespace, deadline: Deadline) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from benchmarks.measuring.timing import Deadline, interleaved_ms
@@ -14,7 +16,7 @@ REPETITIONS = 20
 
 
 class Machine:
-    """A device's measured peaks; each is measured when first asked for."""
+    """A device's measured peaks; each is measured when a process first asks for it."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -58,6 +60,7 @@ class Machine:
         return products | copies
 
 
+@cache
 def _best_product(device: torch.device, dtype: torch.dtype) -> tuple[float, int]:
     """FLOPs a second, and the rows of the square matrices that were multiplied."""
     precision = torch.get_float32_matmul_precision()
@@ -77,6 +80,7 @@ def _product_ms(device: torch.device, dtype: torch.dtype, size: int, rounds: int
     return min(interleaved_ms({"product": lambda: a @ a}, device, rounds, Deadline(None))["product"])
 
 
+@cache
 def _best_copy(device: torch.device, moved: int) -> float:
     source = torch.ones(moved // 2, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
