@@ -34,7 +34,7 @@ TEST = "test.json"
 SEED_FOLDER = re.compile(r"seed(\d+)")
 Weights = Literal["best", "last"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
-RERUN = "rerun=true sets the run aside"
+RERUN = "; rerun=true sets the run aside"
 TAIL_BYTES = 4096
 
 
@@ -50,11 +50,14 @@ class RunState(StrEnum):
 
 
 class DamagedFile(ValueError):
-    """A file of a run that cannot be read; the message names it, what is wrong and the way out, `flaw` is shorter."""
+    """A file of a run that cannot be read.
 
-    def __init__(self, path: Path, flaw: str, way_out: str = "") -> None:
-        super().__init__("; ".join(filter(None, (f"{path}: {flaw}", way_out))))
-        self.flaw = f"{path.name}: {flaw}"
+    The message is the path, the `problem` that goes on from it, and the way out; `flaw` has the file's name alone.
+    """
+
+    def __init__(self, path: Path, problem: str, way_out: str = "") -> None:
+        super().__init__(f"{path}{problem}{way_out}")
+        self.flaw = f"{path.name}{problem}"
 
 
 class Predictions(TypedDict, total=False):
@@ -155,9 +158,9 @@ class RunFolder:
         try:
             return parse_config(self.config_file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise DamagedFile(self.config_file, f"not the config of a run ({type(error).__name__})") from error
+            raise DamagedFile(self.config_file, f": not the config of a run ({type(error).__name__})") from error
         except ValueError as error:
-            raise DamagedFile(self.config_file, str(error)) from error
+            raise DamagedFile(self.config_file, f": {error}") from error
 
     def status(self) -> dict[str, Any] | None:
         """State, times and error of the last attempt."""
@@ -181,14 +184,14 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise DamagedFile(self.evaluations_file, f"cannot be read ({error.strerror})") from error
+            raise DamagedFile(self.evaluations_file, f" cannot be read: {error.strerror}") from error
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
                 rows.append(_object(line))
             except ValueError as error:
                 if strict and number < len(lines):
-                    raise DamagedFile(self.evaluations_file, f"line {number} is damaged", RERUN) from error
+                    raise DamagedFile(self.evaluations_file, f": line {number} is damaged", RERUN) from error
                 break
         return rows
 
@@ -215,7 +218,7 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DamagedFile(self.predictions_file, f"cannot be read ({type(error).__name__})") from error
+            raise DamagedFile(self.predictions_file, f" cannot be read ({type(error).__name__})") from error
 
     def holds_training(self) -> bool:
         """Whether something would be lost with the folder: an attempt that failed before its first evaluation has
@@ -282,11 +285,11 @@ def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        flaw = f"cannot be read ({error.strerror})"
+        problem = f" cannot be read: {error.strerror}"
     except ValueError as error:
-        flaw = str(error)
+        problem = f" {error}"
     if strict:
-        raise DamagedFile(path, flaw, RERUN)
+        raise DamagedFile(path, problem, RERUN)
     return None
 
 
@@ -295,7 +298,7 @@ def _object(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError("not valid JSON; was its writing cut off?") from error
+        raise ValueError("is not valid JSON; was its writing cut off?") from error
     if not isinstance(content, dict):
         raise ValueError("holds no JSON object")
     return content

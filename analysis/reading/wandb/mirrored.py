@@ -76,7 +76,7 @@ def _outcome(mirrored: MirroredRun, summary: Mapping[str, Any], seed: int) -> tu
     if mirrored.state != FINISHED:
         return {}, RunState.RUNNING if mirrored.state == RunState.RUNNING else RunState.INTERRUPTED, ""
     if "test_accuracy" not in summary:
-        return {}, RunState.INTERRUPTED, "it finished, but its summary holds no test_accuracy"
+        return {}, RunState.DAMAGED, "it finished, but its summary holds no test_accuracy"
     result = {key: value for key, value in summary.items() if key not in LOGGED_ONLY}
     numbers, flaw = usable_numbers(result, "the summary")
     if numbers and seed == NO_SEED:
