@@ -15,6 +15,7 @@ from benchmarks.report import Result, Timing, require_any
 from benchmarks.step import names
 from benchmarks.timing import Deadline
 from benchmarks.turns import NO_TIME
+from dynfilt.run.folder import RESULT
 from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[1]
