@@ -209,12 +209,12 @@ class RunFolder:
         return {}
 
     def predictions(self, *names: str) -> Predictions:
-        """The arrays of these names, as far as they are kept, of every test image."""
+        """What is kept of every test image: the arrays of these names as far as there are any, without names all."""
         import numpy as np
 
         try:
             with np.load(self.predictions_file, allow_pickle=False) as arrays:
-                return cast(Predictions, {name: arrays[name] for name in names if name in arrays})
+                return cast(Predictions, {name: arrays[name] for name in names or arrays if name in arrays})
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
