@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynfilt.run.folder import RunState
-from dynfilt.run.identity import with_todays_targets
+from dynfilt.run.identity import in_digest, with_todays_targets
 
 NO_SEED = -1
 COMMIT_DIGITS = 7
@@ -112,8 +112,9 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A config in today's names, and as W&B's server gives it back: keys in any order, so sorted here, and 1.0 as 1."""
-    return _sorted(with_todays_targets(config))
+    """A config as W&B's server gives it back, keys in any order, so sorted here, and 1.0 as 1; with today's names in
+    what makes the run what it is."""
+    return _sorted({key: with_todays_targets(node) if in_digest(str(key)) else node for key, node in config.items()})
 
 
 def _sorted(config: Any) -> Any:

@@ -124,9 +124,9 @@ def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     ]
 
 
-def with_todays_targets(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's config with today's names of its targets."""
-    return _map_targets(config, RENAMED_TARGETS)
+def with_todays_targets(node: Any) -> Any:
+    """A run's config, or part of one, with today's names of its targets."""
+    return _map_targets(node, RENAMED_TARGETS)
 
 
 def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
