@@ -45,7 +45,8 @@ def to_run(mirrored: MirroredRun, source: str, place: str, logged: Callable[[], 
     recorded = {**mirrored.config, **summary}
     seed = _seed(recorded.get("seed"))
     numbers, state, error = _outcome(mirrored, summary, seed)
-    failure = {"type": summary.get(ERROR_TYPE), "message": error} if state == RunState.FAILED else {}
+    kind = summary.get(ERROR_TYPE)
+    failure = {"type": kind, "message": str(summary.get(ERROR)).removeprefix(f"{kind}: ")}
     return Run(
         source=source,
         place=place,
@@ -56,7 +57,7 @@ def to_run(mirrored: MirroredRun, source: str, place: str, logged: Callable[[], 
         seed=seed,
         state=state,
         error=error,
-        failure=failure,
+        failure=failure if state == RunState.FAILED else {},
         numbers=numbers,
         digest=str(summary.get("config_digest") or "") if numbers else "",
         config=settings({k: v for k, v in mirrored.config.items() if k not in NO_SETTINGS and k[:1] != "_"}),
