@@ -24,7 +24,7 @@ help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
 demo: $(VENV)/installed
-	$(BIN)/python run.py -cd sweeps -cn demo
+	$(BIN)/python run.py -cn demo
 	@$(BIN)/python -m analysis report outputs/demo --out $(REPORT) 2> $(REPORT).log || { cat $(REPORT).log; exit 1; }
 	@echo && $(BIN)/python -m analysis table outputs/demo
 	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"

@@ -79,15 +79,15 @@ def bash_commands(text: str) -> list[list[str]]:
 
 def check_run(words: list[str]) -> None:
     """Composes what `python run.py ...` names, each value of a sweep by itself."""
-    named, overrides, words = {"folder": "conf", "name": "config"}, [], list(words)
+    named, overrides, words = {"name": "config"}, [], list(words)
     while words:
         word = words.pop(0)
         if word in FLAGS_WITH_VALUE:
             named[FLAGS_WITH_VALUE[word]] = words.pop(0)
         elif not word.startswith("-"):
             overrides.append(word)
-    folder = ROOT / named["folder"]
-    assert folder.is_dir(), f"no folder {named['folder']}"
+    folder = ROOT / named.get("folder", "conf" if named["name"] == "config" else "sweeps")
+    assert folder.is_dir(), f"no folder {folder}"
     parsed = OverridesParser.create().parse_overrides(overrides)
     fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     register_schema()

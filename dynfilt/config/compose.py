@@ -6,7 +6,6 @@ import functools
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,7 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from dynfilt.installation import CONF
+
 SET_BY_THE_PROGRAM = ("parent",)
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
 NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by whose defaults it is there

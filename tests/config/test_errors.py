@@ -76,12 +76,13 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
         (["seed"], "cannot read the override seed; write KEY=VALUE or GROUP=CHOICE, quote special characters"),
         (["seed=0,1"], "seed=0,1: several values; add -m to run each of them, or write KEY=[...] for a list"),
         # Sweeps.
-        (["-cn", "lab_3x3"], "-cn lab_3x3: is found with `-cd sweeps -cn lab_3x3`"),
-        (
-            [*SWEEPS, "-cn", "lab_3x4"],
-            "-cn lab_3x4: no such sweep (did you mean lab_3x3?); with `-cd sweeps`, sweeps/ ha",
-        ),
+        (["-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: demo, dyconv_twins"),
+        ([*SWEEPS, "-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: demo, dyc"),
         (["-cd", "sweps", "-cn", "lab_3x3"], "-cd: there is no folder "),
+        # Flags, where Hydra prints its usage.
+        (["-cn"], "argument --config-name/-cn: expected one argument; flags stand before all overrides"),
+        (["--sed=1"], "unrecognized arguments: --sed=1; flags stand before all overrides, `python run.py --help` exp"),
+        (["seed=0", "-m", "study=a"], "unrecognized arguments: study=a; flags stand before all overrides"),
     ],
 )
 def test_what_hydra_refuses_is_one_line_with_what_is_allowed(arguments: list[str], line: str, command: Command) -> None:
