@@ -43,11 +43,11 @@ clean:
 	    -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written only after its step has ended well, so a killed step is done again.
-$(VENV)/installed: pyproject.toml $(VENV)/created
+$(VENV)/installed: pyproject.toml setup.py $(VENV)/created
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml $(VENV)/created
+$(VENV)/installed-dev: pyproject.toml setup.py $(VENV)/created
 	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $(VENV)/installed $@
 

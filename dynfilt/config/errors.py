@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from dynfilt.config.files import PRIMARY, file_of, group_files, group_folders, in_words, primary_folders
+from dynfilt.config.files import PRIMARY, base_of, file_of, group_files, group_folders, in_words, primary_folders
 from dynfilt.installation import CONF
 
 LONGEST_LINE = 1200
@@ -182,13 +182,8 @@ def _nested_groups(file: Path | None) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for entry in (yaml.safe_load(file.read_text()) or {}).get("defaults", []):
-        found |= entry if isinstance(entry, dict) else _nested_groups_of_base(file, entry)
+        found |= entry if isinstance(entry, dict) else _nested_groups(base_of(file, entry))
     return found
-
-
-def _nested_groups_of_base(file: Path, entry: str) -> dict[str, str]:
-    base = file.parent / f"{entry}.yaml"
-    return _nested_groups(base) if base.exists() else {}
 
 
 def _primary_texts() -> list[str]:
@@ -201,9 +196,8 @@ def _keys(file: Path) -> dict:
     content = yaml.safe_load(file.read_text()) or {}
     merged: dict = {}
     for entry in content.pop("defaults", []):
-        parent = file.parent / f"{entry}.yaml"
-        if isinstance(entry, str) and parent.exists():
-            merged = _keys(parent)
+        if isinstance(entry, str) and (base := base_of(file, entry)):
+            merged = _keys(base)
     for key, value in content.items():
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if nested else value

@@ -32,6 +32,12 @@ def file_of(group: str, choice: str) -> Path | None:
     return next((path for path in group_files(group) if path.stem == choice), None)
 
 
+def base_of(file: Path, entry: str) -> Path | None:
+    """The file of the same group that a file names in its defaults."""
+    roots = [root for root in (CONF, *own_folder()) if file.is_relative_to(root)]
+    return file_of(file.parent.relative_to(roots[0]).as_posix(), entry) if roots else None
+
+
 def primary_folders() -> list[Path]:
     """The folders whose configs -cn finds, beside conf/config.yaml itself."""
     return [*own_folder(), SWEEPS]
