@@ -38,7 +38,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python -m mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -type d \( -name .git -o -path ./outputs -o -path ./data \) -prune -o \
 	    -type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -126,8 +126,8 @@ def _flags() -> Namespace:
     """The words as Hydra will read them. Raises ValueError where it would print its usage."""
     parser = get_args_parser()
 
-    def refuse(problem: str) -> NoReturn:
-        raise ValueError(f"{problem}; flags stand before all overrides, `{_command()} --help` explains")
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(f"{message}; flags stand before all overrides, `{_command()} --help` explains")
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_args()

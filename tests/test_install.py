@@ -17,7 +17,9 @@ FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 # A sweep and a model of the user's own, built on the packaged ones, with a layer in a module beside them.
 OWN = {
-    "mine/own.yaml": "defaults: [demo, _self_]\nstudy: own\nhydra: {sweeper: {params: {seed: 0, model: 'static_3x3,mine'}}}",
+    "mine/own.yaml": (
+        "defaults: [demo, _self_]\nstudy: own\nhydra: {sweeper: {params: {seed: 0, model: 'static_3x3,mine'}}}"
+    ),
     "mine/model/mine.yaml": "defaults: [static_3x3, _self_]\nfilter: {_target_: my_layer.Plain}",
     "my_layer.py": "from dynfilt.layers.generated import SharedConv2d as Plain",
     "dynfilt/__init__.py": "raise RuntimeError('this is not the installed package')",
@@ -79,7 +81,7 @@ def test_the_command_trains_and_compares_what_is_ones_own_from_any_folder(instal
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "my_layer.py", "dynfilt", "outputs"}
     table = run(installed, tmp_path, command, "table", "outputs/own", "--columns", "n,accuracy")
-    assert [line.split("|")[1].split(",")[0].strip() for line in table.stdout.splitlines()[2:4]] == ["static_3x3", "mine"]
+    assert [line[2:].split(",")[0] for line in table.stdout.splitlines()[2:4]] == ["static_3x3", "mine"]
     plan = run(installed, tmp_path, command, "plan", *words)
     assert "2 of 2 done" in plan.stdout, plan.stderr
 

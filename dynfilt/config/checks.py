@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 
 from dynfilt.config.compose import GROUPS, Run
 from dynfilt.config.files import file_of, in_words
+from dynfilt.wording import one_line
 
 MODES = ("train", "test", "plan")
 # Built once here so that bad values fail early: these cost nothing to build.
@@ -127,8 +128,7 @@ def _locate(path: str, key: str, file: str) -> Any:
     try:
         return hydra.utils.get_object(path)
     except Exception as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{key}._target_={path}: cannot be imported ({reason}); set in {file}") from error
+        raise ValueError(f"{key}._target_={path}: cannot be imported ({one_line(error)}); set in {file}") from error
 
 
 def _type_hints(target: Any) -> dict[str, Any]:

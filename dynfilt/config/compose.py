@@ -112,13 +112,16 @@ def job_of(
     return Job(config, choices, differences, keys)
 
 
-def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
-    if key in choices:
-        return choices[key]
+def value_at(config: dict[str, Any], key: str) -> Any:
+    """The value of a dotted key in a config; None where there is no such key."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
+    return choices[key] if key in choices else value_at(config, key)
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import yaml
 
 from dynfilt.config.files import PRIMARY, base_of, file_of, group_files, group_folders, in_words, primary_folders
 from dynfilt.installation import CONF
+from dynfilt.wording import one_line
 
 LONGEST_LINE = 1200
 
@@ -27,7 +28,7 @@ def explain(error: BaseException) -> str:
             return explanation(match)
     if isinstance(error, OSError) and error.errno is not None:
         return _of_the_disk(error)
-    line = " ".join(str(error).split())[:LONGEST_LINE] or type(error).__name__
+    line = one_line(error, LONGEST_LINE)
     return line if isinstance(error, (ValueError, FloatingPointError)) else f"{type(error).__name__}: {line}"
 
 

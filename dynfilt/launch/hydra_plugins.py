@@ -1,4 +1,4 @@
-"""What Hydra calls: where declared sweeps are, a sweeper that composes jobs once, a launcher that runs them in a pool."""
+"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, a launcher that runs jobs in a pool."""
 
 from __future__ import annotations
 

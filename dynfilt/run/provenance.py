@@ -38,8 +38,8 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of the project's checkout and whether tracked files differ from it; (None, None) outside git.
 
-    An installed package has the commit that pip fetched it at, if it was installed from git. A copy without its history,
-    on a cluster say, takes its commit from the environment variable DYNFILT_COMMIT.
+    An installed package has the commit at which pip fetched it from git, if it did. A copy without its history, on a
+    cluster say, takes its commit from the environment variable DYNFILT_COMMIT.
     """
     if commit := os.environ.get(COMMIT_VARIABLE):
         return commit, None
