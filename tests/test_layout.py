@@ -210,17 +210,19 @@ def distributions_of(package: str) -> frozenset[str]:
     return frozenset(name.lower().replace("_", "-") for name in packages_distributions().get(package, [package]))
 
 
-def declared_dependencies(*extras: str) -> set[str]:
-    """Names of what pyproject.toml declares, with these extras instead of what is always needed."""
+def declared_dependencies() -> tuple[set[str], set[str], set[str]]:
+    """Names of what pyproject.toml declares: always needed, needed for some command, needed for development."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = project["optional-dependencies"]
-    lines = [line for extra in extras for line in optional[extra]] if extras else project["dependencies"]
-    return {re.split(r"[<>=!~ \[;]", line)[0].lower() for line in lines}
+    extras = [line for name, lines in optional.items() if name != "dev" for line in lines]
+    lists = (project["dependencies"], extras, optional["dev"])
+    needed, some, dev = ({re.split(r"[<>=!~ \[;]", line)[0].lower() for line in lines} - {"dynfilt"} for lines in lists)
+    return needed, some, dev
 
 
 def test_every_imported_package_is_a_declared_dependency() -> None:
-    for files, extra in ((source_files(), "dashboard"), (python_files("tests"), "dev")):
-        declared = declared_dependencies() | declared_dependencies(extra)
+    needed, some, dev = declared_dependencies()
+    for files, declared in ((source_files(), needed | some), (python_files("tests"), needed | dev)):
         for path in files:
             for package in packages_of(path) - COMES_WITH_TORCH:
                 assert distributions_of(package) & declared, f"{name_of(path)} imports {package}, which is not declared"
@@ -228,10 +230,8 @@ def test_every_imported_package_is_a_declared_dependency() -> None:
 
 def test_every_declared_dependency_is_imported() -> None:
     installed = [*python_files("dynfilt", "analysis"), ROOT / "run.py"]
-    for files, declared in (
-        (installed, declared_dependencies() | declared_dependencies("dashboard")),
-        (python_files("tests"), declared_dependencies("dev") - NEVER_IMPORTED),
-    ):
+    needed, some, dev = declared_dependencies()
+    for files, declared in ((installed, needed | some), (python_files("tests"), dev - NEVER_IMPORTED)):
         imported = {name for path in files for package in packages_of(path) for name in distributions_of(package)}
         assert not declared - imported
 
@@ -239,7 +239,8 @@ def test_every_declared_dependency_is_imported() -> None:
 def test_the_tested_versions_are_names_and_versions_of_all_that_is_declared() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert not (declared_dependencies() | declared_dependencies("dev")) - pinned.keys()
+    needed, _, dev = declared_dependencies()
+    assert not (needed | dev) - pinned.keys(), "constraints.txt lacks these: add the versions that are installed here"
     assert all(re.fullmatch(r"[a-z0-9-]+", name) and re.match(r"\d", version) for name, version in pinned.items())
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,29 @@ def test_what_hydra_refuses_is_one_line_with_what_is_allowed(arguments: list[str
     assert len(outcome.lines) == 1
     assert outcome.err.startswith(f"error: {line}")
     assert "Traceback" not in outcome.err
+
+
+def test_configs_of_ones_own_come_first_and_are_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "wide.yaml").write_text("defaults: [resnet8, _self_]\nwidth: 2.0\n")
+    (tmp_path / "mine" / "demo.yaml").write_text("defaults: [config, override /model: wide, _self_]\nstudy: mine\n")
+    assert "wide/seed0" in command("-cd", "mine", "-cn", "demo", "mode=plan").out
+    for words, line in (
+        (
+            ("model.widht=3",),
+            "model.widht: no such key (did you mean width?); mine/model/wide.yaml allows: num_classes",
+        ),
+        (("model=resnet8", "model.widht=3"), "model.widht: no such key (did you mean width?); conf/model/resnet8.yaml"),
+        (("model=wade",), "model=wade: no such file in conf/model/ (did you mean wide?); allowed: bypass_3x3"),
+        (("-cn", "dema"), "-cn dema: no such sweep (did you mean demo?); mine/ has: demo; sweeps/ has: demo, dyc"),
+    ):
+        outcome = command("-cd", "mine", *(("-cn", "demo") if words[0] != "-cn" else ()), *words)
+        assert (outcome.code, len(outcome.lines)) == (2, 1)
+        assert outcome.err.startswith(f"error: {line}")
+    failed = command("-cd", "mine", "-cn", "demo", "model.width=wide")
+    assert failed.err.startswith(
+        "failed: model.width='wide': must be a valid number; set in mine/model/wide.yaml or by"
+    )
 
 
 def wrapped(inner: Exception, outer: Exception) -> Exception:
