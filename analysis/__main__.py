@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import NoReturn
 
 from dynfilt.tracking.mirror import end_service
+from dynfilt.wording import OneLineParser
 
 USAGE_ERROR = 2
 PROGRAM = "python -m analysis"
@@ -29,14 +29,6 @@ COMMANDS = {
     "sync": (".publishing.sync", "upload offline W&B runs, one by one"),
     "dashboard": (".publishing.dashboard", "save a W&B workspace that compares the variants of a project"),
 }
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line and leave printing to the caller."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises ValueError with argparse's message."""
-        raise ValueError(f"{message} (`{self.prog} --help` explains)")
 
 
 def parser(chosen: str | None, program: str) -> argparse.ArgumentParser:

@@ -22,11 +22,14 @@ def main() -> int:
     """Run the command in sys.argv; return its exit code, 2 for a wrong command."""
     sys.path.append(os.getcwd())  # last, so that a file of the user's hides no installed package
     command, *words = sys.argv[1:] or [""]
+    if command == "status":
+        from dynfilt.launch import status
+
+        return status.run(words, "dynfilt status")
     if command in COMMANDS:
         from dynfilt import command_line
 
-        before, after = (["status"], []) if command == "status" else ([], ["mode=plan"] * (command == "plan"))
-        sys.argv = [RUN_COMMAND, *before, *words, *after]
+        sys.argv = [RUN_COMMAND, *words, *(["mode=plan"] if command == "plan" else [])]
         return command_line.main()
     analysis = import_module("dynfilt.analysis.__main__")
     if command in analysis.COMMANDS:

@@ -41,7 +41,7 @@ def main() -> int:
     if sys.argv[1:2] == ["status"]:
         from dynfilt.launch import status
 
-        return status.run(sys.argv[2:])
+        return status.run(sys.argv[2:], "python run.py status")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.

@@ -1,4 +1,15 @@
-"""Errors of libraries in the words of one line."""
+"""Errors in the words of one line: those of libraries, and those of a command line."""
+
+import argparse
+from typing import NoReturn
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line and leave printing to the caller."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ValueError with argparse's message."""
+        raise ValueError(f"{message} (`{self.prog} --help` explains)")
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
