@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,8 +41,9 @@ class DeclaredSweeps(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append both folders."""
-        for folder in filter(None, (self.own, str(SWEEPS))):
-            search_path.append("dynfilt", folder)
+        for folder in (self.own, str(SWEEPS)):
+            if folder and os.path.isdir(folder):
+                search_path.append("dynfilt", folder)
 
 
 class Grid(Sweeper):

@@ -204,7 +204,7 @@ def _context() -> ForkServerContext | SpawnContext:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
-    # Before Python 3.12.3 it imports from the working directory first, which may hold another dynfilt than this one.
+    # Left alone it imports from the working directory first, which may hold another dynfilt than this one.
     before = dict(os.environ)
     os.environ.update(PYTHONPATH=os.pathsep.join(path or os.getcwd() for path in sys.path), PYTHONSAFEPATH="1")
     try:
