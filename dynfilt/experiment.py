@@ -12,7 +12,7 @@ import torch
 
 from dynfilt import cost
 from dynfilt.assembly import build_trainer, load, read_checkpoint
-from dynfilt.config.checks import check
+from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
@@ -24,7 +24,7 @@ from dynfilt.run.progress import ProgressDisplay, RunDisplay
 from dynfilt.run.provenance import collect_provenance, git_state
 from dynfilt.run.record import RunRecord, require_same_config, set_aside
 from dynfilt.run.stopping import RunInterrupted, StopSignals
-from dynfilt.tracking.mirror import Mirror, Tracking, open_mirror
+from dynfilt.tracking.mirror import Mirror, open_mirror
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation, Stopped
@@ -123,7 +123,7 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
 def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
     """The W&B run that mirrors this folder, as `tracking` says."""
     return open_mirror(
-        Tracking(**{key: value for key, value in record.config["tracking"].items() if key != "_target_"}),
+        make(record.config["tracking"], "tracking"),
         folder=record.folder.path,
         run_id=identity.wandb_id,
         study=identity.study,

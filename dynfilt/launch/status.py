@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from dynfilt.launch.view import duration
 from dynfilt.run.folder import RESULT, STATUS, DamagedFile, RunFolder, RunState, is_run_folder
+from dynfilt.wording import OneLineParser
 
 SECONDS_BETWEEN_LOOKS = 2.0
 MOST_ROWS = 40
@@ -37,14 +37,14 @@ class Unfinished:
     reason: str
 
 
-def run(words: Sequence[str]) -> int:
-    """Print the state of all runs under some folders; 0, or 2 when there is none."""
-    parser = argparse.ArgumentParser(prog="status", description=__doc__)
+def run(words: Sequence[str], program: str) -> int:
+    """Print the state of all runs under some folders; 0, or 2 when there is none. Its help calls it `program`."""
+    parser = OneLineParser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], help="default: outputs")
     parser.add_argument("--watch", action="store_true", help="keep it fresh until Ctrl-C")
-    arguments = parser.parse_args(list(words))
     console = Console()
     try:
+        arguments = parser.parse_args(list(words))
         if not arguments.watch:
             console.print(look(arguments.folders))
             return 0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
+from dynfilt.wording import one_line
 
 if TYPE_CHECKING:
     import wandb
@@ -90,7 +91,7 @@ class Mirror:
         except Exception as error:
             self._run = None
             command = f"wandb sync {shlex.quote(str(self._saved))}"
-            _say(f"W&B stopped ({_one_line(error)}), the run goes on; upload the rest with: {command}")
+            _say(f"W&B stopped ({one_line(error)}), the run goes on; upload the rest with: {command}")
             end_service()
 
 
@@ -127,7 +128,7 @@ def open_mirror(
         try:
             run = _start_online(identity)
         except Exception as error:
-            reason = f" ({_one_line(error)})"
+            reason = f" ({one_line(error)})"
         else:
             _say(f"online at {run.url}")
             return Mirror(run, folder)
@@ -180,7 +181,7 @@ def _open_offline(identity: dict[str, Any], folder: Path, reason: str) -> Mirror
         _set_up("offline")
         run = _init(identity)
     except Exception as error:
-        _say(f"off, W&B does not start ({_one_line(error)})")
+        _say(f"off, W&B does not start ({one_line(error)})")
         return Mirror(None, folder)
     _say(f"offline{reason}; upload later with: wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*")
     return Mirror(run, folder)
@@ -246,10 +247,6 @@ def end_service() -> None:
 
     ends_within(TEAR_DOWN_SECONDS, end)
     wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _say(text: str) -> None:

@@ -64,6 +64,19 @@ def test_a_failure_is_recorded_with_its_traceback_and_passed_on(folder: Path) ->
     assert "test_record.py" in status["error"]["traceback"]
 
 
+def test_a_failure_that_cannot_be_recorded_hides_no_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FloatingPointError), RunRecord(folder, CONFIG):
+        monkeypatch.setattr(record_module, "write_json", full)
+        raise FloatingPointError("the loss is nan")
+    assert "its failure could not be written down" in capsys.readouterr().err
+    assert not is_in_use(folder)
+
+
 def test_an_interrupt_is_no_failure(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), RunRecord(folder, CONFIG) as record:
         record.start({})
