@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 
+from dynfilt.config.about import check_about
 from dynfilt.config.compose import GROUPS, Run
 
 MODES = ("train", "test", "plan")
@@ -33,6 +34,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    check_about(config["about"])
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(config[group]))
 

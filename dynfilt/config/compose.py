@@ -16,6 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from dynfilt.config.about import About
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SET_BY_THE_PROGRAM = ("parent",)
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
@@ -33,6 +35,7 @@ class Run:
     parent: str | None
     rerun: bool
     output_root: str
+    about: About
     model: Any
     data: Any
     optimizer: Any
