@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..comparing.claims import REFUTED, SUPPORTED, UNDECIDED, Claim
 from ..comparing.statistics import POWER
-from ..comparing.variants import REFUTED, SUPPORTED, UNDECIDED, Claim, Variant
+from ..comparing.variants import Variant
 from ..comparing.words import number_of
 from ..tables import numbers
 

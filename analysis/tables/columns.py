@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ..comparing.claims import NO_CLAIM, Claim
 from ..comparing.image_level import ImageLevel
 from ..comparing.statistics import Interval, Summary, summarise
-from ..comparing.variants import NO_CLAIM, Claim, Variant
+from ..comparing.variants import Variant
 from ..reading import metrics
 from . import numbers
 from .numbers import MISSING

@@ -73,10 +73,16 @@ def test_a_row_that_the_sweep_does_not_make_is_named(changes: dict[str, Any], me
 def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
     for override, line in (
         ("+about.controls.dynamic_3x3=bypass_3x4", "about.controls.dynamic_3x3: bypass_3x4 is no row of this sweep"),
-        ("about.controls.dynamic=bypass", "about.controls.dynamic: is not there yet; put a + before it, +about.controls.d"),
+        (
+            "about.controls.dynamic=bypass",
+            "about.controls.dynamic: is not there yet; put a + before it, +about.controls.d",
+        ),
         ("about.looks=[5,3]", "about.looks=[5, 3]: must be rising"),
         ("about.margin=200", "about.margin=200: must be more than 0"),
-        ("about.margn=1", "about.margn: no such key (did you mean margin?); conf/config.yaml allows: question, baseline"),
+        (
+            "about.margn=1",
+            "about.margn: no such key (did you mean margin?); conf/config.yaml allows: question, baseline",
+        ),
         ("about.looks=5", "about.looks"),
     ):
         outcome = command(*SWEEP, "seed=0", "model=dynamic_3x3", override)
