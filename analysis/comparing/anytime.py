@@ -1,7 +1,7 @@
 """What may be read at any number of pairs, however often one looks: e-value and interval of a mean difference.
 
-The e-value compares two models of normal differences whose SD is unknown (right-Haar prior): a standardised effect drawn
-from a normal distribution of variance 1 / PRIOR_PAIRS, and none. Under the null it is at most 20 at all n together with
+The e-value compares two models of normal differences whose SD is unknown (right-Haar prior): a standardised effect
+drawn from a normal distribution of variance 1 / PRIOR_PAIRS, and none. Under the null it stays below 20 at all n with
 probability 0.95 or more (Wang and Ramdas 2023, arXiv 2310.03722), so 1 / e is a p-value at any n.
 """
 

@@ -28,8 +28,8 @@ class Claim:
     """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
 
     The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`; `tuned` says whether
-    both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the declared
-    looks and for the other claims, and are compared with ALPHA.
+    both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the
+    declared looks and for the other claims, and are compared with ALPHA.
     """
 
     rival: str
@@ -46,6 +46,11 @@ class Claim:
     def n(self) -> int:
         """The number of pairs."""
         return self.paired.difference.n
+
+    @property
+    def is_declared_control(self) -> bool:
+        """Whether the rival is a control by the study's own word, not by a rule."""
+        return self.is_control and self.declared.names_claims and not self.is_exploratory
 
     @property
     def is_between_looks(self) -> bool:

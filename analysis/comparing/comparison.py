@@ -119,8 +119,8 @@ def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple
 def baseline_of(variants: Sequence[Variant], named: str | None, declared: str = "") -> Variant:
     """The variant that a group's others are compared with; all have results.
 
-    It is the named one where the group has it, else the declared one, else the first variant named static*, else the one
-    with the fewest parameters, of several the first.
+    It is the named one where the group has it, else the declared one, else the first variant named static*, else the
+    one with the fewest parameters, of several the first.
     """
     asked = [variant for variant in variants if named in variant.names] or declared_rows(declared, variants)
     static = [variant for variant in variants if variant.recorded_name.startswith(BASELINE_PREFIX)]

@@ -11,9 +11,9 @@ MOST_PAIRS = 10_000
 
 
 def equivalence_p(difference: Summary, margin: float) -> float:
-    """One-sided p of the claim that the true difference lies within +-margin, by two one-sided t tests (Schuirmann 1987).
+    """p of the claim that the true difference lies within +-margin: two one-sided t tests (Schuirmann 1987).
 
-    It is the larger of the two. NaN where no spread was seen or no margin is given.
+    It is the larger p of the two. NaN where no spread was seen or no margin is given.
     """
     if math.isnan(margin) or not difference.sd > 0:
         return math.nan

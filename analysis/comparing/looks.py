@@ -1,13 +1,13 @@
 """Declared looks at paired t tests: how small p must be at each of them, so that all together err as rarely as one.
 
 At the look of n_k pairs the boundary is c (n_k / n_K)^2, which leaves the last look, of n_K pairs, nearly what it would
-be alone; c is such that true nulls are rejected with probability ALPHA over all looks (a group-sequential test, Jennison
-and Turnbull 2000, chapter 11, by its exact distribution instead of a normal approximation).
+be alone; c is such that true nulls are rejected with probability ALPHA over all looks (a group-sequential test,
+Jennison and Turnbull 2000, chapter 11, by its exact distribution instead of a normal approximation).
 
 That distribution is a chain. For n normal differences x of mean 0 let u_n = sum(x) / sqrt(n sum(x^2)), so that
 t^2 = (n - 1) u_n^2 / (1 - u_n^2): the share of x's direction that lies along (1, .., 1). Of d more differences the
-direction, sin(eta) of it along (1, .., 1), with density cos(eta)^(d-2), depends neither on u_n nor on the lengths of both,
-whose ratio tan(phi) has density cos(phi)^(n-1) sin(phi)^(d-1); and with m = n + d
+direction, sin(eta) of it along (1, .., 1), with density cos(eta)^(d-2), depends neither on u_n nor on the lengths of
+both, whose ratio tan(phi) has density cos(phi)^(n-1) sin(phi)^(d-1); and with m = n + d
 u_m = (sqrt(n) cos(phi) u_n + sqrt(d) sin(phi) sin(eta)) / sqrt(m).
 """
 
@@ -34,7 +34,7 @@ Ends = tuple[float, float]
 
 @lru_cache(maxsize=256)
 def boundaries(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float, ...]:
-    """Largest two-sided p of the paired t test that rejects at each look, so that all looks err with probability alpha.
+    """Largest two-sided p of the paired t test that rejects at each look; all together err with probability alpha.
 
     `looks` are rising numbers of pairs, the first at least 2.
     """
@@ -49,10 +49,10 @@ def boundaries(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float, ...
 
 
 def adjusted_p(p: float, n: int, looks: tuple[int, ...], *, one_sided: bool = False) -> float:
-    """The error that all looks together would make with boundaries on which `p`, seen at the look of n pairs, just lies.
+    """The error of all looks together, had they the boundaries on which `p`, seen at the look of n pairs, just lies.
 
-    It is at most alpha exactly when p is at most its boundary at alpha, so it can be adjusted further (Holm) and compared
-    like any p. NaN for p NaN and where n is no look.
+    It is at most alpha exactly when p is at most its boundary at alpha, so it can be adjusted further (Holm) and
+    compared like any p. NaN for p NaN and where n is no look.
     """
     if math.isnan(p) or n not in looks:
         return math.nan

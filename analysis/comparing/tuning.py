@@ -31,8 +31,8 @@ def split_off_tuning(
 ) -> tuple[list[Run], list[Run]]:
     """The runs to report, and those that tuned: the seeds, or the other study, that a study declares.
 
-    Where it declares neither, they are of seeds 100 and 101, if these form a grid: several recipes under these seeds, and
-    results of other seeds.
+    Where it declares neither, they are of seeds 100 and 101, if these form a grid: several recipes under these seeds,
+    and results of other seeds.
     """
     told = {study: each.tuning for study, each in declared.items() if each.tuning is not None}
     studies = set()

@@ -78,7 +78,7 @@ class Variant:
 def variants_of(
     runs: Iterable[Run], arrangement: Arrangement, declared: Mapping[str, Declaration] = NONE_DECLARED
 ) -> dict[str, list[Variant]]:
-    """Variants not yet compared, by group, all in order and under their declared names; one without result has n = 0."""
+    """Variants not yet compared, by group, in order, under their declared names; one without any result has n = 0."""
     ordered = sorted(runs, key=lambda run: (arrangement.group_order(run), arrangement.row_order(run)))
     groups: dict[str, list[Variant]] = {}
     for (group, name), members in groupby(ordered, key=lambda run: (arrangement.group(run), arrangement.name(run))):

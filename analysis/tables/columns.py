@@ -90,6 +90,11 @@ def _without_mean(mean: float, low: float, high: float) -> str:
     return numbers.points_interval(low, high)
 
 
+def _boundary(e: Entry) -> float:
+    """Where a study declared looks, what p is compared with at this one."""
+    return e.claim.declared.level(e.claim.n) if e.claim.declared.looks else math.nan
+
+
 DIFFERENCE_MEAN: dict[str, Callable[[Entry], float]] = {"difference_mean": lambda e: _difference_of(e).mean}
 DIFFERENCE_ENDS = _ends("difference_ci95", _difference_of)
 
@@ -130,6 +135,25 @@ COLUMNS: tuple[Column[Entry], ...] = (
     _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval),
     _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value),
     _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value),
+    _of_claim("boundary", Heading("boundary of p"), {"p_boundary": _boundary}, numbers.small_p),
+    _of_claim(
+        "equivalence",
+        Heading("p of equivalence", "Holm"),
+        {"equivalence_p_holm": lambda e: e.claim.equivalence_p_holm},
+        numbers.p_value,
+    ),
+    _of_claim("e_value", Heading("e-value"), {"e_value": lambda e: e.claim.e_value}, numbers.amount),
+    Column(
+        "ahead",
+        Heading("ahead", "seeds"),
+        {"seeds_ahead": lambda e: e.claim.paired.ahead if e.claim.n else math.nan},
+        lambda e: f"{e.claim.paired.ahead} of {e.claim.n}" if e.claim.n else MISSING,
+        compares=True,
+    ),
+    _of_claim(
+        "sign_flip", Heading("sign-flip p"), {"sign_flip_p": lambda e: e.claim.paired.sign_flip_p}, numbers.p_value
+    ),
+    _of_claim("needed", Heading("pairs needed"), {"pairs_needed": lambda e: e.claim.pairs_needed}, numbers.pairs),
     _of_claim(
         "detectable",
         Heading("detectable Δ", "points"),
@@ -157,7 +181,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
     _of_claim(
         "verdict",
         Heading("verdict", is_text=True),
-        {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
+        {"verdict": lambda e: e.claim.verdict_in_words if e.claim.rival else ""},
     ),
     _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned}),
     _constant("params", "params", "parameters"),
@@ -199,8 +223,14 @@ COLUMNS: tuple[Column[Entry], ...] = (
 COST_COLUMNS = chosen(["params", "flops", "train"])
 RESULTS = (*chosen(["n", "accuracy", "interval", "delta"]), *COST_COLUMNS)
 ABREAST = chosen(["accuracy", "delta"])
-VERDICTS = chosen(["against", "pairs", "points", "p", "detectable", "tuned", "verdict"])
-PAIRING = chosen(["against", "delta_sd", "paired", "welch", "correlation", "effect_size", "p_unadjusted"])
+VERDICTS = chosen(
+    ["against", "pairs", "points", "p", "e_value", "detectable", "ahead", "sign_flip", "needed", "tuned", "verdict"]
+)
+PAIRING = chosen(
+    ["against", "delta_sd", "paired", "welch", "correlation", "effect_size", "p_unadjusted", "boundary", "equivalence"]
+)
+# Left out of a printed table where no row has a value.
+IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
 ON_IMAGES = chosen(["against", "images", "image_se", "points", "image_delta_se", "image_delta"])
 # In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
 IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta"])

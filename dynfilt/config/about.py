@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
         )
     if looks is not None and not _rises([FEWEST_PAIRS - 1, *looks]):
         raise ValueError(
-            f"{where}.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, such as [3, 5, 10], or null"
+            f"{where}.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, e.g. [3, 5, 10], or null"
         )
     is_study = isinstance(tuning, str) and tuning != ""
     is_seeds = isinstance(tuning, list) and all(type(seed) is int and seed >= 0 for seed in tuning)
@@ -76,4 +77,4 @@ def is_row(name: str, variant: str) -> bool:
 
 
 def _rises(numbers: list[int]) -> bool:
-    return len(numbers) > 1 and all(a < b for a, b in zip(numbers[:-1], numbers[1:], strict=True))
+    return len(numbers) > 1 and all(a < b for a, b in itertools.pairwise(numbers))

@@ -72,12 +72,13 @@ class Grid(Sweeper):
 
     def _check_rows(self, jobs: Sequence[Job]) -> None:
         """Raise ValueError when `about` names a row that neither this command nor the whole sweep makes."""
-        params = [f"{key}={value}" for key, value in self.params.items() if key != "seed"]
         check_about(jobs[0].config["about"])
         try:
             check_rows(jobs[0].config["about"], map(_variant, jobs))
         except ValueError:
-            whole = [self.composer.job(combination) for combination in expand(params)]
+            params = _overrides({key: value for key, value in self.params.items() if key != "seed"})
+            combinations = expand(params, [_overrides(each) for each in self.variants])
+            whole = [self.composer.job(combination) for combination in combinations]
             check_rows(jobs[0].config["about"], map(_variant, [*jobs, *whole]))
 
     def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:

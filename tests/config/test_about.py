@@ -38,7 +38,7 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"margin": 0}, "about.margin=0: must be more than 0 and less than 100 points, or null for none"),
         ({"margin": 200.0}, "about.margin=200: must be more than 0"),
         ({"margin": float("nan")}, "about.margin=nan: must be more than 0"),
-        ({"looks": [5, 3]}, r"about.looks=\[5, 3\]: must be rising numbers of seeds from 2 on, such as \[3, 5, 10\]"),
+        ({"looks": [5, 3]}, r"about.looks=\[5, 3\]: must be rising numbers of seeds from 2 on, e.g. \[3, 5, 10\]"),
         ({"looks": [5, 5]}, "must be rising"),
         ({"looks": [1, 5]}, "must be rising"),
         ({"looks": []}, "must be rising"),
