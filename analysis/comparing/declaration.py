@@ -8,13 +8,12 @@ from typing import Any
 
 import yaml
 
-from dynfilt.config.about import About, check_about, controls_of, is_row
+from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row
 
 from ..reading.run import Run
 from .looks import boundaries
 from .statistics import ALPHA
 
-METRIC = "test_accuracy"
 ABOUT_KEYS = tuple(f"about.{key.name}" for key in fields(About))
 
 
@@ -29,7 +28,6 @@ class Declaration:
     question: str = ""
     baseline: str = ""
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    metric: str = METRIC
     margin: float = math.nan
     looks: tuple[int, ...] = ()
     tuning: tuple[int, ...] | str | None = None
@@ -104,7 +102,7 @@ def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration
 
 def _complete(about: Mapping[str, Any]) -> dict[str, Any]:
     """All keys; an empty one is as good as none."""
-    empty = {"controls": {}, "names": {}, "metric": METRIC}
+    empty = {"controls": {}, "names": {}, "metric": METRICS[0]}
     return {key.name: about.get(key.name, None) or empty.get(key.name) for key in fields(About)} | {
         key: about[key] for key in ("margin", "looks", "tuning") if key in about
     }
@@ -119,7 +117,6 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",
         controls={variant: tuple(controls_of(complete, variant)) for variant in complete["controls"]},
-        metric=complete["metric"],
         margin=math.nan if margin is None else margin / 100,
         looks=tuple(complete["looks"] or ()),
         tuning=tuple(tuning) if isinstance(tuning, list) else tuning,

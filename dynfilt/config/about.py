@@ -9,6 +9,7 @@ from typing import Any
 
 FEWEST_PAIRS = 2  # below there is no spread, and no test
 WIDEST_MARGIN = 100
+METRICS = ("test_accuracy",)  # what variants are compared by
 
 
 @dataclass
@@ -34,8 +35,8 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             raise ValueError(
                 f"{where}.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
             )
-    if not about["metric"]:
-        raise ValueError(f"{where}.metric: must not be empty; conf/config.yaml has the default")
+    if about["metric"] not in METRICS:
+        raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
     margin, looks, tuning = about["margin"], about["looks"], about["tuning"]
     if margin is not None and not 0 < margin < WIDEST_MARGIN:
         raise ValueError(

@@ -45,7 +45,7 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"controls": {"a": "a"}}, "about.controls: a cannot be its own control"),
         ({"controls": {"a": []}}, r"about.controls.a=\[\]: must be a variant or a list of variants"),
         ({"controls": {"a": [3]}}, r"about.controls.a=\[3\]: must be a variant"),
-        ({"metric": ""}, "about.metric: must not be empty"),
+        ({"metric": "val_loss"}, "about.metric=val_loss: must be test_accuracy"),
         ({"tuning": 100}, "about.tuning=100: must be a list of this study's seeds, another study's name"),
         ({"tuning": ["a"]}, r"about.tuning=\['a'\]: must be"),
     ],
