@@ -48,6 +48,11 @@ class Claim:
         return self.paired.difference.n
 
     @property
+    def alpha(self) -> float:
+        """The level of its intervals: that of the look's boundary, NaN between looks."""
+        return self.declared.level(self.n)
+
+    @property
     def is_declared_control(self) -> bool:
         """Whether the rival is a control by the study's own word, not by a rule."""
         return self.is_control and self.declared.names_claims and not self.is_exploratory

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..comparing.claims import NO_CLAIM, Claim
+from ..comparing.crossed import NO_CROSSED, Crossed
 from ..comparing.image_level import ImageLevel
 from ..comparing.statistics import Interval, Summary, summarise
 from ..comparing.variants import Variant
@@ -25,6 +26,8 @@ class Entry:
     claim: Claim
     accuracy_over_images: Summary
     difference_over_images: Summary
+    accuracy_over_both: Crossed
+    difference_over_both: Crossed
 
 
 def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
@@ -35,6 +38,8 @@ def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
         claim,
         images.accuracy.get((variant.group, variant.label), NO_SUMMARY),
         images.differences.get((variant.group, variant.label, claim.rival), NO_SUMMARY),
+        images.accuracy_both.get((variant.group, variant.label), NO_CROSSED),
+        images.differences_both.get((variant.group, variant.label, claim.rival), NO_CROSSED),
     )
 
 
@@ -81,7 +86,9 @@ def _against(e: Entry) -> str:
     return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
 
 
-def _ends(field: str, interval_of: Callable[[Entry], Summary | Interval]) -> dict[str, Callable[[Entry], float]]:
+def _ends(
+    field: str, interval_of: Callable[[Entry], Summary | Interval | Crossed]
+) -> dict[str, Callable[[Entry], float]]:
     """The fields of an interval's two ends."""
     return {f"{field}_low": lambda e: interval_of(e).low, f"{field}_high": lambda e: interval_of(e).high}
 
@@ -217,6 +224,18 @@ COLUMNS: tuple[Column[Entry], ...] = (
         },
         _without_mean,
     ),
+    _of_variant(
+        "both",
+        Heading("accuracy over seeds and images", "%"),
+        _ends("seed_and_image_ci95", lambda e: e.accuracy_over_both),
+        numbers.percent_interval,
+    ),
+    _of_claim(
+        "both_delta",
+        Heading("Δ over seeds and images", "points"),
+        _ends("seed_and_image_difference_ci95", lambda e: e.difference_over_both),
+        numbers.points_interval,
+    ),
 )
 
 # What the tables show by default, all of COLUMNS; side by side there is a table for each of ABREAST.
@@ -231,7 +250,7 @@ PAIRING = chosen(
 )
 # Left out of a printed table where no row has a value.
 IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
-ON_IMAGES = chosen(["against", "images", "image_se", "points", "image_delta_se", "image_delta"])
+ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
 # In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
-IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta"])
+IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"])
 BASELINE_ONLY = chosen(["effect_size", "correlation", "welch"])

@@ -68,7 +68,8 @@ PAIRING_NOTE = (
 IMAGES_NOTE = (
     "Test images: what other test images of the same kind would change for these trained networks, where the intervals "
     "over seeds tell what other seeds would; an image's value is its mean over the seeds (of the best weights), SE is "
-    "the standard error of the mean over images, the interval is Student t."
+    "the standard error of the mean over images, the interval is Student t. Over seeds and images: the 95 % interval "
+    "for other seeds and other images together (crossed random effects); of Δ at the level of the look."
 )
 SPLIT_NOTE = (
     "Accuracy on the test set, evaluated once, at the end of training, with the weights that were best on "
