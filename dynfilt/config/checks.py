@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 
+from dynfilt.config.about import check_about
 from dynfilt.config.compose import GROUPS, Run
 from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
@@ -35,6 +36,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    check_about(config["about"])
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(config[group]))
 

@@ -21,6 +21,7 @@ OUTSIDE_DIGEST = (
     "run",
     "rerun",
     "output_root",
+    "about",
     "tracking",
     "hydra",
     "data.root",
