@@ -42,7 +42,7 @@ def test_a_wrong_folder_is_one_line(
 @pytest.mark.parametrize(
     ("command", "model", "words"),
     [
-        ("kernels", "cnn_5x5", "is for the lab's networks whose filter layer has a method `filters`"),
+        ("kernels", "cnn_5x5", "is for networks with a layer that gives each image's whole filter"),
         ("responses", "dynamic_3x3", "is for the label-guided networks"),
         ("attention", "static_3x3", "is for networks with a dynamic layer"),
     ],
