@@ -80,14 +80,14 @@ def describe_choices(
 ) -> None:
     """Print, write and draw how much of every choice the image and its class (N,) decide."""
     table = choice_sheet(choices, labels)
-    print(f"What the images decide, over {len(labels):,} test images\n\n{table_text(table.table())}\n")
+    print(f"What each image decides, over {len(labels):,} test images\n\n{table_text(table.table())}\n")
     print("\n".join(f"- {name}: {meaning}" for name, meaning in CHOICE_MEANINGS.items()))
     if any(choice.size > NUMBERS for choice in choices):
         print(f"- of a choice of more than {NUMBERS} numbers {NUMBERS} are looked at, evenly spread")
     print()
     write_text(folder / "attention-choices.csv", table.csv())
     with picture_style():
-        figure = draw_choices(table.entries, f"How much of its choices the image decides\n{run.title}")
+        figure = draw_choices(table.entries, f"How much of each choice varies with the image\n{run.title}")
         save(figure, folder, "attention-choices", formats)
 
 

@@ -143,14 +143,14 @@ def class_means(pi: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 def choice_sheet(choices: list[Choice], labels: Tensor) -> Sheet[tuple[Choice, Diversity]]:
     """One row a layer and tensor of its choice; `labels` (N,) are those of the images that the choices are of."""
-    four = "{:.4f}".format
+    three = "{:.3f}".format
     columns: list[Column[tuple[Choice, Diversity]]] = [
         column("layer", Heading("layer", is_text=True), lambda row: row[0].layer),
         column("choice", Heading("choice", is_text=True), lambda row: row[0].name),
         column("numbers", Heading("numbers"), lambda row: row[0].size, "{:,}".format),
-        column("input_share", Heading("by image"), lambda row: row[1].input_share, four),
-        column("class_share", Heading("of it by class"), lambda row: row[1].class_share, four),
-        column("class_share_by_chance", Heading("by chance"), lambda row: row[1].class_share_by_chance, four),
+        column("input_share", Heading("by image"), lambda row: row[1].input_share, "{:.2g}".format),
+        column("class_share", Heading("of it by class"), lambda row: row[1].class_share, three),
+        column("class_share_by_chance", Heading("by chance"), lambda row: row[1].class_share_by_chance, three),
     ]
     return Sheet(columns, [(choice, diversity(choice.values, labels)) for choice in choices])
 

@@ -84,7 +84,7 @@ def test_a_wrong_option_is_refused(
     [
         ("kernels", "static_3x3", ["kernels", "kernels-differences"]),
         ("responses", "label_guided_1x1", ["responses"]),
-        ("attention", "dynamic_3x3", ["attention-checks"]),
+        ("attention", "dynamic_3x3", ["attention-checks", "attention-choices"]),
         ("filters", "static_3x3", ["filters"]),
     ],
 )
