@@ -243,14 +243,11 @@ def notes(run: TrainedRun, images: ImageFilters, layers: Mapping[str, bool]) -> 
     """What a reader has to know about a run's filters before judging its numbers."""
     layer, who = run.model.get_submodule(images.layer), run.variant
     lines = []
-    if len(layers) > 1:
-        lines.append(f"{who}: the layer is {images.layer}; --layer chooses another of its {sum(layers.values())}")
-    if images.kernels.shape[1] < images.count:
-        lines.append(f"{who}: {images.kernels.shape[1]} of the filter's {images.count:,} kernels, evenly spread")
+    if images.kernels.shape[1] < images.count or len(layers) > 1:
+        shown = f"{images.kernels.shape[1]} of the filter's {images.count:,} kernels, evenly spread"
+        lines.append(f"{who}: {images.layer}, one of {len(layers)} layers (--layer chooses another); {shown}")
     if lacking := [name for name, is_given in layers.items() if not is_given]:
-        lines.append(
-            f"{who}: no filter is the same at all positions in {', '.join(lacking)}, so none of theirs is drawn"
-        )
+        lines.append(f"{who}: in {', '.join(lacking)} no filter is the same at all positions, so none is drawn")
     if not is_dynamic(layer):
         lines.append(f"{who} is static: one filter for all images, whatever the input")
     if getattr(layer, "mixes_batch", False):
