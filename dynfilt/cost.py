@@ -116,7 +116,7 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
 
 @torch.inference_mode()
 def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
-    """By which formulation how many layers apply filters of their own: `chunked x 15, outputs x 4`.
+    """Name how many layers use each formulation for their per-image filters: `chunked x 15, outputs x 4`.
 
     The choice may depend on the dtype, so call it under training's autocast.
     """

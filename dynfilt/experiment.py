@@ -160,7 +160,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     last_test = evaluate(model, data.test, stop)
     model.load_state_dict(load_best(record.folder.path)["model"])
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
-    labels = trainer.evaluator.part(data.test).labels
+    labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
     images = trainer.epoch * len(data.train)
     return {

@@ -26,7 +26,7 @@ ATTENTION_MEANINGS = {
     "entropy": "of an image's attention, mean over images; 1 all kernels alike, 0 one kernel alone",
     "5 %, 95 %": "percentiles of that entropy over images",
     "entropy of the mean": "of the attention averaged over images; 1 when all kernels are used equally",
-    "told by the image": "entropy of the mean - entropy: what knowing the image says about the kernel; "
+    "information": "entropy of the mean - entropy: the mutual information of image and kernel, as a part of log K; "
     "0 when every image gets the same attention",
     "by class": "part of the attention's variance over images that the classes' means account for",
     "by chance": "what that part is expected to be with labels dealt out at random",
@@ -170,7 +170,7 @@ def layer_sheet(layers: list[Attention], labels: Tensor) -> Sheet[tuple[Attentio
         column("entropy_p05", Heading("5 %"), lambda row: row[0].entropy_range[0], three),
         column("entropy_p95", Heading("95 %"), lambda row: row[0].entropy_range[1], three),
         column("entropy_of_mean", Heading("entropy of the mean"), lambda row: row[0].entropy_of_mean, three),
-        column("information", Heading("told by the image"), lambda row: information(row[0]), "{:.4f}".format),
+        column("information", Heading("information"), lambda row: information(row[0]), "{:.4f}".format),
         column("class_share", Heading("by class"), lambda row: row[1].class_share, three),
         column("class_share_by_chance", Heading("by chance"), lambda row: row[1].class_share_by_chance, three),
     ]

@@ -1,4 +1,4 @@
-"""What a study asks, and the answer made from its claims alone: no sentence says more than a verdict."""
+"""The question of a study, and an answer made from its claims alone: no sentence goes beyond a verdict."""
 
 import math
 import re
@@ -16,7 +16,7 @@ QUESTION = re.compile(r"^# Question\s+(.+(?:\n#\s{3,}\S.*)*)", re.MULTILINE)
 NEXT_LINE = re.compile(r"\s*\n#\s*")
 STUDY = re.compile(r"^study:\s*(\S+)\s*$", re.MULTILINE)
 SWEEPS = "sweeps"
-# What a summary says of one variant, and of several, by verdict and in this order.
+# Summary of one variant, and of several, by verdict and in this order.
 SUMMARY_WORDS = {
     SUPPORTED: ("is better", "are better"),
     REFUTED: ("is not", "are not"),
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Sentence:
-    """What the seeds say to one claim: the claim as its verdict leaves it, and the numbers behind it."""
+    """The outcome of one claim: the claim as its verdict leaves it, and the numbers behind it."""
 
     verdict: str
     claim: str
@@ -142,7 +142,7 @@ def _evidence(claim: Claim) -> str:
 
 
 def _without_control(variants: Sequence[Variant]) -> list[str]:
-    """Which variants no control of equal capacity tells apart from their size."""
+    """Name the variants that no control of equal capacity separates from the effect of their size."""
     controls = {claim.rival for variant in variants for claim in variant.claims if claim.is_control}
     lacking = [
         variant.label
