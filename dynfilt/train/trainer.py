@@ -107,7 +107,8 @@ class Trainer:
         """Train until the last step or until patience runs out.
 
         `stop` is called after each step and each batch of an evaluation; when it returns True, a checkpoint is asked
-        for and Stopped raised. Raises FloatingPointError, naming the step, when a training or evaluation loss is not finite.
+        for and Stopped raised. Raises FloatingPointError, naming the step, when a loss, in training or in an evaluation,
+        is not finite.
         """
         every = self.steps_between_evaluations
         self.model.train()
