@@ -107,7 +107,7 @@ class Trainer:
         """Train until the last step or until patience runs out.
 
         `stop` is called after each step and each batch of an evaluation; when it returns True, a checkpoint is asked
-        for and Stopped raised. Raises FloatingPointError, naming the step, when a loss, in training or in an evaluation,
+        for and Stopped raised. Raises FloatingPointError, naming the step, when a loss of training or of an evaluation
         is not finite.
         """
         every = self.steps_between_evaluations
