@@ -61,7 +61,7 @@ def run(job: Job, stop: StopSignals | None = None, display: RunDisplay | None = 
 
 
 def plan(job: Job, planner: Planner) -> PlannedRun:
-    """What `run` would do with a checked job, without doing anything."""
+    """Plan what `run` would do with a checked job, without doing anything."""
     if job.config["run"] is not None:
         job = continue_from(job)
         check(job.config, job.choices)

@@ -18,9 +18,9 @@ SUPPORTED, UNDECIDED, REFUTED = "supported", "undecided", "refuted"
 
 @dataclass(frozen=True)
 class Claim:
-    """The claim that a variant beats its rival, the baseline or a control, and the statistics of both over their seeds.
+    """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
 
-    `tuned` is whether both were tuned alike, one of the answers in `tuning`.
+    `tuned` says whether both were tuned alike, one of the answers in `tuning`.
     """
 
     rival: str

@@ -147,7 +147,7 @@ def reestimated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
 
 
 def _replacements(run: TrainedRun, split: Split) -> dict[str, Replacement | None]:
-    """What each check does to the choices, None for the untouched network."""
+    """Each check as a change of the choices, None for the untouched network."""
     means, lengths = _means(run, split)
     kinds = {kind for _, kind in means}
     within = shuffled_within(seeded_generator("cpu", "is it dynamic", "within an image"))

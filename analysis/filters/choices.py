@@ -97,7 +97,7 @@ def entropy(shares: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def choices_of(run: TrainedRun, split: Split) -> list[Choice]:
-    """What every dynamic layer decides for every image, on the CPU, in the split's order."""
+    """Record the choices of every dynamic layer for every image, on the CPU, in the split's order."""
     sizes: dict[tuple[str, str], int] = {}
     batches: dict[tuple[str, str], list[Tensor]] = {}
 

@@ -24,7 +24,7 @@ ENLARGED = 224
 
 @dataclass(frozen=True)
 class Activations:
-    """What a picture shows: the enlarged photograph (3, S, S) and the picture as the network takes it (3, H, W),
+    """The content of a picture: the enlarged photograph (3, S, S) and the picture as the network takes it (3, H, W),
     both uint8; filters (F, 3, k, k) of the first convolution by number, their activations (F, h, w) on the
     photograph; and the first activations (M, h, w) of the last convolution, with both layers' names."""
 

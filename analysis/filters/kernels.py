@@ -52,8 +52,8 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class ImageFilters:
-    """What images of the test split get: `indices` (N,) into it, their labels and predicted classes (N,), of the named
-    layer's `count` kernels up to KERNELS, evenly spread, (N, kernels, kh, kw), and the part of the generator's outputs
+    """The kernels of some test images: `indices` (N,) into the split, labels and predicted classes (N,); of the named
+    layer's `count` kernels up to KERNELS, evenly spread, (N, kernels, kh, kw); and the part of the generator's outputs
     that is saturated, NaN without a generator."""
 
     layer: str
@@ -240,7 +240,7 @@ def sheet(measured: list[tuple[TrainedRun, dict[str, float]]]) -> Sheet[tuple[Tr
 
 
 def notes(run: TrainedRun, images: ImageFilters, layers: Mapping[str, bool]) -> list[str]:
-    """What a reader has to know about a run's filters before judging its numbers."""
+    """Explain what a reader has to know of a run's filters before judging its numbers."""
     layer, who = run.model.get_submodule(images.layer), run.variant
     lines = []
     if images.kernels.shape[1] < images.count or len(layers) > 1:

@@ -48,7 +48,7 @@ def require_sound_layers(run: TrainedRun) -> None:
 
 
 def inputs_of(run: TrainedRun, layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """What those of the layers that run get for the first two test images, float32, in the order in which they run."""
+    """Record the inputs of those layers that run, for the first two test images, float32, in the order of the calls."""
     inputs: dict[str, Tensor] = {}
 
     def see(name: str, x: Tensor) -> None:

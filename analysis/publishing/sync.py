@@ -34,7 +34,7 @@ EARLIER_PART = "an earlier part of this run has to be uploaded first"
 
 
 class Outcome(StrEnum):
-    """What became of one log."""
+    """The outcome of one log."""
 
     UPLOADED = "uploaded"
     PRESENT = "already uploaded"
@@ -142,7 +142,7 @@ def _offline_logs(sources: Sequence[str]) -> list[str]:
 
 
 def _trouble() -> str:
-    """What is wrong with the server, empty when it works."""
+    """Describe what is wrong with the server, empty when it works."""
     try:
         connect("")
     except ValueError as error:

@@ -78,7 +78,7 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
 
 
 def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
-    """Where the sweep of a study may lie; a study whose name is no file's name has none."""
+    """The files that may hold the sweep of a study; a study whose name is no file's name has none."""
     if study != Path(study).name:
         return
     place = next((run.place for variant in variants for run in variant.runs), "")

@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 
-from dynfilt.config.compose import GROUPS, Schema
+from dynfilt.config.compose import GROUPS, Run
 
 MODES = ("train", "test", "plan")
 # Built once here so that bad values fail early: these cost nothing to build.
@@ -65,7 +65,7 @@ def make(node: dict[str, Any], key: str) -> Any:
 
 
 def _check_top_level(config: dict[str, Any]) -> None:
-    names = [field.name for field in dataclasses.fields(Schema)]
+    names = [field.name for field in dataclasses.fields(Run)]
     for key in sorted(config.keys() ^ set(names)):
         problem = "no such key or group" if key in config else "missing"
         raise ValueError(f"{key}: {problem}; conf/config.yaml has: {', '.join(names)}")

@@ -23,7 +23,7 @@ NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by w
 
 
 @dataclass
-class Schema:
+class Run:
     """The top-level keys; conf/config.yaml holds their values."""
 
     study: str
@@ -58,7 +58,7 @@ class Job:
 
 def register_schema() -> None:
     """Make the schema known to Hydra under the name `schema`. Call before composing."""
-    ConfigStore.instance().store(name="schema", node=Schema)
+    ConfigStore.instance().store(name="schema", node=Run)
 
 
 def compose(overrides: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a dynamic layer is: its input decides something, and that decision can be looked at and replaced.
+"""The protocol of dynamic layers: the input decides something, and its choice can be looked at and replaced.
 
 A layer, ours or not, is dynamic when it has two methods: `choice(x)`, what each image decides, and
 `apply_choice(x, choice)`, the output; its forward(x) is apply_choice(x, choice(x)). A choice is a tensor with the batch
@@ -27,11 +27,11 @@ class DynamicLayer(Protocol):
     """A layer whose input decides something; forward(x) is apply_choice(x, choice(x))."""
 
     def choice(self, x: Tensor) -> Choice:
-        """What each image of x decides: a tensor with the batch first, or a tuple of them."""
+        """Return what each image of x decides: a tensor with the batch first, or a tuple of them."""
         ...
 
     def apply_choice(self, x: Tensor, choice: Any) -> Tensor:
-        """The layer's output for x when `choice` is what the images have decided."""
+        """Return the layer's output for x when `choice` is what the images have decided."""
         ...
 
 

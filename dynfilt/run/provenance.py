@@ -37,10 +37,10 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of the project's checkout and whether tracked files differ from it; (None, None) outside git.
 
-    The environment variable DYNFILT_COMMIT names the commit of a copy without its history, e.g. on a cluster.
+    A copy without its history, on a cluster say, is told its commit by the environment variable DYNFILT_COMMIT.
     """
-    if commit := os.environ.get(COMMIT_VARIABLE):
-        return commit, None
+    if told := os.environ.get(COMMIT_VARIABLE):
+        return told, None
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return commit, None if changes is None else bool(changes)

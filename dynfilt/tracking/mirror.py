@@ -28,7 +28,7 @@ TEAR_DOWN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Tracking:
-    """What the user wants of W&B.
+    """The user's settings for W&B.
 
     Raises ValueError for a mode that is not one of MODES.
     """

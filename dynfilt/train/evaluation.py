@@ -33,7 +33,7 @@ class Evaluation:
     true_class_rank: Tensor
 
     def numbers(self, split: str) -> dict[str, float]:
-        """What is recorded of a split, by its keys in metrics.jsonl and result.json: `val_loss`, `val_accuracy`."""
+        """The numbers to record of a split, by their keys in metrics.jsonl and result.json, e.g. `val_loss`."""
         return {f"{split}_loss": self.loss, f"{split}_accuracy": self.accuracy}
 
 

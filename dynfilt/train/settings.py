@@ -1,4 +1,4 @@
-"""What a user may set about training, checked when it is read."""
+"""The user's settings for training, checked when they are read."""
 
 from __future__ import annotations
 
