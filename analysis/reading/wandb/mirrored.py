@@ -23,7 +23,7 @@ FINISHED, FAILED = "finished", "failed"
 
 @dataclass
 class MirroredRun:
-    """A run as W&B stores it; `state` is W&B's: finished, failed, or any other for a run without an end."""
+    """What W&B stores of a run; `state` is W&B's: finished, failed, or any other for a run without an end."""
 
     run_id: str
     group: str = ""
