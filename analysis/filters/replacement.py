@@ -26,7 +26,7 @@ def replaced(model: nn.Module, replacement: Replacement) -> Iterator[None]:
     layers = dynamic_layers(model)
     try:
         for name, layer in layers.items():
-            # In the layer's own namespace, where it comes before the method, and before a hook or a compiled forward.
+            # An attribute of the instance comes before the method of its class.
             vars(layer)["forward"] = _forward(name, layer, replacement)
         yield
     finally:
