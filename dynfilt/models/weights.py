@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: the bundled file, torchvision, a file of one's own, or nowhere."""
+"""Load the weights of a backbone: from the bundled file, torchvision, a .pth file, or not at all."""
 
 from __future__ import annotations
 

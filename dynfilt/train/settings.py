@@ -1,4 +1,4 @@
-"""What a user may set about training, checked when it is read."""
+"""The user's settings for training, checked when they are read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TrainerSettings:
             self._require_positive(key)
         if self.cuda_graph and self.compile and self.compile_mode != "default":
             raise ValueError(
-                f"trainer.compile_mode={self.compile_mode} records graphs of its own: "
+                f"trainer.compile_mode={self.compile_mode} records its own CUDA graphs: "
                 "choose trainer.compile_mode=default or trainer.cuda_graph=false"
             )
         for key in ("evaluate_every_steps", "clip_gradient_norm", "patience", "max_steps", "max_eval_images"):
