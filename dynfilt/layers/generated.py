@@ -74,7 +74,7 @@ class GeneratedConv2d(nn.Module):
         with full_precision(w):
             w = at_least_float32(w)
             w = _norm_over_batch(w) if self.mixes_batch else F.normalize(w, dim=1)
-        w = w.view(len(x), *self.filter_shape)
+        w = w.view(x.shape[0], *self.filter_shape)
         return w.detach() if self.gradient == "cut" else w
 
     def apply_choice(self, x: Tensor, choice: Tensor) -> Tensor:
