@@ -12,7 +12,7 @@ from dynfilt.check.subject import locate_layer
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check the layer that the command line names; 0 when all holds, 1 when something does not, 2 for a wrong command."""
+    """Check the layer that the command line names: 0 when all holds, 1 when not, 2 for a wrong command."""
     options = _parser().parse_args(arguments)
     sys.path.insert(0, "")
     try:

@@ -81,6 +81,8 @@ def training_steps(subject: Subject) -> Measured:
         y = run(layer, x)
         target = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)) if target is None else target
         loss = (y - target).square().mean()
+        if not loss.requires_grad:
+            return Measured(False, "no parameter gets a gradient")
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -27,6 +27,8 @@ def autocast(subject: Subject) -> Measured:
         if not torch.isfinite(y).all():
             return Measured(False, f"the output in {name} is not finite")
         errors[name] = ((y.float() - expected).norm() / expected.norm()).item()
+        if not y.requires_grad:
+            return Measured(False, "no parameter gets a gradient")
         gradients = torch.autograd.grad(y.float().square().mean(), list(layer.parameters()), allow_unused=True)
         if not all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None):
             return Measured(False, f"a gradient in {name} is not finite")

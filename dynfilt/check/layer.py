@@ -69,7 +69,8 @@ def check_layer(
     """Check a layer that is called as factory(in_channels, out_channels, **arguments), kernel_size=3 and padding=1.
 
     image_shape: (C, H, W), C the input channels; out_channels is C unless given among the arguments. `only` names the
-    properties to check, `allow` those that are reported without deciding; each may take `limit_seconds`. The caller's random numbers stay as they are.
+    properties to check, `allow` those that are reported without deciding; each may take `limit_seconds`. The caller's
+    random numbers stay as they are.
     Raises ValueError for an unknown property and for arguments that the factory does not take.
     """
     for name in (*only, *allow):

@@ -79,7 +79,7 @@ def schedules(subject: Subject) -> Measured:
     if not setters:
         set_temperature(layer, 0.37)
     missed = [number.path for number in numbers if number.get() == before[number.path]]
-    if missed and len(missed) < len(numbers) or missed and setters:
+    if (missed and len(missed) < len(numbers)) or (missed and setters):
         by = ", ".join(f"{name}()" for name in setters) or "set_temperature"
         return Measured(False, f"{by} leaves {', '.join(missed)} at {before[missed[0]]:g}")
     return _reach(subject, layer, numbers)

@@ -118,13 +118,14 @@ def make_subject(factory: Factory, image_shape: Shape, arguments: dict[str, Any]
     for key, value in {"kernel_size": 3, "padding": 1}.items():
         if (key in signature.parameters or any_keyword) and key not in preset:
             given.setdefault(key, value)
+    takes = ", ".join(signature.parameters)
+    called = f"it is called as {name}(in_channels, out_channels, kernel_size=, ...), takes: {takes}"
+    if "kernel_size" not in {*given, *preset}:
+        raise ValueError(f"{name}: has not the interface of a convolution; {called}")
     try:
         signature.bind(channels, out_channels, **given)
     except TypeError as error:
-        raise ValueError(
-            f"{name}: {error}; it is called as {name}(in_channels, out_channels, kernel_size=, ...) "
-            f"and takes: {', '.join(signature.parameters)}"
-        ) from error
+        raise ValueError(f"{name}: {error}; {called}") from error
     return Subject(factory, image_shape, out_channels, given)
 
 

@@ -198,7 +198,7 @@ class IgnoredTemperature(Filter):
 
 
 class RandomStart(Filter):
-    """FDConv: the initialisation of the output gates tests a method instead of a layer, so that they start at random."""
+    """FDConv: the output gates start at random, since what should initialise them tests a method, not a layer."""
 
     def __init__(self, in_channels: int, out_channels: int, *arguments: Any, **options: Any) -> None:
         super().__init__(in_channels, out_channels, *arguments, **options)
