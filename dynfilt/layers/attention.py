@@ -94,6 +94,6 @@ def get_temperature(module: nn.Module) -> float | None:
     return values[0]
 
 
-def temperature_buffers(module: nn.Module) -> list[Tensor]:
-    """Every buffer named `temperature` inside module."""
-    return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == "temperature"]
+def temperature_buffers(module: nn.Module, named: str = "temperature") -> list[Tensor]:
+    """Every buffer of that name inside module."""
+    return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == named]
