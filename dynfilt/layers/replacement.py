@@ -21,11 +21,12 @@ def replace_convolutions(
     keep_weights: bool = True,
     **options: Any,
 ) -> nn.Module:
-    """Replace each nn.Conv2d of a network, in place, by layer(in, out, kernel_size, ..., **options); return the network.
+    """Replace each nn.Conv2d of a network, in place, by layer(in, out, kernel_size=, ..., **options), and return it.
 
     `where(name, convolution)` chooses; without it all but the first one are replaced, as in DY-Conv (arXiv 1912.03458).
     Every kernel of a new layer starts as the old one's and every bias too, unless `keep_weights` is False; device,
-    dtype and mode stay. With `initial_scale="corrected"` a bank gives the old outputs as long as it mixes its kernels alike.
+    dtype and mode stay. A bank whose shares add up to 1, or with `initial_scale="corrected"`, gives the old outputs as
+    long as it mixes its kernels alike.
     Raises ValueError when `where` chooses none, for padding that is no zeros, and for a layer that cannot start from a
     kernel.
     """
