@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
+from torch import nn
 
 from dynfilt.check import compilers, expense, gradients, images, inputs, schedules, start, state
 from dynfilt.check.findings import Finding, Measured, Report, first_line
@@ -95,7 +96,7 @@ def assert_layer(factory: Factory, image_shape: Shape = IMAGE_SHAPE, **options: 
 
 
 def _all_findings(subject: Subject, only: Collection[str], allow: Collection[str], limit: float) -> list[Finding]:
-    built = _measure(lambda subject: Measured(True, str(subject.fresh())), subject, limit)
+    built = _measure(_construction, subject, limit)
     if not built.holds:
         return [Finding("construction", "FAIL", built.words)]
     findings = []
@@ -109,6 +110,13 @@ def _all_findings(subject: Subject, only: Collection[str], allow: Collection[str
         status = failed if not measured.holds else "note" if measured.remarkable else "ok"
         findings.append(Finding(name, status, measured.words, measured.number))  # type: ignore[arg-type]
     return findings
+
+
+def _construction(subject: Subject) -> Measured:
+    layer = subject.fresh()
+    if not isinstance(layer, nn.Module):
+        return Measured(False, f"builds an object of type {type(layer).__name__}, which is no torch.nn.Module")
+    return Measured(True, "")
 
 
 def _measure(check: Property, subject: Subject, limit: float) -> Measured:
