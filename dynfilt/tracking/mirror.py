@@ -132,14 +132,28 @@ def open_mirror(
 
 
 def _wanted(mode: str) -> tuple[str, str]:
-    """The mode, with `auto` obeying WANDB_MODE, and the reason to print in brackets."""
-    wish = os.environ.get("WANDB_MODE", "").lower()
-    if mode != "auto" or wish not in ("offline", "dryrun", "disabled"):
+    """The mode, with `auto` obeying what W&B was told here, and the reason to print in brackets."""
+    if mode != "auto":
         return mode, ""
+    wish, told_by = _told_here()
     if wish == "disabled":
-        _say("off (WANDB_MODE=disabled)")
+        _say(f"off ({told_by})")
         return "off", ""
-    return "offline", f" (WANDB_MODE={wish})"
+    return ("offline", f" ({told_by})") if wish in ("offline", "dryrun") else (mode, "")
+
+
+def _told_here() -> tuple[str, str]:
+    """The mode that W&B's environment variables or `wandb offline|disabled` in this folder ask for, and which did."""
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        return "disabled", f"WANDB_DISABLED={os.environ['WANDB_DISABLED']}"
+    if wish := os.environ.get("WANDB_MODE", "").lower():
+        return wish, f"WANDB_MODE={wish}"
+    try:
+        import wandb
+    except ImportError:  # said where the run would start
+        return "", ""
+    wish = wandb.setup(wandb.Settings(quiet=True, show_info=False)).settings.mode
+    return wish, f"`wandb {wish}` in this folder"
 
 
 def _start_online(identity: dict[str, Any]) -> wandb.Run:
