@@ -5,14 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dynfilt.check.findings import Measured, first_line, short
 from dynfilt.check.subject import Subject, run
 from dynfilt.cost import count_flops, count_parameters
-from dynfilt.layers.per_sample import conv2d_grouped
+from dynfilt.layers.formulation import force_formulation
+from dynfilt.layers.per_sample import conv2d_per_sample
 
 BATCH = 32
 REPEATS = 7
@@ -42,11 +43,11 @@ def step_time(subject: Subject) -> Measured:
     twin = _twin(subject, layer)
     x = subject.images(BATCH).float()
     filters = twin.weight.detach().expand(BATCH, *twin.weight.shape).clone().requires_grad_()
-    stride, padding, dilation = twin.stride, twin._reversed_padding_repeated_twice[::2][::-1], twin.dilation
+    geometry: Any = (twin.stride, twin.padding, twin.dilation, twin.groups)
 
     def grouped(x: Tensor) -> Tensor:
-        rows, columns = padding
-        return conv2d_grouped(x, filters, None, stride, (rows, columns), dilation, twin.groups)  # type: ignore[arg-type]
+        with force_formulation("grouped"):
+            return conv2d_per_sample(x, filters, None, *geometry)
 
     own, static, canonical = _milliseconds([lambda x: run(layer, x), twin, grouped], x)
     words = f"{short(own)} ms for {BATCH} images, forward and backward: {own / static:.1f} times nn.Conv2d"
@@ -67,5 +68,4 @@ def _milliseconds(functions: list[Callable[[Tensor], Tensor]], x: Tensor) -> lis
             function(x).sum().backward()
             if repeat:
                 taken.append(1e3 * (time.perf_counter() - started))
-    torch.manual_seed(0)
     return [statistics.median(taken) for taken in times]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -65,7 +66,13 @@ class Report:
     def to_json(self) -> str:
         """The report as one JSON object: layer, passed, seconds, findings."""
         content = {"layer": self.layer, "passed": self.passed, "seconds": round(self.seconds, 2)}
-        return json.dumps({**content, "findings": [asdict(finding) for finding in self.findings]}, indent=2)
+        return json.dumps({**content, "findings": [_as_json(finding) for finding in self.findings]}, indent=2)
+
+
+def _as_json(finding: Finding) -> dict[str, object]:
+    """A finding; JSON has no word for infinity."""
+    finite = finding.number is not None and math.isfinite(finding.number)
+    return {**asdict(finding), "number": finding.number if finite else None}
 
 
 def short(number: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -49,9 +51,8 @@ def gradients(subject: Subject) -> Measured:
     return Measured(True, f"input and {count} parameters as finite differences, largest error {worst:.1g}", worst)
 
 
-def _both(loss: object, tensor: Tensor, gradient: Tensor | None, seed: int) -> tuple[float, float]:
+def _both(loss: Callable[[], Tensor], tensor: Tensor, gradient: Tensor | None, seed: int) -> tuple[float, float]:
     """The loss's slope along one random direction, by the gradient and by central differences."""
-    assert callable(loss)
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
     direction *= max(tensor.detach().square().mean().sqrt().item(), SMALLEST_MOVE)

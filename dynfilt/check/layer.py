@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from dynfilt.check import compilers, expense, gradients, images, inputs, schedules, start, state
-from dynfilt.check.findings import Finding, Measured, Report, first_line
+from dynfilt.check.findings import Finding, Measured, Report, Status, first_line
 from dynfilt.check.subject import Factory, Shape, Subject, make_subject
 from dynfilt.check.time_limit import TookTooLong, time_limit
 
 Property = Callable[[Subject], Measured]
-# In the order in which they are reported. `CHEAP` are those that say whether training means anything.
+# In the order in which they are reported.
 PROPERTIES: dict[str, Property] = {
     "output shape": images.output_shape,
     "gradients": gradients.gradients,
@@ -41,6 +41,7 @@ PROPERTIES: dict[str, Property] = {
     "compile": compilers.compiled,
     "export": compilers.exported,
 }
+# What says whether a training run means anything, in a second or two.
 CHEAP = (
     "output shape",
     "gradients",
@@ -79,8 +80,7 @@ def check_layer(
             raise ValueError(f"{name!r}: no such property; allowed: {', '.join(PROPERTIES)}")
     subject = make_subject(factory, image_shape, arguments)
     started = time.perf_counter()
-    with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(), torch.enable_grad():
         findings = _all_findings(subject, only, allow, limit_seconds)
     return Report(str(subject), tuple(findings), time.perf_counter() - started)
 
@@ -106,9 +106,10 @@ def _all_findings(subject: Subject, only: Collection[str], allow: Collection[str
         measured = _measure(check, subject, limit)
         if measured.words.startswith(TookTooLong.__name__):
             limit = min(limit, SECOND_LIMIT_SECONDS)
-        failed = "note" if name in allow else "FAIL"
-        status = failed if not measured.holds else "note" if measured.remarkable else "ok"
-        findings.append(Finding(name, status, measured.words, measured.number))  # type: ignore[arg-type]
+        status: Status = "note" if name in allow or measured.holds else "FAIL"
+        if measured.holds and not measured.remarkable:
+            status = "ok"
+        findings.append(Finding(name, status, measured.words, measured.number))
     return findings
 
 

@@ -47,7 +47,8 @@ class Subject:
         torch.manual_seed(seed)
         channels = [changes.pop(name, now) for name, now in self._channels()]
         options = {**getattr(self.factory, "keywords", {}), **self.arguments, **changes}
-        return nn.Conv2d(*channels, **{name: options[name] for name in GEOMETRY if name in options}, bias=bias)
+        inputs, outputs = channels
+        return nn.Conv2d(inputs, outputs, bias=bias, **{name: options[name] for name in GEOMETRY if name in options})
 
     def lively(self, seed: int = 0, **changes: Any) -> nn.Module:
         """A layer in float64 and eval mode, its parameters, BatchNorm statistics and schedules away from the start."""
