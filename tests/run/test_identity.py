@@ -152,6 +152,7 @@ def test_every_key_that_can_change_the_numbers_changes_the_digest(config: dict) 
         "trainer.compile_mode",
         "trainer.cuda_graph",
         "trainer.formulation",
+        "trainer.check_layer",
         *("trainer.checkpoint_every_seconds", "trainer.progress_bar"),
     }
 
