@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -24,6 +24,10 @@ from dynfilt.run.folder import DamagedFile, RunFolder
 from dynfilt.run.identity import identify
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.stopping import StopSignals
+
+if TYPE_CHECKING:
+    from dynfilt.launch.pool import PoolJob
+    from dynfilt.launch.slurm import Allocation
 
 # Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
 NAMESPACE = "hydra_plugins.dynfilt"
@@ -120,8 +124,7 @@ class PoolLauncher(Launcher):
 
     def run(self, names: Sequence[str], jobs: Sequence[Job], stop: StopSignals) -> list[JobOutcome]:
         """What came of each job; those whose run is done start no process."""
-        from dynfilt.launch.pool import Pool, PoolJob, PoolLimits
-        from dynfilt.launch.view import make_view
+        from dynfilt.launch.pool import PoolJob
 
         labels = _varying_parts(names)
         done = {label for label, job in zip(labels, jobs, strict=True) if _is_done(job)}
@@ -130,11 +133,16 @@ class PoolLauncher(Launcher):
             print(f"{len(done)} of {len(jobs)} runs are done already; skipped, rerun=true runs them anew", flush=True)
         outcomes = {label: JobOutcome(label, JobState.SKIPPED) for label in done}
         if to_do:
-            limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
-            with make_view(len(to_do)) as view:
-                pool = Pool(self._slots(to_do[0].job), limits, stop, view)
-                outcomes.update({outcome.job: outcome for outcome in pool.run(to_do)})
+            outcomes.update({outcome.job: outcome for outcome in self._run(to_do, stop)})
         return [replace(outcomes[label], job=name) for label, name in zip(labels, names, strict=True)]
+
+    def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
+        from dynfilt.launch.pool import Pool, PoolLimits
+        from dynfilt.launch.view import make_view
+
+        limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
+        with make_view(len(jobs)) as view:
+            return Pool(self._slots(jobs[0].job), limits, stop, view).run(jobs)
 
     def _slots(self, job: Job) -> list[Slot]:
         device = job.config["trainer"]["device"]
@@ -147,11 +155,36 @@ class PoolLauncher(Launcher):
         return gpu_slots(gpus, self.slots_per_gpu, self.threads) if gpus else cpu_slots(self.slots, self.threads)
 
 
+class SlurmLauncher(PoolLauncher):
+    """Runs jobs on a Slurm cluster, in an array of allocations each of which is a pool."""
+
+    __module__ = NAMESPACE
+
+    def __init__(self, allocation: Allocation, wait: bool, **pool: Any) -> None:
+        super().__init__(**pool)
+        self.allocation, self.wait, self.pool = allocation, wait, pool
+
+    def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
+        from dynfilt.launch.slurm import array_id, submit, wait_for
+
+        shares = submit(jobs, self.pool, self.allocation)
+        number, root = array_id(shares), jobs[0].job.config["output_root"]
+        print(
+            f"{len(jobs)} jobs in {len(shares)} allocations, Slurm job {number}; `python run.py status {root}` shows how "
+            f"far they are, `scancel {number}` stops them with a checkpoint",
+            flush=True,
+        )
+        if self.wait:
+            wait_for(shares, stop)
+        still_queued = stop() or not self.wait
+        return [outcome for share in shares for outcome in share.outcomes(still_queued)]
+
+
 def register_plugins(stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun]) -> None:
     """Make sweeper and launcher known to Hydra for one command, whose results are added to these lists."""
     state = {"stop": stop, "outcomes": outcomes, "planned": planned, "__module__": NAMESPACE}
     plugins = ModuleType(NAMESPACE)
-    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher):
+    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher, SlurmLauncher):
         setattr(plugins, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
     package, _, name = NAMESPACE.rpartition(".")

@@ -32,7 +32,14 @@ STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE = 20.0, 0.1
 LEAST_USEFUL_SECONDS = 10.0
 
 # What a run imports; torch's optimizers import its compiler, which takes longer than all the rest.
-PRELOADED = ("dynfilt.launch.worker", "torch._dynamo", "pydantic", "PIL.Image", "PIL.WebPImagePlugin")
+PRELOADED = (
+    "dynfilt.launch.own_group",
+    "dynfilt.launch.worker",
+    "torch._dynamo",
+    "pydantic",
+    "PIL.Image",
+    "PIL.WebPImagePlugin",
+)
 
 
 @dataclass(frozen=True)
