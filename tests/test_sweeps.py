@@ -24,7 +24,8 @@ TINY_SWEEP = (*TINY[:2], "-cn", "tiny_sweep")
 
 def test_every_sweep_is_known_here() -> None:
     assert {str(path.relative_to(ROOT / "sweeps")) for path in (ROOT / "sweeps").rglob("*.*")} == {
-        f"{name}.yaml" for name in SWEEPS
+        *(f"{name}.yaml" for name in SWEEPS),
+        *("wandb/lab_3x3.yaml", "wandb/learning_rate.yaml"),
     }
 
 

@@ -95,11 +95,12 @@ class JobComposer:
         return self._parsed[text]
 
     def _is_plain(self, override: Override) -> bool:
-        """Whether an override sets a value that is there: no group, nothing added, deleted or of Hydra's own."""
+        """Whether an override sets a value that is there: no group, no reference, nothing added, deleted or Hydra's."""
         key = override.key_or_group
         return (
             override.type is not None
             and override.type.name == "CHANGE"
+            and "$" not in str(override.input_line)
             and not (
                 key in self._groups or "/" in key or "@" in override.get_key_element() or override.is_hydra_override()
             )
