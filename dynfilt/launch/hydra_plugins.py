@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
-from dynfilt.launch.jobs import JobComposer, Overrides, expand
+from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
 from dynfilt.run.folder import DamagedFile, RunFolder
@@ -26,11 +26,11 @@ from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.stopping import StopSignals
 
 if TYPE_CHECKING:
-    from dynfilt.launch.pool import PoolJob
     from dynfilt.launch.slurm import Allocation
 
 # Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
 NAMESPACE = "hydra_plugins.dynfilt"
+T = TypeVar("T")
 
 
 class Grid(Sweeper):
@@ -58,7 +58,7 @@ class Grid(Sweeper):
         Raises what is wrong with any job's overrides before the first one starts.
         """
         combinations = expand([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
-        jobs = [self.composer.job(combination) for combination in combinations]
+        jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         if self.mode == "plan":
             self._plan(combinations, names, jobs)
@@ -69,14 +69,11 @@ class Grid(Sweeper):
             self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
 
     def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
-        from tqdm import tqdm
-
         from dynfilt import experiment
 
         planner = Planner()
         checked: set[str] = set()
-        everything = zip(combinations, names, jobs, strict=True)
-        for combination, name, job in tqdm(everything, "planning", len(jobs), unit="job", disable=None, leave=False):
+        for combination, name, job in _with_bar(list(zip(combinations, names, jobs, strict=True)), "planning"):
             try:
                 if not checked.issuperset(combination):  # what was checked with one job holds for the others
                     experiment.check(job.config, job.choices)
@@ -124,8 +121,6 @@ class PoolLauncher(Launcher):
 
     def run(self, names: Sequence[str], jobs: Sequence[Job], stop: StopSignals) -> list[JobOutcome]:
         """What came of each job; those whose run is done start no process."""
-        from dynfilt.launch.pool import PoolJob
-
         labels = _varying_parts(names)
         done = {label for label, job in zip(labels, jobs, strict=True) if _is_done(job)}
         to_do = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
@@ -170,8 +165,8 @@ class SlurmLauncher(PoolLauncher):
         shares = submit(jobs, self.pool, self.allocation)
         number, root = array_id(shares), jobs[0].job.config["output_root"]
         print(
-            f"{len(jobs)} jobs in {len(shares)} allocations, Slurm job {number}; `python run.py status {root}` shows how "
-            f"far they are, `scancel {number}` stops them with a checkpoint",
+            f"{len(jobs)} jobs in {len(shares)} allocations, Slurm job {number}; how far they are: "
+            f"python run.py status {root}; to stop them with a checkpoint: scancel {number}",
             flush=True,
         )
         if self.wait:
@@ -191,6 +186,13 @@ def register_plugins(stop: StopSignals, outcomes: list[JobOutcome], planned: lis
     sys.modules.setdefault(package, ModuleType(package))  # there only where another plugin is installed
     setattr(sys.modules[package], name, plugins)
     sys.modules[NAMESPACE] = plugins
+
+
+def _with_bar(items: Sequence[T], words: str) -> Iterable[T]:
+    """The same items, with a bar on a terminal while they are worked through."""
+    from tqdm import tqdm
+
+    return tqdm(items, words, unit="job", disable=None, leave=False)
 
 
 def _varying_parts(names: Sequence[str]) -> list[str]:

@@ -23,6 +23,15 @@ Overrides = tuple[str, ...]
 REFERENCE = re.compile(r"\$\{(\.*)([^${}:]*)\}")
 
 
+@dataclass
+class PoolJob:
+    """One job of a pool: its name on the command line, what it runs, and its tries so far."""
+
+    name: str
+    job: Job
+    tries: int = 0
+
+
 def expand(arguments: Sequence[str]) -> list[Overrides]:
     """Every combination of the swept values, the first key changing slowest; one job where nothing is swept.
 

@@ -16,6 +16,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 from dynfilt.config.compose import Job
+from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.messages import Ended, Entered, Report
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, shared_gpus
@@ -50,15 +51,6 @@ class PoolLimits:
     minutes: float | None
     timeout_minutes: float | None
     retries: int
-
-
-@dataclass
-class PoolJob:
-    """One job of a pool: its name on the command line, what it runs, and its tries so far."""
-
-    name: str
-    job: Job
-    tries: int = 0
 
 
 @dataclass

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.outcome import JobOutcome, JobState
-from dynfilt.launch.pool import PoolJob
 from dynfilt.launch.slots import JOBS_PER_GPU
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify

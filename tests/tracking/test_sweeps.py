@@ -35,9 +35,7 @@ def choices(parameter: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_agents_command_composes_and_passes_the_check(
-    path: Path, compose: Callable[..., list[Job]]
-) -> None:
+def test_the_agents_command_composes_and_passes_the_check(path: Path, compose: Callable[..., list[Job]]) -> None:
     sweep = yaml.safe_load(path.read_text())
     keys = list(sweep["parameters"])
     grid = list(itertools.product(*(choices(sweep["parameters"][key]) for key in keys)))
