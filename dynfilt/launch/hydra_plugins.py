@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -34,15 +34,19 @@ T = TypeVar("T")
 
 
 class Grid(Sweeper):
-    """Runs every combination of the swept values: composed once, then plain values applied to that."""
+    """Runs every combination of the swept values, for each variant: composed once, then plain values applied to that.
+
+    `params` maps keys to swept values; `variants` lists overrides that belong together, e.g. a cost twin's
+    `{model/conv: static, model.width: 2.0}`.
+    """
 
     __module__ = NAMESPACE
     stop: ClassVar[StopSignals]
     outcomes: ClassVar[list[JobOutcome]]
     planned: ClassVar[list[PlannedRun]]
 
-    def __init__(self, params: dict[str, Any] | None) -> None:
-        self.params = params or {}
+    def __init__(self, params: dict[str, Any] | None, variants: list[dict[str, Any]] | None) -> None:
+        self.params, self.variants = params or {}, variants or [{}]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra composed for all jobs, and make the launcher."""
@@ -57,7 +61,7 @@ class Grid(Sweeper):
 
         Raises what is wrong with any job's overrides before the first one starts.
         """
-        combinations = expand([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        combinations = expand([*_overrides(self.params), *arguments], [_overrides(each) for each in self.variants])
         jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         if self.mode == "plan":
@@ -193,6 +197,10 @@ def _with_bar(items: Sequence[T], words: str) -> Iterable[T]:
     from tqdm import tqdm
 
     return tqdm(items, words, unit="job", disable=None, leave=False)
+
+
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
 
 
 def _varying_parts(names: Sequence[str]) -> list[str]:
