@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import PoolJob
-from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.outcome import JobOutcome, JobState, count
 from dynfilt.launch.slots import JOBS_PER_GPU
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify
@@ -94,7 +95,8 @@ class Share:
             outcomes = PoolLauncher(**self.pool).run(
                 [job.name for job in self.jobs], [job.job for job in self.jobs], stop
             )
-            if stop() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < self.max_requeues:
+            left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
+            if left and stop() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < self.max_requeues:
                 _queue_again()
         return outcomes
 
@@ -124,15 +126,30 @@ class Submitted:
 
 
 def submit(jobs: Sequence[PoolJob], pool: dict[str, Any], allocation: Allocation) -> list[Submitted]:
-    """Queue all jobs, in order, as the allocations of one array."""
+    """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside is set aside now."""
+    executor = allocation.executor(Path(jobs[0].job.config["output_root"]).absolute() / ".slurm")
+    jobs = [PoolJob(job.name, _without_rerun(job.job)) for job in jobs]
     per_allocation = allocation.jobs or (JOBS_PER_GPU * allocation.gpus or allocation.cpus)
-    folder = Path(jobs[0].job.config["output_root"]).absolute() / ".slurm"
     shares = [
         Share(jobs[first : first + per_allocation], pool, allocation.max_requeues)
         for first in range(0, len(jobs), per_allocation)
     ]
-    tasks = allocation.executor(folder).submit_array(shares)
-    return [Submitted(share, task) for share, task in zip(shares, tasks, strict=True)]
+    return [Submitted(share, task) for share, task in zip(shares, executor.submit_array(shares), strict=True)]
+
+
+def _without_rerun(job: Job) -> Job:
+    """The same job of a run that was set aside: an allocation that is queued again must go on, not begin anew."""
+    if not job.config["rerun"]:
+        return job
+    if (folder := _folder(job).path).exists():
+        from dynfilt.run.record import set_aside
+
+        print(f"{folder}: set aside as {set_aside(folder).name}", flush=True)
+    return replace(job, config={**job.config, "rerun": False})
+
+
+def _folder(job: Job) -> RunFolder:
+    return RunFolder(identify(job.config, job.choices, job.differences).folder(job.config["output_root"]))
 
 
 def wait_for(submitted: Sequence[Submitted], stop: StopSignals) -> None:
@@ -158,9 +175,7 @@ def _is_queued(job_id: str) -> bool:
 
 def _by_its_folder(job: PoolJob) -> JobOutcome:
     """What came of a job whose allocation ended without an answer: it was cancelled, or its node was lost."""
-    folder = RunFolder(
-        identify(job.job.config, job.job.choices, job.job.differences).folder(job.job.config["output_root"])
-    )
+    folder = _folder(job.job)
     match folder.state():
         case RunState.COMPLETED:
             return JobOutcome(job.name, JobState.TRAINED)
