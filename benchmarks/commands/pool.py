@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.commands.step import names
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, require_any
+from dynfilt.run.folder import RESULT
 from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -86,7 +87,7 @@ def _repeat(timing: Timing, words: list[str], deadline: Deadline) -> Timing:
         except subprocess.TimeoutExpired:
             return timing if timing.ms else Timing(timing.case, timing.arm, timing.role, failure=NO_TIME)
         seconds = time.perf_counter() - started
-        runs = len(list(Path(folder).rglob("result.json")))
+        runs = len(list(Path(folder).rglob(RESULT)))
     if done.returncode or not runs:
         line = " ".join(done.stderr.strip().splitlines()[-1:])
         return Timing(timing.case, timing.arm, timing.role, failure=line or "no run was finished")

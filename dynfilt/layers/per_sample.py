@@ -33,7 +33,7 @@ def conv2d_per_sample(
     stride, dilation = pair("stride", stride, at_least=1), pair("dilation", dilation, at_least=1)
     kernel_size = (weight.shape[3], weight.shape[4])
     x, zeros = padded(x, read_padding(padding, stride), kernel_size, dilation)
-    if not len(x):  # the sum over no filters has their shape, and gives them a gradient
+    if not x.shape[0]:  # the sum over no filters has their shape, and gives them a gradient
         return F.conv2d(x, weight.sum(0), None if bias is None else bias.sum(0), stride, zeros, dilation, groups)
     by_taps = taps_apply(x.shape[-2:], kernel_size, stride, zeros, dilation, groups)
     applicable = ["grouped", *(["taps"] if by_taps else []), *(["per_image"] if groups == 1 and is_offered(x) else [])]

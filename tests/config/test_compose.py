@@ -25,7 +25,10 @@ CONVOLUTIONS = NESTED["model/conv"]
 def test_every_file_of_conf_is_the_choice_of_a_group() -> None:
     files = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*") if path.is_file()}
     choices = {f"{group}/{choice}.yaml" for group, names in {**CHOICES, **NESTED}.items() for choice in names}
-    assert files == choices | {"config.yaml", "hydra/launcher/pool.yaml", "hydra/sweeper/grid.yaml"}
+    assert files == choices | {
+        "config.yaml",
+        *(f"hydra/{name}.yaml" for name in ("launcher/pool", "launcher/slurm", "sweeper/grid")),
+    }
     assert len(files) >= 31
     models = {
         *("dynamic_3x3", "static_3x3", "detached_3x3", "published_bug_3x3", "bypass_3x3"),

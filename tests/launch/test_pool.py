@@ -1,5 +1,8 @@
 """A pool of processes: whatever happens to one job, the others finish, and its folder says what happened."""
 
+import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,12 +84,17 @@ def test_a_job_whose_process_died_is_tried_again_and_ends_as_if_nothing_had_happ
     assert (command.returncode, out) == (0, "3 of 3 runs are done already; skipped, rerun=true runs them anew\n"), err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_to_the_pool_stops_all_jobs_with_a_checkpoint(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "whole_group"),  # a terminal that closes and Slurm signal all processes of a group
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGUSR1, False), (signal.SIGHUP, True)],
+)
+def test_a_signal_to_the_pool_stops_all_jobs_with_a_checkpoint(
+    number: signal.Signals, whole_group: bool, tmp_path: Path
+) -> None:
     command = pool(tmp_path, *FAULTY, "seed=0,1,2", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
     wait_for(lambda: len([path for path in runs_of(tmp_path).values() if "running" in status_text(path)]) == 2)
     time.sleep(1)
-    command.send_signal(number)
+    (os.killpg if whole_group else os.kill)(command.pid, number)
     _, err = command.communicate()
     assert command.returncode == (130 if number == signal.SIGINT else 75), err
     assert "3 of 3 jobs are not done; the same command goes on with them" in err
@@ -128,6 +136,19 @@ def test_a_job_is_bit_identical_to_the_same_run_alone(tmp_path: Path) -> None:
     _, err = command.communicate()
     assert command.returncode == 0, err
     assert_same_outcome(runs_of(tmp_path)[1], next((tmp_path / "alone" / "pool").glob("*/seed1")))
+
+
+def test_two_pools_over_one_study_share_the_work(tmp_path: Path) -> None:
+    """As two commands, two agents of a W&B sweep or two machines on one file system do."""
+    commands = [pool(tmp_path, *FAULTY, "seed=range(0,6)") for _ in range(2)]
+    said = [command.communicate() for command in commands]
+    assert [command.returncode for command in commands] == [0, 0], said
+    trained = re.findall(r"seed=(\d): trained", said[0][0] + said[1][0])
+    assert sorted(trained) == list("012345")  # each by one of them
+    for path in runs_of(tmp_path).values():
+        assert [row["step"] for row in read_rows(path)] == [3, 6, 9, 12]
+        assert "resumed" not in json.loads((path / "provenance.json").read_text())
+        assert read_result(path)["config_digest"]
 
 
 def wait_for(condition: object, seconds: float = 300.0) -> None:
