@@ -15,6 +15,9 @@ USAGE_ERROR = 2
 # command's module is imported.
 COMMANDS = {
     "table": (".tables.command", "compare the variants of one or more studies"),
+    "diff": (".tables.diff", "what differs between two runs, variants or studies"),
+    "runs": (".frames.command", "one tidy row a run, as CSV, JSON or Parquet"),
+    "curves": (".frames.command", "one tidy row an evaluation during training, as CSV, JSON or Parquet"),
     "report": (".report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),
     "figures": (".figures.command", "curves, accuracy against cost, paired differences, before/after"),
     "kernels": (".filters.kernels", "picture the 3x3 kernels that a lab network gives its images"),

@@ -42,8 +42,7 @@ def retest(job: Job) -> None:
     settings.set_float32_arithmetic(device)
     evaluation = Evaluator.from_settings(data, settings, device).evaluate(model, data.test)
     result = {
-        "test_accuracy": evaluation.accuracy,
-        "test_loss": evaluation.loss,
+        **evaluation.numbers("test"),
         "checkpoint": "checkpoint/best.pt",
         "provenance": collect_provenance(torch.device(device)),
     }

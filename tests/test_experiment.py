@@ -28,8 +28,8 @@ ROW = [
     *("val_loss", "val_accuracy", "seconds", "images_per_second"),
 ]
 RESULT = [
-    *("study", "variant", "seed", "test_accuracy", "test_loss", "val_accuracy", "val_loss"),
-    *("train_accuracy", "train_loss", "best_epoch", "last_test_accuracy", "parameters", "flops", "latency_ms"),
+    *("study", "variant", "seed", "test_loss", "test_accuracy", "val_loss", "val_accuracy"),
+    *("train_loss", "train_accuracy", "best_epoch", "last_test_accuracy", "parameters", "flops", "latency_ms"),
     *("train_seconds", "peak_memory_mb", "images_per_second", "config_digest"),
 ]
 

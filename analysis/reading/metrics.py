@@ -1,4 +1,4 @@
-"""What each evaluation measures, declared once: curves, tables, reports and dashboards take it from here."""
+"""The metrics of an evaluation, each declared once: curves, tables, reports and dashboards take them from here."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ SPLITS = {"train": "training", "val": "validation"}
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that an evaluation records for each split, under the key `<split>_<name>`.
+    """A number that training logs for a split under the key `<split>_<name>`, as `Evaluation.numbers` names it.
 
     `label` and `unit` name an axis; a fraction, 0 to 1, is shown in percent. `spans_decades` allows a logarithmic axis.
-    `is_in_result` tells whether result.json has it too: W&B's summary also keeps the last value of what has not.
+    `is_in_result` is False for what the trainer alone logs: W&B's summary keeps its last value, result.json has none.
     """
 
     name: str

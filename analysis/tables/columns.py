@@ -1,4 +1,4 @@
-"""Every column that a table of variants can show, declared once, and which of them each table shows."""
+"""Every column of a table of variants, declared once in COLUMNS, and which of them each table shows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -92,126 +92,76 @@ def _without_mean(mean: float, low: float, high: float) -> str:
 DIFFERENCE_MEAN: dict[str, Callable[[Entry], float]] = {"difference_mean": lambda e: _difference_of(e).mean}
 DIFFERENCE_ENDS = _ends("difference_ci95", _difference_of)
 
-N = _of_variant("n", Heading("n"), {"n": lambda e: e.variant.accuracy.n})
-ACCURACY = _of_variant(
-    "accuracy",
-    Heading("test accuracy", "%", "↑"),
-    {"test_accuracy_mean": lambda e: e.variant.accuracy.mean, "test_accuracy_sd": lambda e: e.variant.accuracy.sd},
-    numbers.mean_and_sd,
-)
-INTERVAL = _of_variant(
-    "interval",
-    Heading("95 % interval", "%"),
-    _ends("test_accuracy_ci95", lambda e: e.variant.accuracy),
-    numbers.percent_interval,
-)
-AGAINST = Column(
-    "against",
-    Heading("against", is_text=True),
-    {"baseline": lambda e: e.claim.rival if e.claim.is_control else e.variant.baseline},
-    _against,
-    compares=True,
-)
-PAIRS = Column(
-    "pairs",
-    Heading("pairs"),
-    {"pairs": lambda e: math.nan if e.variant.is_baseline else _difference_of(e).n},
-    lambda e: str(_difference_of(e).n),
-    compares=True,
-)
-POINTS = _of_claim("points", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN, numbers.points)
-SD_OF_DIFFERENCE = _of_claim(
-    "delta_sd", Heading("SD of Δ", "points"), {"difference_sd": lambda e: _difference_of(e).sd}, numbers.percent
-)
-DIFFERENCE = Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN | DIFFERENCE_ENDS, _difference, compares=True)
-PAIRED = _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval)
-P = _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value)
-P_HOLM = _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value)
-DETECTABLE = _of_claim(
-    "detectable",
-    Heading("detectable Δ", "points"),
-    {"detectable_difference": lambda e: e.claim.paired.detectable},
-    numbers.percent,
-)
-EFFECT_SIZE = _of_claim(
-    "effect_size",
-    Heading("effect size", "d_z"),
-    {"effect_size_dz": lambda e: e.claim.paired.effect_size},
-    numbers.signed,
-)
-CORRELATION = _of_claim(
-    "correlation", Heading("correlation"), {"pairing_correlation": lambda e: e.claim.paired.correlation}, numbers.signed
-)
-WELCH = _of_claim(
-    "welch",
-    Heading("Welch 95 % interval", "points"),
-    {"welch_difference_mean": lambda e: e.claim.welch.mean, **_ends("welch_ci95", lambda e: e.claim.welch)},
-    _without_mean,
-)
-VERDICT = _of_claim(
-    "verdict",
-    Heading("verdict", is_text=True),
-    {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
-)
-TUNED = _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned})
-PARAMETERS = _constant("params", "params", "parameters")
-FLOPS = _constant("flops", "FLOPs", "flops")
-TRAIN = _mean("train", Heading("train", "s", "↓"), "train_seconds", numbers.amount)
-IMAGES = _of_variant(
-    "images", Heading("images"), {"images": lambda e: e.accuracy_over_images.n or math.nan}, numbers.whole
-)
-IMAGE_SE = _of_variant(
-    "image_se",
-    Heading("image SE", "points"),
-    {"image_se": lambda e: e.accuracy_over_images.standard_error},
-    numbers.percent,
-)
-IMAGE_DIFFERENCE_SE = _of_claim(
-    "image_delta_se",
-    Heading("image SE of Δ", "points"),
-    {"image_difference_se": lambda e: e.difference_over_images.standard_error},
-    numbers.percent,
-)
-IMAGE_DIFFERENCE = _of_claim(
-    "image_delta",
-    Heading("image 95 % interval", "points"),
-    {
-        "image_difference_mean": lambda e: e.difference_over_images.mean,
-        **_ends("image_difference_ci95", lambda e: e.difference_over_images),
-    },
-    _without_mean,
-)
-
-# What the tables show by default; side by side there is a table for each of ABREAST.
-COST_COLUMNS = (PARAMETERS, FLOPS, TRAIN)
-RESULTS = (N, ACCURACY, INTERVAL, DIFFERENCE, *COST_COLUMNS)
-ABREAST = (ACCURACY, DIFFERENCE)
-VERDICTS = (AGAINST, PAIRS, POINTS, P_HOLM, DETECTABLE, TUNED, VERDICT)
-PAIRING = (AGAINST, SD_OF_DIFFERENCE, PAIRED, WELCH, CORRELATION, EFFECT_SIZE, P)
-ON_IMAGES = (AGAINST, IMAGES, IMAGE_SE, POINTS, IMAGE_DIFFERENCE_SE, IMAGE_DIFFERENCE)
-# In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
-IMAGE_COLUMNS = (IMAGES, IMAGE_SE, IMAGE_DIFFERENCE_SE, IMAGE_DIFFERENCE)
-BASELINE_ONLY = (EFFECT_SIZE, CORRELATION, WELCH)
 # All of them, in the order of the CSV's fields.
-COLUMNS = (
-    N,
-    ACCURACY,
-    INTERVAL,
-    AGAINST,
-    PAIRS,
-    POINTS,
-    SD_OF_DIFFERENCE,
-    DIFFERENCE,
-    PAIRED,
-    P,
-    P_HOLM,
-    DETECTABLE,
-    EFFECT_SIZE,
-    CORRELATION,
-    WELCH,
-    VERDICT,
-    TUNED,
-    *COST_COLUMNS,
+COLUMNS: tuple[Column[Entry], ...] = (
+    _of_variant("n", Heading("n"), {"n": lambda e: e.variant.accuracy.n}),
+    _of_variant(
+        "accuracy",
+        Heading("test accuracy", "%", "↑"),
+        {"test_accuracy_mean": lambda e: e.variant.accuracy.mean, "test_accuracy_sd": lambda e: e.variant.accuracy.sd},
+        numbers.mean_and_sd,
+    ),
+    _of_variant(
+        "interval",
+        Heading("95 % interval", "%"),
+        _ends("test_accuracy_ci95", lambda e: e.variant.accuracy),
+        numbers.percent_interval,
+    ),
+    Column(
+        "against",
+        Heading("against", is_text=True),
+        {"baseline": lambda e: e.claim.rival if e.claim.is_control else e.variant.baseline},
+        _against,
+        compares=True,
+    ),
+    Column(
+        "pairs",
+        Heading("pairs"),
+        {"pairs": lambda e: math.nan if e.variant.is_baseline else _difference_of(e).n},
+        lambda e: str(_difference_of(e).n),
+        compares=True,
+    ),
+    _of_claim("points", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN, numbers.points),
+    _of_claim(
+        "delta_sd", Heading("SD of Δ", "points"), {"difference_sd": lambda e: _difference_of(e).sd}, numbers.percent
+    ),
+    Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN | DIFFERENCE_ENDS, _difference, compares=True),
+    _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval),
+    _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value),
+    _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value),
+    _of_claim(
+        "detectable",
+        Heading("detectable Δ", "points"),
+        {"detectable_difference": lambda e: e.claim.paired.detectable},
+        numbers.percent,
+    ),
+    _of_claim(
+        "effect_size",
+        Heading("effect size", "d_z"),
+        {"effect_size_dz": lambda e: e.claim.paired.effect_size},
+        numbers.signed,
+    ),
+    _of_claim(
+        "correlation",
+        Heading("correlation"),
+        {"pairing_correlation": lambda e: e.claim.paired.correlation},
+        numbers.signed,
+    ),
+    _of_claim(
+        "welch",
+        Heading("Welch 95 % interval", "points"),
+        {"welch_difference_mean": lambda e: e.claim.welch.mean, **_ends("welch_ci95", lambda e: e.claim.welch)},
+        _without_mean,
+    ),
+    _of_claim(
+        "verdict",
+        Heading("verdict", is_text=True),
+        {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
+    ),
+    _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned}),
+    _constant("params", "params", "parameters"),
+    _constant("flops", "FLOPs", "flops"),
+    _mean("train", Heading("train", "s", "↓"), "train_seconds", numbers.amount),
     _measured("val", "validation accuracy", "val_accuracy", metrics.ACCURACY),
     _measured("last", "last weights' test accuracy", "last_test_accuracy", metrics.ACCURACY),
     _measured("train_accuracy", "training accuracy", "train_accuracy", metrics.ACCURACY),
@@ -220,5 +170,37 @@ COLUMNS = (
     _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
     _mean("memory", Heading("peak memory", "MiB", "↓"), "peak_memory_mb", numbers.amount),
     _mean("speed", Heading("speed", "images/s", "↑"), "images_per_second", numbers.amount),
-    *IMAGE_COLUMNS,
+    _of_variant("images", Heading("images"), {"images": lambda e: e.accuracy_over_images.n or math.nan}, numbers.whole),
+    _of_variant(
+        "image_se",
+        Heading("image SE", "points"),
+        {"image_se": lambda e: e.accuracy_over_images.standard_error},
+        numbers.percent,
+    ),
+    _of_claim(
+        "image_delta_se",
+        Heading("image SE of Δ", "points"),
+        {"image_difference_se": lambda e: e.difference_over_images.standard_error},
+        numbers.percent,
+    ),
+    _of_claim(
+        "image_delta",
+        Heading("image 95 % interval", "points"),
+        {
+            "image_difference_mean": lambda e: e.difference_over_images.mean,
+            **_ends("image_difference_ci95", lambda e: e.difference_over_images),
+        },
+        _without_mean,
+    ),
 )
+
+# What the tables show by default, all of COLUMNS; side by side there is a table for each of ABREAST.
+COST_COLUMNS = chosen(["params", "flops", "train"])
+RESULTS = (*chosen(["n", "accuracy", "interval", "delta"]), *COST_COLUMNS)
+ABREAST = chosen(["accuracy", "delta"])
+VERDICTS = chosen(["against", "pairs", "points", "p", "detectable", "tuned", "verdict"])
+PAIRING = chosen(["against", "delta_sd", "paired", "welch", "correlation", "effect_size", "p_unadjusted"])
+ON_IMAGES = chosen(["against", "images", "image_se", "points", "image_delta_se", "image_delta"])
+# In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
+IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta"])
+BASELINE_ONLY = chosen(["effect_size", "correlation", "welch"])

@@ -8,7 +8,7 @@ from ..comparing.comparison import Comparison
 from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
-from .columns import AGAINST, BASELINE_ONLY, COLUMNS, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
+from .columns import BASELINE_ONLY, COLUMNS, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
 from .numbers import MISSING
 from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text
 
@@ -65,7 +65,7 @@ def _record(
         for column in COLUMNS:
             if column.compares and column not in (*BASELINE_ONLY, *IMAGE_COLUMNS):
                 for field, value in column.values.items():
-                    name = "control" if column is AGAINST else f"control_{field}"
+                    name = "control" if field == "baseline" else f"control_{field}"
                     yield name, value(against_control) if variant.against_control else None
 
 

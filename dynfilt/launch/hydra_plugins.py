@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, ClassVar
@@ -30,15 +30,19 @@ NAMESPACE = "hydra_plugins.dynfilt"
 
 
 class Grid(Sweeper):
-    """Runs every combination of the swept values: composed once, then plain values applied to that."""
+    """Runs every combination of the swept values, for each variant: composed once, then plain values applied to that.
+
+    `params` maps keys to swept values; `variants` lists overrides that belong together, e.g. a cost twin's
+    `{model/conv: static, model.width: 2.0}`.
+    """
 
     __module__ = NAMESPACE
     stop: ClassVar[StopSignals]
     outcomes: ClassVar[list[JobOutcome]]
     planned: ClassVar[list[PlannedRun]]
 
-    def __init__(self, params: dict[str, Any] | None) -> None:
-        self.params = params or {}
+    def __init__(self, params: dict[str, Any] | None, variants: list[dict[str, Any]] | None) -> None:
+        self.params, self.variants = params or {}, variants or [{}]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra composed for all jobs, and make the launcher."""
@@ -53,7 +57,7 @@ class Grid(Sweeper):
 
         Raises what is wrong with any job's overrides before the first one starts.
         """
-        combinations = expand([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        combinations = expand([*_overrides(self.params), *arguments], [_overrides(each) for each in self.variants])
         jobs = [self.composer.job(combination) for combination in combinations]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         if self.mode == "plan":
@@ -158,6 +162,10 @@ def register_plugins(stop: StopSignals, outcomes: list[JobOutcome], planned: lis
     sys.modules.setdefault(package, ModuleType(package))  # there only where another plugin is installed
     setattr(sys.modules[package], name, plugins)
     sys.modules[NAMESPACE] = plugins
+
+
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
 
 
 def _varying_parts(names: Sequence[str]) -> list[str]:

@@ -23,11 +23,29 @@ Overrides = tuple[str, ...]
 REFERENCE = re.compile(r"\$\{(\.*)([^${}:]*)\}")
 
 
-def expand(arguments: Sequence[str]) -> list[Overrides]:
-    """Every combination of the swept values, the first key changing slowest; one job where nothing is swept.
+def expand(arguments: Sequence[str], variants: Sequence[Sequence[str]] = ((),)) -> list[Overrides]:
+    """Every combination of the swept values, the first key changing slowest, and each with every variant.
 
-    Raises ValueError for a sweep that is empty, names a run twice, or draws values instead of listing them.
+    A variant is a list of overrides of its own. One job where nothing is swept.
+    Raises ValueError for a sweep that is empty, names a run twice, or draws values instead of listing them, and for a
+    key that stands both in a variant and beside the variants.
     """
+    beside = _swept_values(arguments)
+    combinations: list[Overrides] = []
+    for variant in variants:
+        own = _swept_values(variant)
+        if twice := sorted(beside.keys() & own):
+            raise ValueError(
+                f"{twice[0]} is what the variants of this sweep differ in; leave it out, or set hydra.sweeper.variants"
+            )
+        combinations += itertools.product(*own.values())
+    if repeated := [variant for variant, times in Counter(combinations).items() if times > 1]:
+        raise ValueError(f"hydra.sweeper.variants names {' '.join(repeated[0])} more than once")
+    return [(*before, *own) for before in itertools.product(*beside.values()) for own in combinations]
+
+
+def _swept_values(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Key -> its overrides, one for each value."""
     values: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         key = override.get_key_element()
@@ -43,7 +61,7 @@ def expand(arguments: Sequence[str]) -> list[Overrides]:
             raise ValueError(f"{override.input_line}: the sweep is empty")
         if repeated := [value for value, times in Counter(values[key]).items() if times > 1]:
             raise ValueError(f"{override.input_line}: names {repeated[0]} more than once")
-    return list(itertools.product(*values.values()))
+    return values
 
 
 @dataclass

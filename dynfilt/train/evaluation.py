@@ -32,6 +32,10 @@ class Evaluation:
     true_class_probability: Tensor
     true_class_rank: Tensor
 
+    def numbers(self, split: str) -> dict[str, float]:
+        """What is recorded of a split, by its keys in metrics.jsonl and result.json: `val_loss`, `val_accuracy`."""
+        return {f"{split}_loss": self.loss, f"{split}_accuracy": self.accuracy}
+
 
 @dataclass(frozen=True)
 class Evaluator:

@@ -250,8 +250,7 @@ class Trainer:
             "temperature": get_temperature(self.model),
             "train_loss": sums.loss / sums.images,
             "train_accuracy": sums.correct / sums.images,
-            "val_loss": val.loss,
-            "val_accuracy": val.accuracy,
+            **val.numbers("val"),
             "seconds": self.train_seconds,
             "images_per_second": sums.images / seconds,
         }, improved

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from scipy import stats
 
 from analysis.comparing.arrangement import PLAIN
-from analysis.tables import columns, comparison_tables
+from analysis.tables import columns, comparison_tables, latex, markdown
 from analysis.tables.columns import COLUMNS, IMAGE_COLUMNS, chosen
-from analysis.tables.command import table
+from analysis.tables.command import FORMATS, table
 from analysis.tables.table import Heading, column
 from tests.analysis.tables.studies import ACCURACIES, predictions
 
@@ -109,6 +110,18 @@ def test_a_column_that_is_declared_once_is_in_every_format(sound: WriteRun, monk
         assert heading in table(["outputs"], None, form, PLAIN, chosen(["n", "won"])).text
     record = records()["dynamic_3x3"]
     assert (record["seeds_won"], record["control_seeds_won"]) == ("50", "50")
+
+
+def test_every_column_is_in_every_format(sound: WriteRun) -> None:
+    keys = [column.key for column in COLUMNS]
+    printed = {form: table(["outputs"], None, form, PLAIN, chosen(keys)).text for form in FORMATS}
+    assert set(printed) == {"md", "tex", "html", "csv"}
+    fields = printed["csv"].partition("\n")[0].split(",")
+    for each in COLUMNS:
+        assert f" {markdown.escaped(each.heading.line)} " in printed["md"]
+        assert f" {latex.escaped(each.heading.name)} " in printed["tex"]
+        assert f">{escape(each.heading.name)}<small>{each.heading.measure}</small>" in printed["html"]
+        assert set(each.values) <= set(fields)
 
 
 def test_csv_leaves_undefined_values_empty(troubled: WriteRun) -> None:

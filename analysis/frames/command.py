@@ -1,0 +1,43 @@
+"""`python -m analysis runs|curves`: one tidy row a run, or a row an evaluation, as CSV, JSON or Parquet."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from .frames import curves_frame, runs_frame
+
+FRAMES = {"runs": runs_frame, "curves": curves_frame}
+FORMATS = ("csv", "json", "parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `runs` and `curves`."""
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a folder with runs, or wandb:entity/project[/group]"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="what is written (default: csv)")
+    parser.add_argument("--out", metavar="FILE", help="the file to write; default: standard output, not for parquet")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the frame. Raises ValueError for Parquet without a file, and for a file that cannot be written."""
+    if arguments.format == "parquet" and arguments.out is None:
+        raise ValueError("--format parquet is for a file: --out FILE")
+    frame = FRAMES[arguments.command](*arguments.sources)
+    try:
+        _write(frame, arguments.format, arguments.out)
+    except OSError as error:
+        raise ValueError(f"{arguments.out} cannot be written: {error.strerror or error}") from error
+
+
+def _write(frame: pd.DataFrame, form: str, out: str | None) -> None:
+    if form == "parquet":
+        frame.to_parquet(Path(str(out)), index=False)
+        return
+    text = frame.to_csv(index=False) if form == "csv" else frame.to_json(orient="records", indent=1) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        Path(out).write_text(text, encoding="utf-8")

@@ -1,0 +1,103 @@
+"""Runs, curves, predictions and comparisons as data frames with typed columns, the same from every source.
+
+A source is what the command line takes: a folder with runs at any depth or `wandb:entity/project[/group]`. Every frame
+begins with `study`, `variant` and `seed`. Accuracies are fractions, times seconds, memory is MiB, FLOPs of an image.
+Each function raises ValueError for a source that cannot be read, does not exist or holds no run.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dynfilt.run.folder import RunFolder
+
+from ..comparing.comparison import compare
+from ..comparing.image_level import image_level
+from ..reading.run import Run
+from ..reading.sources import read_runs
+from ..tables.comparison_tables import records
+
+TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device", "source", "place")
+IN_COMPARISON = ("study", "variant", "config_digest", "seeds", "baseline", "control", "verdict", "control_verdict")
+
+
+def runs_frame(*sources: str) -> pd.DataFrame:
+    """Return one row a run, whether it counts or not.
+
+    Columns: what the run is (`state`, one-line `error`, `config_digest`, `commit`, `dirty`, `device`, `source`,
+    `place`), each number of result.json under its own name, NaN where the run has none, and each config key as
+    `config.<key>`, such as `config.optimizer.lr`.
+    """
+    runs = read_runs(sources)
+    rows = [{**_identity(run), **_origin(run), **run.numbers, **dict(_flat(run.config, "config"))} for run in runs]
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: "string" for name in TEXT} | {"seed": "int64", "dirty": "bool"})
+
+
+def curves_frame(*sources: str) -> pd.DataFrame:
+    """Return one row for each evaluation during training, by rising epoch; columns as metrics.jsonl names them."""
+    rows = [{**_identity(run), **row} for run in read_runs(sources) for row in run.evaluations()]
+    frame = pd.DataFrame(rows, columns=None if rows else ["study", "variant", "seed", "epoch"])
+    return frame.astype({"study": "string", "variant": "string", "seed": "int64", "epoch": "float64"})
+
+
+def predictions_frame(*sources: str) -> pd.DataFrame:
+    """Return one row a run and test image: `image`, true `label`, then the columns of test_predictions.npz.
+
+    `best_class` is what the weights kept by validation predict, `correct` whether it is the label. A run without
+    predictions beside it, such as one on W&B's server, has no rows.
+    """
+    parts = []
+    for run in read_runs(sources):
+        path = RunFolder(Path(run.place)).predictions_file
+        if run.counts and path.is_file():
+            with np.load(path, allow_pickle=False) as arrays:
+                part = pd.DataFrame({name: arrays[name] for name in arrays.files})
+            part.insert(0, "image", np.arange(len(part)))
+            part["correct"] = part["best_class"] == part["label"]
+            parts.append(part.assign(**_identity(run)))
+    if not parts:
+        return pd.DataFrame(columns=["study", "variant", "seed", "image", "label", "best_class", "correct"])
+    frame = pd.concat(parts, ignore_index=True)
+    first = ["study", "variant", "seed"]
+    return frame[[*first, *(name for name in frame if name not in first)]]
+
+
+def comparison_frame(*sources: str, baseline: str | None = None) -> pd.DataFrame:
+    """Return one row a variant: the fields of `table --format csv`, from differences and intervals to verdicts.
+
+    Raises ValueError also when no run has a result and for a baseline that is no variant.
+    """
+    comparison = compare(read_runs(sources), baseline)
+    text = records(comparison, None, image_level(comparison))
+    return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in IN_COMPARISON})
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    return {"study": run.study, "variant": run.variant, "seed": run.seed}
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    return {
+        "state": run.state_in_words,
+        "error": run.error,
+        "config_digest": run.digest,
+        "commit": " ".join(run.commits),
+        "dirty": run.dirty,
+        "device": ", ".join(run.devices),
+        "source": run.source,
+        "place": run.place,
+    }
+
+
+def _flat(config: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a list stays one value, as text, so that a frame can be grouped by it."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}.{key}")
+        else:
+            yield f"{path}.{key}", str(value) if isinstance(value, list) else value

@@ -1,0 +1,38 @@
+"""Static networks of equal cost: the widths that the sweeps declare are the nearest ones."""
+
+import sys
+
+import pytest
+import yaml
+
+from dynfilt.cost_twins import cost_twins, main
+from tests.conftest import ROOT
+
+
+def test_the_twins_of_a_sweep_cost_what_it_says() -> None:
+    network, static, large, expensive = cost_twins(
+        ["model=resnet8", "model.stem=stride2", "model/conv=dyconv"], (3, 32, 32)
+    )
+    assert (network.parameters, static.parameters) == (309_466, 78_042)
+    assert abs(large.parameters / network.parameters - 1) < 0.02
+    # Of 16 channels one more or less is 12 % of the FLOPs; 17 are nearest.
+    assert abs(expensive.flops / network.flops - 1) < 0.03
+    variants = yaml.safe_load((ROOT / "sweeps" / "field_small.yaml").read_text())["hydra"]["sweeper"]["variants"]
+    assert [v["model.width"] for v in variants if "model.width" in v] == [large.width, expensive.width]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=dynamic_3x3"], "has no conv and width to vary"),
+        (["model=resnet8", "model/conv=dyncov"], "did you mean dyconv"),
+        (["model=resnet8", "--image", "3,32"], "--image 3,32: must be channels, height and width"),
+    ],
+)
+def test_a_wrong_command_is_one_line(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cost_twins", *words])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
