@@ -13,7 +13,7 @@ from dynfilt.layers.formulation import decide
 from dynfilt.layers.geometry import Geometry, Pair, output_size
 from dynfilt.layers.per_image import is_half, is_offered, mixture_per_image
 from dynfilt.layers.per_sample import conv2d_grouped
-from dynfilt.layers.reach import conv2d, reaching
+from dynfilt.layers.reach import conv2d, is_product, reaching
 
 # What forward and backward cost on a CPU, in multiplications of a static convolution: a number of an image or of an
 # output, and a number of an image's filter, which is mixed, put in order, and whose gradient is taken apart. The ratios
@@ -21,14 +21,14 @@ from dynfilt.layers.reach import conv2d, reaching
 # the vector it takes twice as long, and memory does not. Threads share all of it alike.
 MULTIPLICATIONS_A_PIXEL = 140
 MULTIPLICATIONS_A_WEIGHT = 180
-VECTOR_SHARE = {"AVX512": 1.0, "AVX2": 0.5}
+VECTOR_SHARE = {"AVX512": 1.0, "AVX2": 0.5}.get(torch.backends.cpu.get_cpu_capability(), 0.25)
 # Larger blocks come fresh from the system each time (glibc, M_MMAP_THRESHOLD), page by page, and leave the caches.
 LARGEST_BLOCK_BYTES = 32 * 2**20
 # Images, outputs and mixed kernels of one chunk should stay in the last cache while their convolution runs; 8 to 20 MiB
 # are within 10 % of each other where it is large.
 CHUNK_BYTES = 8 * 2**20
-# Beyond this size of all kernels' responses a pass for each kernel is faster.
-STACKED_BYTES = 16 * 2**20
+# A larger bank is faster kernel by kernel.
+STACKED_BYTES = 4 * 2**20
 # On a GPU an image's filter is written, read and its gradient written and read: with 64 positions and 256 channels that
 # costs twice the K static convolutions, with 256 positions and 128 channels 0.6 of them (measured on an H100).
 LEAST_POSITIONS = 128
@@ -93,13 +93,12 @@ def _fastest_on_cpu(x: Tensor, kernels: Tensor, geometry: Geometry) -> str:
     count, out_channels, _, *kernel_size = kernels.shape
     height, width = output_size((x.shape[2], x.shape[3]), (kernel_size[0], kernel_size[1]), geometry)
     weights, pixels, outputs = kernels[0].numel(), x.shape[1:].numel(), out_channels * height * width
-    share = VECTOR_SHARE.get(torch.backends.cpu.get_cpu_capability(), 0.25)
-    static = height * width * weights + MULTIPLICATIONS_A_PIXEL * share * (pixels + outputs)
-    if MULTIPLICATIONS_A_WEIGHT * share * weights > (count - 1) * static:
-        responses = len(x) * count * outputs * x.element_size()
-        return "stacked" if geometry.groups == 1 and responses <= STACKED_BYTES else "outputs"
+    static = height * width * weights + MULTIPLICATIONS_A_PIXEL * VECTOR_SHARE * (pixels + outputs)
+    if MULTIPLICATIONS_A_WEIGHT * VECTOR_SHARE * weights > (count - 1) * static:
+        in_one = kernels.numel() * kernels.element_size() < STACKED_BYTES or is_product(x, kernels, geometry)
+        return "stacked" if geometry.groups == 1 and in_one else "outputs"
     block = len(x) * max(weights, pixels, outputs) * x.element_size()
-    return "grouped" if block <= LARGEST_BLOCK_BYTES else "chunked"
+    return "grouped" if block < LARGEST_BLOCK_BYTES else "chunked"
 
 
 def _chunk_size(x: Tensor, kernels: Tensor) -> int:

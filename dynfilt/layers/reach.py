@@ -16,7 +16,7 @@ LEAST_IMAGES = 32
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """F.conv2d without multiplications by padding, where leaving them out pays.
+    """F.conv2d without multiplications by padding, where leaving them out pays; on a CPU small maps by matrix products.
 
     x: (B, C, H, W), weight: (O, C/groups, kh, kw), bias: (O) or None -> (B, O, H', W'). The same to rounding, also in
     gradients of gradients; the gradient of a tap that never touches the map is 0. Where `grouped` is forced it is
@@ -25,13 +25,23 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -
     if is_canonical():
         return F.conv2d(x, weight, bias, *geometry)
     x, weight, geometry = reaching(x, weight, geometry)
-    if x.device.type == "cpu" and geometry.groups == 1:
-        pixels, taps = x.shape[2:].numel(), weight.shape[2:].numel()
-        if pixels == taps == 1 and geometry.padding == (0, 0):
-            return F.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
-        if 2 * pixels <= taps and len(x) >= LEAST_IMAGES:
-            return _by_positions(x, weight, bias, geometry)
-    return F.conv2d(x, weight, bias, *geometry)
+    if not is_product(x, weight, geometry):
+        return F.conv2d(x, weight, bias, *geometry)
+    if _outputs(x, weight, geometry) != [1, 1]:
+        return _by_positions(x, weight, bias, geometry)
+    rows, columns = (slice(0, d * k, d) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True))
+    return F.linear(x[..., rows, columns].flatten(1), weight.flatten(1), bias)[:, :, None, None]
+
+
+def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether `conv2d` takes matrix products for what `reaching` returns: for one output, or for less pixels than taps.
+
+    weight: (..., kh, kw).
+    """
+    if x.device.type != "cpu" or geometry.groups > 1:
+        return False
+    one_output = geometry.padding == (0, 0) and _outputs(x, weight, geometry) == [1, 1]
+    return one_output or (len(x) >= LEAST_IMAGES and 2 * x.shape[2:].numel() <= weight.shape[-2:].numel())
 
 
 def reaching(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:
@@ -48,7 +58,7 @@ def reaching(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Ten
         return x, weight, geometry
     padding, zeros = [], []
     for taps, (size, length, stride, zeros_before, dilation) in zip(reached, axes, strict=True):
-        count = (size + 2 * zeros_before - dilation * (length - 1) - 1) // stride + 1
+        count = _count(size, length, stride, zeros_before, dilation)
         before = zeros_before - dilation * taps[0]
         after = (count - 1) * stride + dilation * taps[-1] + 1 - size - zeros_before
         even = before >= 0 and 0 <= before - after < stride
@@ -58,12 +68,12 @@ def reaching(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Ten
     rows, columns = (slice(taps.start, taps.stop, taps.step) for taps in reached)
     steps = (geometry.dilation[0] * reached[0].step, geometry.dilation[1] * reached[1].step)
     narrowed = Geometry(geometry.stride, (padding[0], padding[1]), steps, geometry.groups)
-    return x, weight[..., rows, columns], narrowed
+    return x, weight[..., rows, columns].contiguous(), narrowed
 
 
 def _taps(size: int, kernel: int, stride: int, padding: int, dilation: int) -> range:
     """Along one axis the taps that touch the map at some output, and those evenly between them; all if none does."""
-    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    outputs = _count(size, kernel, stride, padding, dilation)
     reached = []
     for tap in range(kernel):
         before = dilation * tap - padding  # the pixel under the tap at the first output
@@ -74,6 +84,15 @@ def _taps(size: int, kernel: int, stride: int, padding: int, dilation: int) -> r
         return range(kernel)
     step = math.gcd(*(tap - reached[0] for tap in reached)) or 1
     return range(reached[0], reached[-1] + 1, step)
+
+
+def _outputs(x: Tensor, weight: Tensor, geometry: Geometry) -> list[int]:
+    return [_count(*axis) for axis in zip(x.shape[2:], weight.shape[-2:], *geometry[:3], strict=True)]
+
+
+def _count(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Along one axis how many outputs there are, below 1 where the filter is larger than the padded image."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def _by_positions(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
