@@ -109,9 +109,9 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
 
 
 def settings(config: Any) -> Any:
-    """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, and 1.0 as 1."""
+    """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, 1.0 as 1, no `{}`."""
     if isinstance(config, Mapping):
-        return {str(key): settings(config[key]) for key in sorted(config, key=str)}
+        return {str(key): settings(config[key]) for key in sorted(config, key=str) if config[key] != {}}
     if isinstance(config, list):
         return [settings(value) for value in config]
     is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT
