@@ -1,4 +1,4 @@
-"""What a table leaves out or mixes: whatever keeps variants from being comparable is said, not averaged over."""
+"""List what a table leaves out or mixes: whatever keeps variants from being comparable is named, not averaged over."""
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
@@ -19,7 +19,7 @@ MOST_LABELS = 6
 
 
 def caveats(comparison: Comparison) -> list[str]:
-    """One line a reason, the gravest first; empty when there is nothing to say."""
+    """One line for each reason to doubt the table, the gravest first; empty when there is none."""
     several = len(comparison.groups) > 1
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)

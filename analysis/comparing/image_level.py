@@ -57,7 +57,7 @@ def image_level(comparison: Comparison) -> ImageLevel:
 
 
 def correctness(variant: Variant) -> Correct | None:
-    """What a variant's runs predicted; None when none of them has a file.
+    """The predictions of a variant's runs; None when none of them has a file.
 
     Raises ValueError, with the reason, when only some have one, when one cannot be used, or when their images differ.
     """

@@ -1,4 +1,4 @@
-"""Which colour, marker and dashes a line has, the same in every figure, and the entries of legends."""
+"""The colour, marker and dashes of a variant's line, the same in every figure, and the entries of legends."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

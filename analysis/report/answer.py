@@ -1,4 +1,4 @@
-"""What a study asks, and the answer made from its claims alone: no sentence says more than a verdict."""
+"""The question of a study, and an answer made from its claims alone: no sentence goes beyond a verdict."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from ..comparing.words import number_of
 from ..tables import numbers
 
 SWEEPS = "sweeps"
-# What a summary says of one variant, and of several, by verdict and in this order.
+# Summary of one variant, and of several, by verdict and in this order.
 SUMMARY_WORDS = {
     SUPPORTED: ("is better", "are better"),
     REFUTED: ("is not", "are not"),
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Sentence:
-    """What the seeds say to one claim: the claim as its verdict leaves it, and the numbers behind it."""
+    """The outcome of one claim: the claim as its verdict leaves it, and the numbers behind it."""
 
     verdict: str
     claim: str
@@ -79,7 +79,7 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
 
 
 def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
-    """Where the sweep of a study may lie; a study whose name is no file's name has none."""
+    """The files that may hold the sweep of a study; a study whose name is no file's name has none."""
     if study != Path(study).name:
         return
     place = next((run.place for variant in variants for run in variant.runs), "")
@@ -150,7 +150,7 @@ def _evidence(claim: Claim) -> str:
 
 
 def _without_control(variants: Sequence[Variant]) -> list[str]:
-    """Which variants no control of equal capacity tells apart from their size."""
+    """Name the variants that no control of equal capacity separates from the effect of their size."""
     controls = {claim.rival for variant in variants for claim in variant.claims if claim.is_control}
     lacking = [
         variant.label

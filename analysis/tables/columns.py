@@ -20,7 +20,7 @@ NO_SUMMARY = summarise([])
 
 @dataclass(frozen=True)
 class Entry:
-    """What one row of a table is about: a variant, one of its claims, and what the test images say to both."""
+    """The subject of a table's row: a variant, one of its claims, and the statistics of both over the test images."""
 
     variant: Variant
     claim: Claim

@@ -77,6 +77,11 @@ def _check_top_level(config: dict[str, Any]) -> None:
 
 def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, str]) -> None:
     target = _locate(node["_target_"], key, file)
+    if not callable(target):
+        kind = type(target).__name__
+        raise ValueError(
+            f"{key}._target_={node['_target_']}: is a {kind}, must be a class or a function; set in {file}"
+        )
     parameters = dict(inspect.signature(target).parameters)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _check_names(node, parameters, key, file)

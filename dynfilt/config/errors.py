@@ -53,7 +53,7 @@ def _unknown_key(match: re.Match[str]) -> str:
         return _unknown_nested_group(key) if "/" in key else _unknown_top_level(key)
     file = _group_file(group)
     *inside, _ = rest.split(".")
-    config = CONF / "config.yaml"
+    config = PRIMARY
     if file is None and isinstance(_keys(config).get(group), dict):
         file, inside = config, [group, *inside]
     if file is None:
