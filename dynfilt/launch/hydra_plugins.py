@@ -18,6 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dynfilt.config.about import check_about, check_rows
 from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
@@ -25,7 +26,7 @@ from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
 from dynfilt.run.folder import DamagedFile, RunFolder
-from dynfilt.run.identity import identify
+from dynfilt.run.identity import identify, variant_name
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.stopping import StopSignals
 
@@ -81,6 +82,7 @@ class Grid(Sweeper):
         combinations = expand([*_overrides(self.params), *arguments], [_overrides(each) for each in self.variants])
         jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
+        self._check_rows(jobs)
         if self.mode == "plan":
             self._plan(combinations, names, jobs)
         elif isinstance(self.launcher, PoolLauncher):
@@ -88,6 +90,17 @@ class Grid(Sweeper):
         else:
             returns = self.launcher.launch(combinations, initial_job_idx=0)
             self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
+
+    def _check_rows(self, jobs: Sequence[Job]) -> None:
+        """Raise ValueError when `about` names a row that neither this command nor the whole sweep makes."""
+        check_about(jobs[0].config["about"])
+        try:
+            check_rows(jobs[0].config["about"], map(_variant, jobs))
+        except ValueError:
+            params = _overrides({key: value for key, value in self.params.items() if key != "seed"})
+            combinations = expand(params, [_overrides(each) for each in self.variants])
+            whole = [self.composer.job(combination) for combination in combinations]
+            check_rows(jobs[0].config["about"], map(_variant, [*jobs, *whole]))
 
     def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
         from dynfilt import experiment
@@ -227,6 +240,10 @@ def _varying_parts(names: Sequence[str]) -> list[str]:
     """The names of jobs without the overrides that all of them share."""
     shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
     return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]
+
+
+def _variant(job: Job) -> str:
+    return variant_name(job.choices["model"], job.differences)
 
 
 def _is_done(job: Job) -> bool:

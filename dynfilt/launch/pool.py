@@ -91,7 +91,7 @@ class Pool:
         ahead = STOP_AHEAD_SECONDS if budget is None else min(STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE * 60 * budget)
         self._ask_at = self._end - ahead
         with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots):
-            self._scratch, self._context = Path(scratch), _context()
+            self._scratch, self._context = Path(scratch), process_context()
             try:
                 while self._waiting or self._running:
                     self._start_jobs()
@@ -195,7 +195,7 @@ def _work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
     work(job, slot, connection, log)
 
 
-def _context() -> ForkServerContext | SpawnContext:
+def process_context() -> ForkServerContext | SpawnContext:
     """Processes forked from one that has imported torch and all else a run needs, and has done nothing with it."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
