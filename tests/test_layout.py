@@ -37,7 +37,7 @@ CLOSED_ROOMS = {
 STAGES = {
     "analysis.reading": (set(), {"numpy", "yaml", "wandb", "google", "pyarrow"}),
     "analysis.drawing": (set(), {"numpy", "matplotlib"}),
-    "analysis.comparing": ({"reading"}, {"numpy", "scipy"}),
+    "analysis.comparing": ({"reading"}, {"numpy", "scipy", "yaml"}),
     "analysis.tables": ({"reading", "comparing"}, set()),
     "analysis.frames": ({"reading", "comparing", "tables"}, {"numpy", "pandas"}),
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
