@@ -10,11 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
+from dynfilt.layers.choice import FILTER
 from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.layers.squeeze import at_least_float32, full_precision
 
 Normalisation = Literal["per_image", "over_batch"]
 Gradient = Literal["full", "cut"]
+# Beyond this tanh lets hardly any gradient through.
+SATURATED = 0.99
 
 
 class FilterGenerator(nn.Module):
@@ -47,7 +50,7 @@ class GeneratedConv2d(nn.Module):
     Raises ValueError for an unknown normalisation or gradient.
     """
 
-    choice_names = ("filter",)
+    choice_names = (FILTER,)
 
     def __init__(
         self,
@@ -89,6 +92,10 @@ class GeneratedConv2d(nn.Module):
     def filters(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
         """Each image's filter, (B, O, C, k, k), as applied."""
         return self.choice(x) if choice is None else choice
+
+    def saturated(self, x: Tensor) -> Tensor:
+        """The part of each image's generated numbers beyond ±SATURATED, (B,)."""
+        return (self.generator(x).abs() > SATURATED).float().mean(1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.apply_choice(x, self.choice(x))

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: the bundled file, torchvision, a file of one's own, or nowhere."""
+"""Load the weights of a backbone: from the bundled file, torchvision, a .pth file, or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from dynfilt.wording import one_line
 
 CHOICES = "bundled (conv1 .. layer1 of IMAGENET1K_V1), imagenet (torchvision's download), a path to a .pth file, none"
 # Where checkpoints of other code hold their state dict, and what PyTorch's wrappers put before every name in it.
@@ -38,7 +40,7 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     try:
         module.load_state_dict({name: state[name] for name in wanted & state.keys()}, strict=False)
     except RuntimeError as error:
-        raise ValueError(_explain(weights, f"do not fit: {' '.join(str(error).split())}")) from error
+        raise ValueError(_explain(weights, f"do not fit: {one_line(error)}")) from error
 
 
 def _read(weights: str) -> dict[str, Tensor]:
@@ -59,7 +61,7 @@ def _read_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
             raise ValueError("not a state dict of tensors")
     except Exception as error:
-        raise ValueError(_explain(str(path), f"cannot be read ({_first_line(error)})")) from error
+        raise ValueError(_explain(str(path), f"cannot be read ({one_line(error)})")) from error
     return state
 
 
@@ -82,11 +84,7 @@ def _download() -> dict[str, Tensor]:
     try:
         return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        raise ValueError(_explain("imagenet", f"cannot be downloaded ({_first_line(error)})")) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise ValueError(_explain("imagenet", f"cannot be downloaded ({one_line(error)})")) from error
 
 
 def _explain(weights: str, problem: str) -> str:
