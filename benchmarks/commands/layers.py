@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +16,8 @@ from torch import Tensor
 from benchmarks.commands.step import names, require_known
 from benchmarks.measuring.machine import Machine
 from benchmarks.measuring.timing import NO_TIME, Deadline, extra_memory_mb, interleaved_ms
-from benchmarks.reporting.report import Result, Timing, require_any
-from dynfilt.layers.formulation import describe, force_formulation, record_formulations
+from benchmarks.reporting.report import Result, Timing, paired_ratios, require_any
+from dynfilt.layers.formulation import FORMULATIONS, describe, force_formulation, record_formulations
 from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.train.graphed_step import EAGER_STEPS, record_cuda_graph
@@ -27,6 +29,7 @@ PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 COMPILE_MODES = {"compiled": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 RUNS = ("eager", *COMPILE_MODES, "graph")
+REGRET = "/ fastest"
 ROLES = {"static": "static", "grouped": "public", "auto": "ours"}
 Step = Callable[[], None]
 
@@ -58,6 +61,12 @@ class Shape:
         return 3 * 2 * macs, (numbers + 3 * filters * weights) * dtype.itemsize
 
 
+# Stages of the published ResNet-18 on 32x32 images, of small networks with stems of stride 1 and 2, and with the cifar
+# stem; each in batches from those of a small study to those of a GPU.
+STAGES = ((64, 8), (128, 4), (256, 2), (512, 1), (16, 32), (32, 16), (16, 16), (32, 8), (64, 4))
+STAGES += ((64, 32), (128, 16), (256, 8), (512, 4))
+BATCHES = (32, 64, 128, 512)
+HOPELESS = 4  # times the fastest: not timed again
 SHAPES = [Shape(64, 1, 8, batch, mixture=False) for batch in (64, 128, 512)] + [
     Shape(channels, channels, size, 128, mixture=True) for channels, size in ((64, 32), (128, 16), (256, 8), (512, 4))
 ]
@@ -84,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=names, default=["eager"], help=",".join(RUNS))
     parser.add_argument("--only", default="", help="only shapes whose name contains this")
     parser.add_argument("--batch", type=int, help="instead of each shape's own")
+    parser.add_argument("--all", action="store_true", help="all mixtures that networks have, to see the regret")
 
 
 def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
@@ -92,7 +102,9 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
         require_known(f"--{option}", getattr(arguments, option), allowed)
     device = resolve_device(arguments.device)
     machine = Machine(device)
-    shapes = [replace(s, batch=arguments.batch or s.batch) for s in SHAPES if arguments.only in s.name]
+    every = [Shape(c, c, size, batch, mixture=True) for c, size in STAGES for batch in BATCHES]
+    listed = every if arguments.all else SHAPES
+    shapes = [replace(s, batch=arguments.batch or s.batch) for s in listed if arguments.only in s.name]
     timings = []
     for precision in arguments.precision:
         for layout in arguments.layout:
@@ -101,26 +113,42 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
                     setting = Setting(device, precision, layout, way)
                     timings += _measure(shape, setting, arguments.rounds, machine, deadline)
     require_any(timings)
-    return Result("layers", device, timings, machine.facts())
+    regrets = [statistics.median(timing.figures[REGRET]) for timing in timings if timing.figures.get(REGRET)]
+    worst = {"largest regret": max(regrets)} if regrets else {}
+    return Result("layers", device, timings, {**machine.facts(), **worst})
 
 
 def _measure(shape: Shape, setting: Setting, rounds: int, machine: Machine, deadline: Deadline) -> list[Timing]:
     case = f"{shape.name}, {setting.precision}, {setting.layout}"
     floor_ms = machine.floor_ms(*shape.work(setting.dtype), setting.dtype)
     torch.compiler.reset()  # shapes and formulations share code, and only so many variants of it are kept
-    timings, steps = {}, {}
+    timings, steps, took = {}, {}, {}
     for candidate in _candidates(shape, setting):
         name = candidate.name
         timing = Timing(case, name, ROLES.get(name, "other"), setting.run, images=shape.batch, floor_ms=floor_ms)
+        started = time.perf_counter()
         try:
             path, steps[name], memory = candidate.prepare(setting, deadline)
+            took[name] = time.perf_counter() - started
             timings[name] = replace(timing, path=path, peak_mb=memory)
         except Exception as error:  # out of memory, a kernel that does not exist, a compiler's own
             steps.pop(name, None)
             timings[name] = replace(timing, failure=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    ours = [took[name] for name in took if name != "static"]
+    for name in [name for name in took if took[name] > HOPELESS * min(ours)]:
+        del steps[name]
+        timings[name] = replace(timings[name], failure=f"over {HOPELESS} times the fastest")
     for name, ms in interleaved_ms(steps, setting.device, rounds, deadline).items():
         timings[name] = replace(timings[name], ms=ms, failure=None if ms else NO_TIME)
+    if timings["auto"].ms:
+        timings["auto"] = replace(timings["auto"], figures={REGRET: _regret(timings)})
     return list(timings.values())
+
+
+def _regret(timings: dict[str, Timing]) -> list[float]:
+    """How many times as long as the fastest formulation `auto` takes, repetition by repetition."""
+    formulations = [timing for timing in timings.values() if timing.ms and timing.arm in FORMULATIONS]
+    return paired_ratios(timings["auto"], min(formulations, key=lambda timing: statistics.median(timing.ms)))
 
 
 @dataclass(frozen=True)

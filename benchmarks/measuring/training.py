@@ -46,7 +46,7 @@ class TrainerArm:
         """Warm up, choose how many steps take about `seconds`, and say what a step is made of."""
         trainer = self.trainer
         with trainer.settings.autocast(trainer.device):
-            path = name_formulations(trainer.model, trainer.data.image_shape, trainer.device)
+            path = name_formulations(trainer.model, trainer.data.image_shape, trainer.settings.batch_size)
         took: list[float] = []
         least = EAGER_STEPS + 2 if trainer.settings.cuda_graph else LEAST_WARMUP_STEPS  # the last is a replay
         while len(took) < least or (len(took) < WARMUP_STEPS and sum(took) < seconds):

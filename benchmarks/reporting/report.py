@@ -27,7 +27,7 @@ class Timing:
     arms of a case ran one after the other, so ratios are taken pair by pair. `role` is static (the twin), ours,
     public (how public code does it) or other; `run` is how it was run (eager, compiled, ...); `path` the
     formulations that were taken; `images` those that `ms` is for; `floor_ms` what the machine's measured peak
-    allows; `figures` further milliseconds, one a repetition. `peak_mb` is the peak in MiB: on a CPU of the arm's
+    allows; `figures` further numbers, one a repetition. `peak_mb` is the peak in MiB: on a CPU of the arm's
     process (libraries and images included), on a GPU of what it has allocated, and of a single layer what comes
     on top. An arm that failed has `failure` and no `ms`.
     """
