@@ -24,7 +24,7 @@ help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
 demo: $(VENV)/installed
-	$(BIN)/python run.py -cd sweeps -cn demo
+	$(BIN)/python run.py -cn demo
 	@$(BIN)/python -m analysis report outputs/demo --out $(REPORT) 2> $(REPORT).log || { cat $(REPORT).log; exit 1; }
 	@echo && $(BIN)/python -m analysis table outputs/demo
 	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"
@@ -38,16 +38,16 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python -m mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -type d \( -name .git -o -path ./outputs -o -path ./data \) -prune -o \
 	    -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written only after its step has ended well, so a killed step is done again.
-$(VENV)/installed: pyproject.toml $(VENV)/created
+$(VENV)/installed: pyproject.toml setup.py $(VENV)/created
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml $(VENV)/created
+$(VENV)/installed-dev: pyproject.toml setup.py $(VENV)/created
 	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $(VENV)/installed $@
 

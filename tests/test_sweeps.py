@@ -32,7 +32,7 @@ def test_a_sweep_is_a_yaml_file() -> None:
 @pytest.fixture(scope="module")
 def declared(compose: Callable[..., list[Job]]) -> dict[str, list[Job]]:
     """The jobs of one seed of each sweep."""
-    return {name: compose("-cd", str(ROOT / "sweeps"), "-cn", name, "seed=0") for name in SWEEPS}
+    return {name: compose("-cn", name, "seed=0") for name in SWEEPS}
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -53,7 +53,7 @@ def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
     text = (ROOT / "sweeps" / f"{name}.yaml").read_text()
     header = text[: text.index("defaults:")]
     assert re.match(r"# Question +\S.*\?\n", header.replace("\n#           ", " "))
-    assert re.search(rf"# Command .*python run\.py -cd sweeps -cn {name}\n", header)
+    assert re.search(rf"# Command .*python run\.py -cn {name}\n", header)
     assert re.search(r"# Cost +\d", header)
     assert re.search(r"# (Expected|Published|Measured) ", header)
     sweeper = yaml.safe_load(text)["hydra"]["sweeper"]

@@ -1,22 +1,26 @@
-"""What Hydra calls in a multirun: a sweeper that composes jobs once, and a launcher that runs them in a pool."""
+"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, a launcher that runs jobs in a pool."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, ClassVar
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
+from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
@@ -27,6 +31,19 @@ from dynfilt.run.stopping import StopSignals
 
 # Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
 NAMESPACE = "hydra_plugins.dynfilt"
+
+
+class DeclaredSweeps(SearchPathPlugin):
+    """Finds the declared sweeps by name alone, after the configs in the user's own folder."""
+
+    __module__ = NAMESPACE
+    own: ClassVar[str | None] = None  # what -cd names; Hydra puts it last
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append both folders."""
+        for folder in (self.own, str(SWEEPS)):
+            if folder and os.path.isdir(folder):
+                search_path.append("dynfilt", folder)
 
 
 class Grid(Sweeper):
@@ -151,11 +168,14 @@ class PoolLauncher(Launcher):
         return gpu_slots(gpus, self.slots_per_gpu, self.threads) if gpus else cpu_slots(self.slots, self.threads)
 
 
-def register_plugins(stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun]) -> None:
-    """Make sweeper and launcher known to Hydra for one command, whose results are added to these lists."""
+def register_plugins(
+    stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun], config_dir: str | None
+) -> None:
+    """Make our plugins known to Hydra for one command, whose results are added to these lists."""
+    DeclaredSweeps.own = config_dir
     state = {"stop": stop, "outcomes": outcomes, "planned": planned, "__module__": NAMESPACE}
     plugins = ModuleType(NAMESPACE)
-    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher):
+    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher, DeclaredSweeps):
         setattr(plugins, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
     package, _, name = NAMESPACE.rpartition(".")

@@ -87,12 +87,8 @@ class JobComposer:
         self._composed: dict[Overrides, _Composed] = {}
         self._values: dict[tuple[Overrides, str], Any] = {}
 
-    def jobs(self, combinations: Sequence[Overrides]) -> Iterator[Job]:
-        """The job of each combination of overrides, in order. Raises what Hydra raises for a bad one."""
-        return (self.job(combination) for combination in combinations)
-
     def job(self, combination: Overrides) -> Job:
-        """The job of some overrides, e.g. `("model=static_3x3", "seed=1")`."""
+        """The job of some overrides, e.g. `("model=static_3x3", "seed=1")`. Raises what Hydra raises for a bad one."""
         overrides = [self._parse(text) for text in combination]
         plain = {text for text, override in zip(combination, overrides, strict=True) if self._is_plain(override)}
         structure = tuple(text for text in combination if text not in plain)

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dynfilt.wording import one_line
+
 CHOICES = "bundled (conv1 .. layer1 of IMAGENET1K_V1), imagenet (torchvision's download), a path to a .pth file, none"
 BUNDLED = Path(__file__).parent / "assets" / "resnet18_conv1_to_layer1.pth"
 BUNDLED_SHA256 = "99ba6093c08f79365174a2e4fb341cb1212f49131b4c481bc86edaf4b529daa7"
@@ -30,7 +32,7 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     try:
         module.load_state_dict({name: state[name] for name in wanted & state.keys()}, strict=False)
     except RuntimeError as error:
-        raise ValueError(_explain(weights, f"do not fit: {' '.join(str(error).split())}")) from error
+        raise ValueError(_explain(weights, f"do not fit: {one_line(error)}")) from error
 
 
 def _read(weights: str) -> dict[str, Tensor]:
@@ -51,7 +53,7 @@ def _read_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
             raise ValueError("not a state dict of tensors")
     except Exception as error:
-        raise ValueError(_explain(str(path), f"cannot be read ({_first_line(error)})")) from error
+        raise ValueError(_explain(str(path), f"cannot be read ({one_line(error)})")) from error
     return state
 
 
@@ -61,11 +63,7 @@ def _download() -> dict[str, Tensor]:
     try:
         return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        raise ValueError(_explain("imagenet", f"cannot be downloaded ({_first_line(error)})")) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise ValueError(_explain("imagenet", f"cannot be downloaded ({one_line(error)})")) from error
 
 
 def _explain(weights: str, problem: str) -> str:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
+from dynfilt.wording import one_line
 
 if TYPE_CHECKING:
     import wandb
@@ -24,6 +26,8 @@ MODES = ("auto", "online", "offline", "off")
 START_SECONDS = 10.0
 FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
+# Keys of W&B's summary that tell how a run ended without a result.
+STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,17 @@ class Mirror:
 
     def __init__(self, run: wandb.Run | None, folder: Path) -> None:
         self._run = run
-        self._saved = folder / "wandb" / Path(run.dir).parent.name if run else folder
+        self._saved = RunFolder(folder).wandb_folder / Path(run.dir).parent.name if run else folder
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            reason = f"{type(error).__name__}: {error}"
-            self._attempt(lambda run: run.summary.update({"error": reason}))
+            kind_of_error = type(error).__name__
+            state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
+            told = {STATE: state.value, ERROR_TYPE: kind_of_error, ERROR: f"{kind_of_error}: {error}"}
+            self._attempt(lambda run: run.summary.update(told))
         self._close(exit_code=0 if error is None else 1)
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -85,7 +91,7 @@ class Mirror:
         except Exception as error:
             self._run = None
             command = f"wandb sync {shlex.quote(str(self._saved))}"
-            _say(f"W&B stopped ({_one_line(error)}), the run goes on; upload the rest with: {command}")
+            _say(f"W&B stopped ({one_line(error)}), the run goes on; upload the rest with: {command}")
             end_service()
 
 
@@ -122,7 +128,7 @@ def open_mirror(
         try:
             run = _start_online(identity)
         except Exception as error:
-            reason = f" ({_one_line(error)})"
+            reason = f" ({one_line(error)})"
         else:
             _say(f"online at {run.url}")
             return Mirror(run, folder)
@@ -175,7 +181,7 @@ def _open_offline(identity: dict[str, Any], folder: Path, reason: str) -> Mirror
         _set_up("offline")
         run = _init(identity)
     except Exception as error:
-        _say(f"off, W&B does not start ({_one_line(error)})")
+        _say(f"off, W&B does not start ({one_line(error)})")
         return Mirror(None, folder)
     _say(f"offline{reason}; upload later with: wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*")
     return Mirror(run, folder)
@@ -241,10 +247,6 @@ def end_service() -> None:
 
     ends_within(TEAR_DOWN_SECONDS, end)
     wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _say(text: str) -> None:

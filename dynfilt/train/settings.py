@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dynfilt.layers.formulation import Formulation
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
@@ -26,7 +28,7 @@ class TrainerSettings:
     compile: bool
     compile_mode: Literal["default", "reduce-overhead"]
     cuda_graph: bool
-    formulation: Literal["auto", "grouped", "chunked", "taps", "per_image", "outputs", "stacked", "inputs"]
+    formulation: Formulation
     clip_gradient_norm: float | None
     evaluate_every_epochs: float
     evaluate_every_steps: int | None
