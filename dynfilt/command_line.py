@@ -119,7 +119,9 @@ def _conclude(outcomes: list[JobOutcome], stop: StopSignals) -> int:
         print(f"{left} of {len(outcomes)} jobs are not done; the same command goes on with them", file=sys.stderr)
     if failed:
         return 1
-    return (stop.exit_code if stop() else TRY_AGAIN) if left else 0
+    if stop() and (left or count(outcomes, JobState.SUBMITTED)):
+        return stop.exit_code
+    return TRY_AGAIN if left else 0
 
 
 def _flags() -> Namespace:

@@ -86,7 +86,8 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         trainer = build_trainer(job.config, device)
         resume(trainer, record)
         with trainer.settings.autocast(device):
-            record.add_provenance(formulations=cost.name_formulations(trainer.model, trainer.data.image_shape, device))
+            shape, batch = trainer.data.image_shape, trainer.settings.batch_size
+            record.add_provenance(formulations=cost.name_formulations(trainer.model, shape, batch))
         with open_wandb(record, identity) as mirror:
             try:
                 fit(trainer, record, mirror, display, f"{identity.variant}/seed{identity.seed}", stop)

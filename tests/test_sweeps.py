@@ -52,7 +52,8 @@ def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dic
 def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
     text = (ROOT / "sweeps" / f"{name}.yaml").read_text()
     header = text[: text.index("defaults:")]
-    assert re.match(r"# Question +\S.*\?\n", header.replace("\n#           ", " "))
+    about = yaml.safe_load(text)["about"]
+    assert about["question"].endswith("?") and about["baseline"]
     assert re.search(rf"# Command .*python run\.py -cn {name}\n", header)
     assert re.search(r"# Cost +\d", header)
     assert re.search(r"# (Expected|Published|Measured) ", header)
@@ -60,6 +61,7 @@ def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
     params = sweeper["params"]
     seeds = [int(seed) for seed in params["seed"].split(",")]
     assert seeds == list(range(len(seeds)))  # so that more seeds later run only what is missing
+    assert about.get("looks", [len(seeds)])[-1] == len(seeds)
     assert list(params) == (["seed"] if "variants" in sweeper else ["seed", "model"])  # seeds first: a budget cuts them
 
 

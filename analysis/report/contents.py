@@ -82,7 +82,9 @@ def contents_of(comparison: Comparison, question: str | None, pictures: Sequence
         parts.append(
             Part(
                 heading=heading,
-                question=Question(question) if question else question_of(heading, variants),
+                question=Question(question)
+                if question
+                else question_of(heading, variants, comparison.declared[variants[0].study]),
                 answer=answer_of(variants),
                 chart=chart_of(study, budget),
                 pictures=drawn(study),

@@ -35,6 +35,7 @@ class TrainerSettings:
     patience: int | None
     max_steps: int | None
     max_eval_images: int | None
+    check_layer: bool
     checkpoint_every_seconds: float
     progress_bar: Literal["auto", "on", "off"]
 

@@ -9,6 +9,7 @@ import pytest
 from analysis.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_dyconv_run_has_attention_and_all_checks(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

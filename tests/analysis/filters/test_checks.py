@@ -80,6 +80,7 @@ def test_dynamic_filters_have_two_means_and_one_shuffle(opened: Callable) -> Non
     assert len(sheet(rows).columns) == 4
 
 
+@pytest.mark.slow
 def test_attention_is_checked_again_with_reestimated_statistics(opened: Callable) -> None:
     run = opened("dyconv_resnet18")
     state = {name: value.clone() for name, value in run.model.state_dict().items()}

@@ -57,6 +57,7 @@ def test_three_of_one_class_and_three_of_others() -> None:
         choose(labels[:20], NAMES, "d")
 
 
+@pytest.mark.slow
 def test_a_static_filter_shows_nothing_and_a_detached_one_is_said_to_be_untrained(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_static_filter_shows_nothing_and_a_detached_one_is_said_to_be_untraine
         assert all(path.read_bytes().startswith(start) for path in pictures)
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_same_every_time_and_names_no_foreign_address(
     trained: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_wrong_option_is_refused(
         chosen.run(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "model", "names"),
     [

@@ -54,6 +54,7 @@ def told(source: str = "runs") -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_runs_arrive_whole_and_what_cannot_is_named(
     server: WandbServer, write_offline: WriteOffline, capfd: pytest.CaptureFixture[str]
 ) -> None:
