@@ -15,6 +15,7 @@ from benchmarks.report import Result, Timing, require_any
 from benchmarks.step import names
 from benchmarks.timing import Deadline
 from benchmarks.turns import NO_TIME
+from dynfilt.run.folder import RESULT
 from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -87,7 +88,7 @@ def _repeat(timing: Timing, words: list[str], deadline: Deadline) -> Timing:
         except subprocess.TimeoutExpired:
             return timing if timing.ms else Timing(timing.case, timing.arm, timing.role, failure=NO_TIME)
         seconds = time.perf_counter() - started
-        runs = len(list(Path(folder).rglob("result.json")))
+        runs = len(list(Path(folder).rglob(RESULT)))
     if done.returncode or not runs:
         line = " ".join(done.stderr.strip().splitlines()[-1:])
         return Timing(timing.case, timing.arm, timing.role, failure=line or "no run was finished")

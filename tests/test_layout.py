@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from dynfilt.run import folder as run_folder
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("dynfilt", "analysis", "benchmarks")
 MAX_FILE_LINES = 350
@@ -262,6 +264,23 @@ def test_layers_load_with_torch_alone() -> None:
 
 def test_the_training_path_loads_nothing_heavy() -> None:
     assert sorted(modules_after_importing("dynfilt.experiment") & HEAVY) == []
+
+
+def test_the_files_of_a_run_are_named_in_one_place() -> None:
+    names = [
+        value for key, value in vars(run_folder).items() if key.isupper() and isinstance(value, str) and "." in value
+    ]
+    assert len(names) == 7 and "result.json" in names
+    literals = re.compile("|".join(rf"(?<!conf/){re.escape(name)}" for name in [*names, "best.pt", "last.pt"]))
+    for path in source_files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        found = [node.value for node in texts if isinstance(node.value, str) and literals.search(node.value)]
+        if name_of(path) == "dynfilt/run/folder.py":
+            assert found == names
+        elif not name_of(path).startswith("dynfilt/config/"):  # conf/config.yaml is another file
+            assert not found, name_of(path)
 
 
 def test_no_file_grows_past_its_limit() -> None:

@@ -38,16 +38,15 @@ def _not_counted(runs: Iterable[Run]) -> list[str]:
         place = first.place + (f" and {len(members) - 1} more" if len(members) > 1 else "")
         who = f"{first.variant} {seed_list(run.seed for run in members)}"
         reason = f": {first.error}" if first.error else ""
-        lines.append(f"not counted: {who}, {first.state_in_words}{reason} ({place})")
+        lines.append(f"not counted: {who}, {first.state}{reason} ({place})")
     return lines
 
 
 def _doubtful(runs: Iterable[Run]) -> list[str]:
     return [
-        f"{run.variant} seed {run.seed} has a result and counts, but "
-        f"{run.error or f'its state is {run.state}'} ({run.place})"
+        f"{run.variant} seed {run.seed} has a result and counts, but {run.error} ({run.place})"
         for run in runs
-        if run.counts and run.state != "completed"
+        if run.counts and run.error
     ]
 
 

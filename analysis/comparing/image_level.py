@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..reading.run_folder import PREDICTIONS, has_predictions, read_predictions
+from dynfilt.run.folder import PREDICTIONS
+
+from ..reading.run_folder import has_predictions, read_predictions
 from .comparison import Comparison
 from .statistics import Summary, summarise
 from .variants import Variant

@@ -89,7 +89,7 @@ def _validation_accuracy(run: Run) -> float | None:
     """What a recipe is chosen by; 0 for a run that diverged, which is an outcome too, None for an unfinished one."""
     if run.counts:
         return run.numbers.get("val_accuracy")
-    return 0.0 if run.error.startswith("FloatingPointError") else None
+    return 0.0 if run.diverged else None
 
 
 def _means(recipes: dict[Recipe, dict[int, float]]) -> Grid:

@@ -53,10 +53,9 @@ def predictions_frame(*sources: str) -> pd.DataFrame:
     """
     parts = []
     for run in read_runs(sources):
-        path = RunFolder(Path(run.place)).predictions_file
-        if run.counts and path.is_file():
-            with np.load(path, allow_pickle=False) as arrays:
-                part = pd.DataFrame({name: arrays[name] for name in arrays.files})
+        kept = RunFolder(Path(run.place)).predictions() if run.counts else {}
+        if kept:
+            part = pd.DataFrame(kept)
             part.insert(0, "image", np.arange(len(part)))
             part["correct"] = part["best_class"] == part["label"]
             parts.append(part.assign(**_identity(run)))
@@ -83,7 +82,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 def _origin(run: Run) -> dict[str, Any]:
     return {
-        "state": run.state_in_words,
+        "state": run.state.value,
         "error": run.error,
         "config_digest": run.digest,
         "commit": " ".join(run.commits),

@@ -108,7 +108,7 @@ def failures_of(runs: Iterable[Run]) -> list[Failure]:
         Failure(
             study=run.study,
             who=f"{run.variant} {seed_list([run.seed])}",
-            state=run.state_in_words,
+            state=run.state,
             error=error_message(run.failure) or run.error,
             traceback=str(run.failure.get("traceback") or ""),
             place=run.place,

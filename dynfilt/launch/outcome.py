@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dynfilt.run.folder import STATUS
+
 LISTED_REASONS = 5
 
 
@@ -43,4 +45,4 @@ def failures_in_words(outcomes: Sequence[JobOutcome]) -> list[str]:
             jobs.setdefault(outcome.reason, []).append(outcome.job)
     lines = [f"{'; '.join(names)}: {reason}" for reason, names in jobs.items()]
     more = len(lines) - LISTED_REASONS
-    return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; status.json has each"]
+    return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; {STATUS} has each"]

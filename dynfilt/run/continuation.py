@@ -25,7 +25,7 @@ def continue_from(job: Job) -> Job:
     folder = RunFolder(parent)
     config, origin = folder.config(), folder.provenance() or {}
     if not folder.last_checkpoint.exists():
-        raise ValueError(f"run={parent}: has no checkpoint/last.pt to go on from")
+        raise ValueError(f"run={parent}: has no {folder.name_of(folder.last_checkpoint)} to go on from")
     for key in job.overridden:
         if key in KEPT or key == "model._target_" or key.startswith(("model/", "model.conv")):
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")

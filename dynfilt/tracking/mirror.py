@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
 from dynfilt.wording import one_line
 
@@ -25,6 +26,8 @@ MODES = ("auto", "online", "offline", "off")
 START_SECONDS = 10.0
 FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
+# Keys of W&B's summary that tell how a run ended without a result.
+STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,17 @@ class Mirror:
 
     def __init__(self, run: wandb.Run | None, folder: Path) -> None:
         self._run = run
-        self._saved = folder / "wandb" / Path(run.dir).parent.name if run else folder
+        self._saved = RunFolder(folder).wandb_folder / Path(run.dir).parent.name if run else folder
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            reason = f"{type(error).__name__}: {error}"
-            self._attempt(lambda run: run.summary.update({"error": reason}))
+            kind_of_error = type(error).__name__
+            state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
+            told = {STATE: state.value, ERROR_TYPE: kind_of_error, ERROR: f"{kind_of_error}: {error}"}
+            self._attempt(lambda run: run.summary.update(told))
         self._close(exit_code=0 if error is None else 1)
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -255,6 +255,6 @@ def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text('{"state": ')
-    with pytest.raises(ValueError, match=r"status\.json: not readable as JSON"):
+    with pytest.raises(ValueError, match=r"status\.json is not valid JSON"):
         read_json(tmp_path / "status.json")
     assert read_json(tmp_path / "result.json") is None

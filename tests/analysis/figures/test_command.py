@@ -66,7 +66,7 @@ def test_missing_and_short_curves_are_named(study: WriteRun, capsys: pytest.Capt
         "no curves of static seed 1: no evaluation recorded (outputs/lab_3x3/static/seed1)",
         note,
         "dynamic: flops not recorded, so not drawn",
-        "not counted: killed seed 0, running or killed",
+        "not counted: killed seed 0, interrupted",
         "without seed 2, which others have: static",
     ):
         assert f"warning: {warning}" in told

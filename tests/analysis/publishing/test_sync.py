@@ -75,7 +75,7 @@ def test_runs_arrive_whole_and_what_cannot_is_named(
 
     resumed, torn_run = read_runs(["wandb:tester/dynfilt"])
     assert resumed.counts and resumed.evaluations() == [row(1, 1.0), row(2, 1.0), row(3, 2.0), row(4, 2.0)]
-    assert (torn_run.seed, torn_run.state, torn_run.evaluations()) == (3, "running", [row(1), row(2), row(3)])
+    assert (torn_run.seed, torn_run.state, torn_run.evaluations()) == (3, "interrupted", [row(1), row(2), row(3)])
 
     assert main(["sync", "runs"]) == 1
     assert capfd.readouterr().out.splitlines()[-1] == "3 already uploaded, 1 unreadable"

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from analysis.reading.run import Run, by_epoch, one_line, provenance_of, settings, usable_numbers
-from analysis.reading.run_folder import read_metrics
+from dynfilt.run.folder import RunFolder, RunState
 
 
 def run_in(folder: Path) -> Run:
-    return Run("outputs", str(folder), "lab", "v", 0, "completed", logged=partial(read_metrics, str(folder)))
+    logged = partial(RunFolder(folder).evaluations, strict=False)
+    return Run("outputs", str(folder), "lab", "v", 0, RunState.COMPLETED, logged=logged)
 
 
 def test_rows_of_a_run_folder(tmp_path: Path) -> None:

@@ -50,13 +50,13 @@ def test_a_resumed_run_is_one_run_and_keeps_the_last_row_of_each_epoch(write_off
 @pytest.mark.parametrize(
     ("code", "summary", "state", "error"),
     [
-        (None, {}, "running", ""),
-        (1, {}, "running", ""),
+        (None, {}, "interrupted", ""),
+        (1, {}, "interrupted", ""),
         (1, {"error": "FloatingPointError: the loss\nis NaN"}, "failed", "FloatingPointError: the loss"),
-        (1, {"error": "KeyboardInterrupt: "}, "interrupted", ""),
-        (0, {}, "incomplete", "it finished, but its summary holds no test_accuracy"),
-        (0, {"test_accuracy": "NaN"}, "unreadable", "test_accuracy in the summary is nan, not a fraction"),
-        (0, {"test_accuracy": 71.5}, "unreadable", "is 71.5, not a fraction between 0 and 1"),
+        (1, {"state": "interrupted", "error": "RunInterrupted: stopped at step 3"}, "interrupted", ""),
+        (0, {}, "damaged", "it finished, but its summary holds no test_accuracy"),
+        (0, {"test_accuracy": "NaN"}, "damaged", "test_accuracy in the summary is nan, not a fraction"),
+        (0, {"test_accuracy": 71.5}, "damaged", "is 71.5, not a fraction between 0 and 1"),
     ],
 )
 def test_a_run_without_a_result_tells_how_it_ended(
@@ -71,7 +71,7 @@ def test_a_run_without_a_result_tells_how_it_ended(
 def test_a_result_that_is_older_than_the_last_start_does_not_count(write_offline: WriteOffline) -> None:
     write_offline(time="000001")
     write_offline(time="000002", accuracy=None, code=None)
-    assert [(run.state, run.counts) for run in read()] == [("running", False)]
+    assert [(run.state, run.counts) for run in read()] == [("interrupted", False)]
 
 
 def test_a_torn_log_is_read_up_to_the_tear(write_offline: WriteOffline) -> None:
@@ -79,7 +79,7 @@ def test_a_torn_log_is_read_up_to_the_tear(write_offline: WriteOffline) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"test_accuracy")])
     (run,) = read()
-    assert (run.state, run.counts, run.seed) == ("running", False, 0)
+    assert (run.state, run.counts, run.seed) == ("interrupted", False, 0)
     assert run.evaluations() == [row(1), row(2), row(3)]
 
 
@@ -94,7 +94,7 @@ def test_an_empty_log_is_named_and_skipped(
     assert main(["table", "runs", "--format", "csv"]) == 0
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
-    assert "unreadable: run-unknown.wandb is empty: the run was killed before anything was written" in printed.err
+    assert "damaged: run-unknown.wandb is empty: the run was killed before anything was written" in printed.err
 
 
 def test_an_empty_log_is_known_by_another_log_of_its_run_or_by_its_folder(write_offline: WriteOffline) -> None:
@@ -106,7 +106,7 @@ def test_an_empty_log_is_known_by_another_log_of_its_run_or_by_its_folder(write_
     ]
     write_log(log_folder(Path("runs/study/static/seed7/wandb"), "x"), [])
     (run,) = read("runs/study")
-    assert (run.study, run.variant, run.seed, run.state) == ("study", "static", 7, "unreadable")
+    assert (run.study, run.variant, run.seed, run.state) == ("study", "static", 7, "damaged")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_empty_log_is_known_by_another_log_of_its_run_or_by_its_folder(write_
 def test_a_file_that_tells_nothing_does_not_count(write_offline: WriteOffline, content: bytes, reason: str) -> None:
     write_offline().write_bytes(content)
     (run,) = read()
-    assert run.state == "unreadable" and reason in run.error
+    assert run.state == "damaged" and reason in run.error
 
 
 def test_a_run_of_somebody_else_does_not_count(write_offline: WriteOffline) -> None:

@@ -50,7 +50,7 @@ def test_a_setting_called_value_survives_the_client(project: WandbServer) -> Non
 
 @pytest.mark.parametrize(
     ("exit_code", "summary", "state"),
-    [(None, {}, "running"), (1, {}, "running"), (1, {"error": "OSError: full"}, "failed")],
+    [(None, {}, "running"), (1, {}, "interrupted"), (1, {"error": "OSError: full"}, "failed")],
 )
 def test_a_run_that_did_not_finish_does_not_count(
     project: WandbServer, exit_code: int | None, summary: dict[str, str], state: str
