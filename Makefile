@@ -1,4 +1,5 @@
 ## make demo    train three variants on the bundled CIFAR-10 sample, then write and print the comparison
+## make check   lint, format check, types and the fast tests: for daily work
 ## make test    lint, format check, types and every test
 ## make lint    lint, format check and types only
 ## make clean   remove .venv, caches and build leftovers; outputs/ and data/ stay
@@ -18,7 +19,7 @@ export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint clean
+.PHONY: help demo check test lint clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -29,8 +30,14 @@ demo: $(VENV)/installed
 	@echo && $(BIN)/python -m analysis table outputs/demo
 	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"
 
+# A worker a core, each of one thread: two threads gain little on tensors of a few numbers.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .

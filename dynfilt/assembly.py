@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dynfilt.check.before_training import check_own_layer
 from dynfilt.config.checks import make
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
@@ -29,6 +30,8 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     """
     settings: TrainerSettings = make(config["trainer"], "trainer")
     settings.set_float32_arithmetic(device)
+    if settings.check_layer and (conv := config["model"].get("conv")):
+        check_own_layer(conv["_target_"], make(conv, "model.conv"), settings.channels_last)
     data = build_data(config, device)
     seed_global_generators(device, config["seed"], "initial weights")
     model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)

@@ -1,4 +1,4 @@
-"""The command line: compose the config with Hydra, run or plan each job, say what failed."""
+"""The command line: compose the config with Hydra, run or plan each job, list what failed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _job(
 ) -> Callable[[DictConfig], JobOutcome | None]:
     """What Hydra calls for each job. In a multirun the answer goes to the sweeper, whatever process it comes from."""
 
-    said: set[str] = set()
+    printed: set[str] = set()
 
     def run_job(cfg: DictConfig) -> JobOutcome | None:
         from dynfilt import experiment
@@ -99,8 +99,8 @@ def _job(
                 outcome = JobOutcome(name, JobState.FAILED, str(error))
         except Exception as error:
             outcome = JobOutcome(name, JobState.FAILED, explain(error))
-        if outcome.reason and outcome.reason not in said:
-            said.add(outcome.reason)
+        if outcome.reason and outcome.reason not in printed:
+            printed.add(outcome.reason)
             print(f"{outcome.state}: {': '.join(filter(None, (name, outcome.reason)))}", file=sys.stderr, flush=True)
         if not several:
             outcomes.append(outcome)
@@ -119,7 +119,9 @@ def _conclude(outcomes: list[JobOutcome], stop: StopSignals) -> int:
         print(f"{left} of {len(outcomes)} jobs are not done; the same command goes on with them", file=sys.stderr)
     if failed:
         return 1
-    return (stop.exit_code if stop() else TRY_AGAIN) if left else 0
+    if stop() and (left or count(outcomes, JobState.SUBMITTED)):
+        return stop.exit_code
+    return TRY_AGAIN if left else 0
 
 
 def _flags() -> Namespace:

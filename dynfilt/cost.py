@@ -1,4 +1,4 @@
-"""What a model costs: parameters, FLOPs of its canonical form, latency, peak memory."""
+"""The cost of a model: parameters, FLOPs of its canonical form, latency, peak memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def count_parameters(model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one module computes itself, without the modules inside it: FLOPs for one image by operation, and the
+    """The cost of one module itself, without the modules inside it: FLOPs for one image by operation, and the
     shape of its output, without the batch dimension where it has one."""
 
     name: str
@@ -46,7 +46,8 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> float:
     whatever formulation runs, on a batch of 64 and divided by it. Nothing is computed: the tensors are fake.
     """
     counter = FlopCounterMode(display=False)
-    _forward_fake_images(model, image_shape, counter)
+    with force_formulation("grouped"), counter:
+        _forward_fake_images(model, image_shape, FLOP_BATCH)
     return counter.get_total_flops() / FLOP_BATCH
 
 
@@ -79,21 +80,21 @@ def count_layer_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> li
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(lambda *_: enter()))
         handles.append(module.register_forward_hook(lambda _, inputs, output, name=name: leave(name, output)))
-    _forward_fake_images(model, image_shape, counter)
+    with force_formulation("grouped"), counter:
+        _forward_fake_images(model, image_shape, FLOP_BATCH)
     for handle in handles:
         handle.remove()
     return list(costs.values())
 
 
-def _forward_fake_images(model: nn.Module, image_shape: tuple[int, int, int], counter: FlopCounterMode) -> None:
+def _forward_fake_images(model: nn.Module, image_shape: tuple[int, int, int], batch: int) -> None:
     was_training = model.training
     model.eval()
     state, fake = (*model.named_parameters(), *model.named_buffers()), FakeTensorMode()
     with fake, torch.no_grad():
         tensors: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in state}
-        images = torch.empty(FLOP_BATCH, *image_shape, device=next(model.parameters()).device)
-        with force_formulation("grouped"), counter:
-            functional_call(model, tensors, (images,))
+        images = torch.empty(batch, *image_shape, device=next(model.parameters()).device)
+        functional_call(model, tensors, (images,))
     model.train(was_training)
 
 
@@ -114,17 +115,13 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
     return statistics.median(times[LATENCY_WARMUP:]) * 1e3
 
 
-@torch.inference_mode()
-def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
-    """By which formulation how many layers apply filters of their own: `chunked x 15, outputs x 4`.
+def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], batch: int) -> str:
+    """Name how many layers apply per-image filters to a batch by which formulation: `chunked x 15, outputs x 4`.
 
-    The choice may depend on the dtype, so call it under training's autocast.
+    The choice may depend on the dtype, so call it under training's autocast. Nothing is computed: the tensors are fake.
     """
-    was_training = model.training
-    model.eval()
     with record_formulations() as taken:
-        model(torch.zeros(1, *image_shape, device=device))
-    model.train(was_training)
+        _forward_fake_images(model, image_shape, batch)
     return describe(taken)
 
 

@@ -61,7 +61,7 @@ def run(job: Job, stop: StopSignals | None = None, display: RunDisplay | None = 
 
 
 def plan(job: Job, planner: Planner) -> PlannedRun:
-    """What `run` would do with a checked job, without doing anything."""
+    """Plan what `run` would do with a checked job, without doing anything."""
     if job.config["run"] is not None:
         job = continue_from(job)
         check(job.config, job.choices)
@@ -86,7 +86,8 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         trainer = build_trainer(job.config, device)
         resume(trainer, record)
         with trainer.settings.autocast(device):
-            record.add_provenance(formulations=cost.name_formulations(trainer.model, trainer.data.image_shape, device))
+            shape, batch = trainer.data.image_shape, trainer.settings.batch_size
+            record.add_provenance(formulations=cost.name_formulations(trainer.model, shape, batch))
         with open_wandb(record, identity) as mirror:
             try:
                 fit(trainer, record, mirror, display, f"{identity.variant}/seed{identity.seed}", stop)
@@ -161,7 +162,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     last_test = evaluate(model, data.test, stop)
     model.load_state_dict(read_checkpoint(record.folder, "best")["model"])
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
-    labels = trainer.evaluator.part(data.test).labels
+    labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
     images = trainer.epoch * len(data.train)
     return {

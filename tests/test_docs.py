@@ -1,9 +1,9 @@
 """What the Markdown files promise: links that resolve, commands that exist, one version everywhere."""
 
+import contextlib
+import io
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -15,6 +15,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from analysis.__main__ import main as run_analysis
 from dynfilt.config.compose import register_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,10 +102,14 @@ def check_run(words: list[str]) -> None:
 
 @cache
 def analysis_help(command: str) -> str:
-    words = [sys.executable, "-m", "analysis", command, "--help"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"no command python -m analysis {command}"
-    return done.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            code: object = run_analysis([command, "--help"])
+        except SystemExit as end:
+            code = end.code
+    assert code == 0, f"no command python -m analysis {command}"
+    return printed.getvalue()
 
 
 def check_analysis(words: list[str]) -> None:

@@ -56,7 +56,7 @@ def test_the_provenance_says_where_the_result_comes_from(finished_run: Path) -> 
     assert provenance["versions"].keys() >= {"python", "dynfilt", "torchvision", "hydra-core", "wandb"}
     assert provenance["command"][1:] == list(TINY)
     assert provenance.keys() >= {"commit", "dirty", "host", "device", "threads", "platform", "time"}
-    assert provenance["formulations"] == "chunked"
+    assert provenance["formulations"] == "grouped"
 
 
 def test_the_config_is_resolved_and_its_own(finished_run: Path, compose: Callable[..., list[Job]]) -> None:

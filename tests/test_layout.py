@@ -48,6 +48,12 @@ STAGES = {
     ),
     "analysis.publishing": ({"reading"}, {"yaml", "wandb", "wandb_workspaces"}),
 }
+# Room of benchmarks -> the rooms it may import; what is measured and what is written down know nothing of each other.
+BENCHMARK_ROOMS = {
+    "benchmarks.measuring": set(),
+    "benchmarks.reporting": set(),
+    "benchmarks.commands": {"benchmarks.measuring", "benchmarks.reporting"},
+}
 # Package -> the files and folders that may import it.
 FENCED_PACKAGES = {
     "hydra": {"dynfilt/command_line.py", "dynfilt/config", "dynfilt/launch"},
@@ -83,7 +89,7 @@ def module_of(path: Path) -> str:
 
 def room_of(module: str) -> str:
     """`dynfilt.layers.dyconv` lives in `dynfilt.layers`, `dynfilt.run.record` is itself a room."""
-    return ".".join(module.split(".")[:2]) if module.startswith(("dynfilt.", "analysis.")) else module.split(".")[0]
+    return ".".join(module.split(".")[: 2 if module.startswith(tuple(f"{name}." for name in PACKAGES)) else 1])
 
 
 def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
@@ -200,6 +206,20 @@ def test_analysis_has_no_room_beside_its_stages_and_calls_its_own_modules_relati
         assert module_of(path) in loose or room_of(module_of(path)) in STAGES, name_of(path)
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) analysis\b", text, re.MULTILINE), name_of(path)
+
+
+@pytest.mark.parametrize("room", BENCHMARK_ROOMS)
+def test_a_room_of_benchmarks_imports_only_what_it_may(room: str) -> None:
+    files = python_files(room.replace(".", "/"))
+    assert files, f"{room} has no file"
+    for path in files:
+        rooms = {name for name in rooms_of(path) if not name.startswith("dynfilt.")}
+        assert rooms <= BENCHMARK_ROOMS[room], name_of(path)
+
+
+def test_benchmarks_have_no_room_beside_these() -> None:
+    rooms = {room_of(module_of(path)) for path in python_files("benchmarks/")}
+    assert rooms == {*BENCHMARK_ROOMS, "benchmarks", "benchmarks.__main__"}
 
 
 @pytest.mark.parametrize("package", FENCED_PACKAGES)

@@ -48,7 +48,7 @@ class TrainedRun:
 
     @property
     def place(self) -> Path:
-        """Where its pictures belong below an output folder: study, variant, seed."""
+        """The folder of its pictures below an output folder: study, variant, seed."""
         return Path(self.study, self.variant, f"seed{self.seed}")
 
     @cached_property

@@ -66,12 +66,13 @@ def predictions_frame(*sources: str) -> pd.DataFrame:
     return frame[[*first, *(name for name in frame if name not in first)]]
 
 
-def comparison_frame(*sources: str, baseline: str | None = None) -> pd.DataFrame:
+def comparison_frame(*sources: str, baseline: str | None = None, about: str | None = None) -> pd.DataFrame:
     """Return one row a variant: the fields of `table --format csv`, from differences and intervals to verdicts.
 
-    Raises ValueError also when no run has a result and for a baseline that is no variant.
+    `about` is a sweep file whose declaration counts instead of what the runs recorded.
+    Raises ValueError also when no run has a result, for a baseline that is no variant and an unusable declaration.
     """
-    comparison = compare(read_runs(sources), baseline)
+    comparison = compare(read_runs(sources), baseline, about=about)
     text = records(comparison, None, image_level(comparison))
     return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in IN_COMPARISON})
 

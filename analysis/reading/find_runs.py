@@ -1,4 +1,4 @@
-"""Where the runs below a folder are: run folders at any depth, and the logs of W&B runs that lie outside of them."""
+"""Find the runs below a folder: run folders at any depth, and the logs of W&B runs that lie outside of them."""
 
 import os
 import re

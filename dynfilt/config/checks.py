@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 
+from dynfilt.config.about import check_about
 from dynfilt.config.compose import GROUPS, Run
 from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
@@ -35,6 +36,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    check_about(config["about"])
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(config[group]))
 
@@ -75,6 +77,11 @@ def _check_top_level(config: dict[str, Any]) -> None:
 
 def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, str]) -> None:
     target = _locate(node["_target_"], key, file)
+    if not callable(target):
+        kind = type(target).__name__
+        raise ValueError(
+            f"{key}._target_={node['_target_']}: is a {kind}, must be a class or a function; set in {file}"
+        )
     parameters = dict(inspect.signature(target).parameters)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _check_names(node, parameters, key, file)

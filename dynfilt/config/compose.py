@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from dynfilt.config.about import About
 from dynfilt.installation import CONF
 
 SET_BY_THE_PROGRAM = ("parent",)
@@ -33,6 +34,7 @@ class Run:
     parent: str | None
     rerun: bool
     output_root: str
+    about: About
     model: Any
     data: Any
     optimizer: Any

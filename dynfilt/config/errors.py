@@ -52,14 +52,19 @@ def _unknown_key(match: re.Match[str]) -> str:
     if not rest:
         return _unknown_nested_group(key) if "/" in key else _unknown_top_level(key)
     file = _group_file(group)
+    *inside, _ = rest.split(".")
+    config = PRIMARY
+    if file is None and isinstance(_keys(config).get(group), dict):
+        file, inside = config, [group, *inside]
     if file is None:
         return _unknown_top_level(group)
-    *inside, _ = rest.split(".")
     if inside and (nested := _group_file(f"{group}/{inside[0]}")):
         file, inside = nested, inside[1:]
     allowed = _keys(file)
     for part in inside:
         allowed = allowed.get(part) or {}
+    if allowed == {} and file == config:
+        return f"{key}: is not there yet; put a + before it, +{key}=..."
     names = [name for name in allowed if not name.startswith("_")]
     allowed_here = f"allows: {', '.join(names)}" if names else "has no keys to set"
     return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {in_words(file)} {allowed_here}"

@@ -23,6 +23,15 @@ Overrides = tuple[str, ...]
 REFERENCE = re.compile(r"\$\{(\.*)([^${}:]*)\}")
 
 
+@dataclass
+class PoolJob:
+    """One job of a pool: its name on the command line, what it runs, and its tries so far."""
+
+    name: str
+    job: Job
+    tries: int = 0
+
+
 def expand(arguments: Sequence[str], variants: Sequence[Sequence[str]] = ((),)) -> list[Overrides]:
     """Every combination of the swept values, the first key changing slowest, and each with every variant.
 
@@ -109,11 +118,12 @@ class JobComposer:
         return self._parsed[text]
 
     def _is_plain(self, override: Override) -> bool:
-        """Whether an override sets a value that is there: no group, nothing added, deleted or of Hydra's own."""
+        """Whether an override sets a value that is there: no group, no reference, nothing added, deleted or Hydra's."""
         key = override.key_or_group
         return (
             override.type is not None
             and override.type.name == "CHANGE"
+            and "$" not in str(override.input_line)
             and not (
                 key in self._groups or "/" in key or "@" in override.get_key_element() or override.is_hydra_override()
             )

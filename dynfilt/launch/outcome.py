@@ -21,6 +21,7 @@ class JobState(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"  # stopped with a checkpoint
     WAITING = "waiting"  # never started
+    SUBMITTED = "submitted"  # a scheduler has it
 
 
 @dataclass(frozen=True)

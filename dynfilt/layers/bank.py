@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
@@ -12,6 +11,7 @@ from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Padding, Size
 from dynfilt.layers.initialisation import Draw, InitialScale, as_conv2d_does, rescale_mixture, reset_bias
 from dynfilt.layers.mixture import conv2d_mixture, mix
+from dynfilt.layers.reach import conv2d
 
 
 class BankConv2d(DynamicConv2d):
@@ -59,15 +59,16 @@ class BankConv2d(DynamicConv2d):
         self.reset_kernels(as_conv2d_does)
         reset_bias(self.bias, self.kernel_shape)
         if self.bias is not None:
-            self._correct(self.bias)
+            self.correct(self.bias)
 
     def reset_kernels(self, draw: Draw) -> None:
         """Start each kernel from `draw`, which fills one (O, C/groups, kh, kw) in place."""
         for kernel in self.weight.detach():
             draw(kernel)
-        self._correct(self.weight)
+        self.correct(self.weight)
 
-    def _correct(self, parameters: Tensor) -> None:
+    def correct(self, parameters: Tensor) -> None:
+        """Scale K kernels or biases, each drawn as one, to what `initial_scale` wants of their mixture."""
         if self.initial_scale == "corrected":
             rescale_mixture(parameters, self.initial_share)
 
@@ -82,5 +83,5 @@ class BankConv2d(DynamicConv2d):
         x, geometry = self.placed(x)
         if self.constant:
             bias = None if self.bias is None else self.bias.squeeze(0)
-            return F.conv2d(x, self.weight.squeeze(0), bias, *geometry)
+            return conv2d(x, self.weight.squeeze(0), bias, geometry)
         return conv2d_mixture(x, self.weight, choice, self.bias, *geometry)

@@ -16,6 +16,7 @@ from dynfilt.layers.arguments import require_choice, require_count
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Padding, Size, centred
 from dynfilt.layers.initialisation import InitialScale, as_conv2d_does, reset_bias
+from dynfilt.layers.reach import conv2d
 from dynfilt.layers.squeeze import (
     AnyBatchNorm1d,
     at_least_float32,
@@ -109,7 +110,7 @@ class DCDConv2d(DynamicConv2d):
         z = self.norm_reduced(reduced.flatten(2))
         z = self.norm_mixed(phi.to(z.dtype) @ z) + z
         residual = F.conv2d(z.view_as(reduced), self.expand.weight, self.bias)
-        static = F.conv2d(x, self.weight, None, *geometry)
+        static = conv2d(x, self.weight, None, geometry)
         return torch.addcmul(residual, static, scale.to(static.dtype)[:, :, None, None])
 
     def filters(self, x: Tensor, choice: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -129,6 +130,6 @@ class DCDConv2d(DynamicConv2d):
 
 
 def _slope(norm: nn.BatchNorm1d) -> Tensor:
-    """What a BatchNorm in evaluation multiplies each channel by."""
+    """The factor of each channel in a BatchNorm in evaluation."""
     assert norm.running_var is not None
     return norm.weight / (norm.running_var + norm.eps).sqrt()

@@ -42,6 +42,11 @@ def decide(applicable: Collection[str], fastest: str) -> str:
     return decision
 
 
+def is_canonical() -> bool:
+    """Whether the canonical form is forced, which multiplies by padding too."""
+    return _forced == "grouped"
+
+
 @contextmanager
 def record_formulations() -> Iterator[Counter[str]]:
     """Count the formulations that filters of one's own are applied by."""

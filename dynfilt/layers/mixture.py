@@ -6,19 +6,28 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dynfilt.layers.formulation import decide
-from dynfilt.layers.geometry import Geometry, Pair
+from dynfilt.layers.geometry import Geometry, Pair, output_size
 from dynfilt.layers.per_image import is_half, is_offered, mixture_per_image
 from dynfilt.layers.per_sample import conv2d_grouped
+from dynfilt.layers.reach import conv2d, is_product, reaching
 
-# Images, outputs and mixed kernels of one chunk should stay in the cache while their convolution runs; below a few
-# images a chunk the K static convolutions win (measured on 2 cores with 32 MiB of L3, see docs/performance.md).
-CHUNK_BYTES = 20 * 2**20
-SMALLEST_CHUNK = 6
+# What forward and backward cost on a CPU, in multiplications of a static convolution: a number of an image or of an
+# output, and a number of an image's filter, which is mixed, put in order, and whose gradient is taken apart. The ratios
+# are those of 23 layers on one AVX-512 core, where a multiplication takes 0.04 ns (see docs/performance.md); with half
+# the vector it takes twice as long, and memory does not. Threads share all of it alike.
+MULTIPLICATIONS_A_PIXEL = 140
+MULTIPLICATIONS_A_WEIGHT = 180
+VECTOR_SHARE = {"AVX512": 1.0, "AVX2": 0.5}.get(torch.backends.cpu.get_cpu_capability(), 0.25)
+# Larger blocks come fresh from the system each time (glibc, M_MMAP_THRESHOLD), page by page, and leave the caches.
+LARGEST_BLOCK_BYTES = 32 * 2**20
+# Images, outputs and mixed kernels of one chunk should stay in the last cache while their convolution runs; 8 to 20 MiB
+# are within 10 % of each other where it is large.
+CHUNK_BYTES = 8 * 2**20
+# A larger bank is faster kernel by kernel.
+STACKED_BYTES = 4 * 2**20
 # On a GPU an image's filter is written, read and its gradient written and read: with 64 positions and 256 channels that
 # costs twice the K static convolutions, with 256 positions and 128 channels 0.6 of them (measured on an H100).
 LEAST_POSITIONS = 128
@@ -40,16 +49,17 @@ def conv2d_mixture(
     (B, O, H', W'). The fastest exact formulation for the shape is taken; all agree to rounding in outputs and
     gradients. Sums over k have the precision of pi: bfloat16 rounds away 6 % of the attention at temperature 30.
     """
-    geometry = Geometry(stride, padding, dilation, groups)
+    x, kernels, geometry = reaching(x, kernels, Geometry(stride, padding, dilation, groups))
     applicable = ["grouped", "chunked", "outputs"]
     if groups == 1:
         applicable += ["stacked", "inputs", *(["per_image"] if is_offered(x) else [])]
-    # The others deal out images, of which there must be some.
-    formulation = decide(applicable, _fastest(x, kernels, geometry)) if len(x) else "outputs"
+    # The others deal out images, of which there must be some known number, or have a backward that is no graph.
+    plain = torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active() or not len(x)
+    formulation = "outputs" if plain else decide(applicable, _fastest(x, kernels, geometry))
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
     elif formulation == "per_image":
-        y = mixture_per_image(x, kernels, pi, list(stride), list(padding), list(dilation))
+        y = mixture_per_image(x, kernels, pi, *map(list, geometry[:3]))
     elif formulation == "chunked":
         y = _chunked(x, kernels, pi, geometry)
     elif formulation == "outputs":
@@ -69,13 +79,26 @@ def mix(pi: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _fastest(x: Tensor, kernels: Tensor, geometry: Geometry) -> str:
-    stride_h, stride_w = geometry.stride
     if x.device.type == "cpu":
-        return "chunked" if _chunk_size(x, kernels) >= SMALLEST_CHUNK else "outputs"
+        return _fastest_on_cpu(x, kernels, geometry)
     if geometry.groups > 1:
         return "outputs"
+    stride_h, stride_w = geometry.stride
     positions = (x.shape[2] // stride_h) * (x.shape[3] // stride_w)
     return "per_image" if positions >= LEAST_POSITIONS and is_offered(x) and is_half(x) else "stacked"
+
+
+def _fastest_on_cpu(x: Tensor, kernels: Tensor, geometry: Geometry) -> str:
+    """A static convolution with each of K kernels, or one convolution with a filter an image, by what they cost."""
+    count, out_channels, _, *kernel_size = kernels.shape
+    height, width = output_size((x.shape[2], x.shape[3]), (kernel_size[0], kernel_size[1]), geometry)
+    weights, pixels, outputs = kernels[0].numel(), x.shape[1:].numel(), out_channels * height * width
+    static = height * width * weights + MULTIPLICATIONS_A_PIXEL * VECTOR_SHARE * (pixels + outputs)
+    if MULTIPLICATIONS_A_WEIGHT * VECTOR_SHARE * weights > (count - 1) * static:
+        in_one = kernels.numel() * kernels.element_size() < STACKED_BYTES or is_product(x, kernels, geometry)
+        return "stacked" if geometry.groups == 1 and in_one else "outputs"
+    block = len(x) * max(weights, pixels, outputs) * x.element_size()
+    return "grouped" if block < LARGEST_BLOCK_BYTES else "chunked"
 
 
 def _chunk_size(x: Tensor, kernels: Tensor) -> int:
@@ -87,7 +110,7 @@ def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tens
     """K static convolutions of all images, their outputs weighted: linear in the kernels, so the order is free."""
     y = None
     for k, kernel in enumerate(kernels.unbind(0)):
-        response = F.conv2d(x, kernel, None, *geometry)
+        response = conv2d(x, kernel, None, geometry)
         weight = pi[:, k, None, None, None]
         y = response * weight if y is None else torch.addcmul(y, response.to(y.dtype), weight)
     assert y is not None
@@ -96,7 +119,7 @@ def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tens
 
 def _stacked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """One static convolution to K * O channels, weighted over K: more memory than `_outputs`, fewer steps."""
-    y = F.conv2d(x, kernels.flatten(0, 1), None, *geometry)
+    y = conv2d(x, kernels.flatten(0, 1), None, geometry)
     responses, weights = y.unflatten(1, kernels.shape[:2]), pi[:, :, None, None, None]
     if not torch.compiler.is_compiling():
         return _WeightedSum.apply(responses, weights)
@@ -120,17 +143,19 @@ class _WeightedSum(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         responses, weights = ctx.saved_tensors
-        below = torch.mul(grad[:, None], weights, out=torch.empty_like(responses))
+        if torch.is_grad_enabled():  # what is written into given memory has no second derivative
+            below = (grad[:, None] * weights).to(responses.dtype)
+        else:
+            below = torch.mul(grad[:, None], weights, out=torch.empty_like(responses))
         return below, (responses * grad[:, None]).sum((2, 3, 4), keepdim=True, dtype=weights.dtype)
 
 
 def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """One convolution of the K weighted copies of each image: the sum over k is its sum over input channels."""
     copies = (x[:, None] * pi[:, :, None, None, None].to(x.dtype)).flatten(1, 2)
-    return F.conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, *geometry)
+    return conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, geometry)
 
 
 def _chunked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
@@ -155,9 +180,13 @@ class _ChunkedMixture(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels, pi = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # a second derivative is wanted
+            wanted = [t for t, needed in zip((x, kernels, pi), ctx.needs_input_grad, strict=False) if needed]
+            y = _outputs(x, kernels, pi, ctx.geometry)
+            gradients = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+            return (*(next(gradients) if needed else None for needed in ctx.needs_input_grad[:3]), None)
         bank = kernels.to(pi.dtype).flatten(1)
         grad_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         grad_bank = torch.zeros_like(bank)

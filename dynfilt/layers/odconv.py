@@ -19,6 +19,7 @@ from dynfilt.layers.geometry import Geometry, Padding, Size, output_size
 from dynfilt.layers.initialisation import Draw, InitialScale, as_conv2d_does, rescale_mixture, reset_bias
 from dynfilt.layers.mixture import conv2d_mixture, mix
 from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.reach import conv2d
 from dynfilt.layers.squeeze import (
     Squeeze,
     at_least_float32,
@@ -158,7 +159,7 @@ class ODConv2d(DynamicConv2d):
 
     def _mixture(self, x: Tensor, kernels: Tensor, pi: Tensor | None, geometry: Geometry) -> Tensor:
         if pi is None:
-            return F.conv2d(x, kernels[0], None, *geometry)
+            return conv2d(x, kernels[0], None, geometry)
         return conv2d_mixture(x, kernels, pi, None, *geometry)
 
     def _weigh(self, filters: Tensor, gates: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynfilt.layers.formulation import decide
-from dynfilt.layers.geometry import Padding, Pair, Size, padded, pair, read_padding
+from dynfilt.layers.geometry import Geometry, Padding, Pair, Size, padded, pair, read_padding
 from dynfilt.layers.per_image import in_computing_dtype, is_half, is_offered, per_image_conv2d
+from dynfilt.layers.reach import reaching
 from dynfilt.layers.taps import conv2d_taps, taps_apply
 
 
@@ -31,9 +32,11 @@ def conv2d_per_sample(
     """
     _check_shapes(x, weight, bias, groups)
     stride, dilation = pair("stride", stride, at_least=1), pair("dilation", dilation, at_least=1)
+    x, zeros = padded(x, read_padding(padding, stride), (weight.shape[3], weight.shape[4]), dilation)
+    x, weight, geometry = reaching(x, weight, Geometry(stride, zeros, dilation, groups))
+    stride, zeros, dilation, groups = geometry
     kernel_size = (weight.shape[3], weight.shape[4])
-    x, zeros = padded(x, read_padding(padding, stride), kernel_size, dilation)
-    if not len(x):  # the sum over no filters has their shape, and gives them a gradient
+    if not x.shape[0]:  # the sum over no filters has their shape, and gives them a gradient
         return F.conv2d(x, weight.sum(0), None if bias is None else bias.sum(0), stride, zeros, dilation, groups)
     by_taps = taps_apply(x.shape[-2:], kernel_size, stride, zeros, dilation, groups)
     applicable = ["grouped", *(["taps"] if by_taps else []), *(["per_image"] if groups == 1 and is_offered(x) else [])]

@@ -7,13 +7,13 @@ this and a gate on the taps, so that a layer that does not beat it owes its gain
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Padding, Size
 from dynfilt.layers.initialisation import InitialScale, as_conv2d_does, reset_bias
+from dynfilt.layers.reach import conv2d
 from dynfilt.layers.squeeze import Squeeze, at_least_float32, full_precision, gate_features, gate_filters, gate_head
 
 
@@ -69,7 +69,7 @@ class SEConv2d(DynamicConv2d):
         """Return (B, O, H', W') for x (B, C, H, W) and both gates."""
         input_gate, output_gate = choice
         x, geometry = self.placed(gate_features(x, input_gate))
-        y = gate_features(F.conv2d(x, self.weight, None, *geometry), output_gate)
+        y = gate_features(conv2d(x, self.weight, None, geometry), output_gate)
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
     def filters(self, x: Tensor, choice: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -8,7 +8,6 @@ its slice of the inputs, so the layer is M / G static kernels whose outputs are 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_count, require_positive
@@ -16,6 +15,7 @@ from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Geometry, Padding, Size, output_size
 from dynfilt.layers.initialisation import Draw, as_conv2d_does, rescale_mixture, reset_bias
 from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.reach import conv2d
 from dynfilt.layers.squeeze import at_least_float32, full_precision, global_average, linear_dtype
 
 # Output positions for each output channel from which an image's filter is smaller work than weighing two maps more
@@ -106,7 +106,7 @@ class WeightNetConv2d(DynamicConv2d):
         groups, slices, kernels = self.groups, self.slices, self.num_kernels
         weight = self.weight.unflatten(2, (slices, -1)).unflatten(1, (groups, -1))
         stacked = weight.permute(1, 3, 0, 2, 4, 5, 6).flatten(0, 3)  # a group's slice, then the kernels' outputs
-        outputs = F.conv2d(x, stacked, None, *geometry._replace(groups=groups * slices))
+        outputs = conv2d(x, stacked, None, geometry._replace(groups=groups * slices))
         outputs = outputs.unflatten(1, (groups, slices * kernels, -1))
         weights = a.unflatten(1, (groups, -1)).flatten(3)[..., None, None]
         y = outputs[:, :, 0] * weights[:, :, :, 0]

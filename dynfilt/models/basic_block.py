@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dynfilt.layers.reach import Conv2d
 
 ConvFactory = Callable[..., nn.Module]
 SET_BY_THE_NETWORK = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "bias")
@@ -17,7 +20,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes.
 
     x: (B, in_channels, H, W) -> (B, channels, H / stride, W / stride). `conv` builds its convolutions (conv1,
-    conv2, downsample.0), nn.Conv2d those of them that are named in `static`.
+    conv2, downsample.0), static ones those of them that are named in `static`. A static one has nn.Conv2d's parameters.
     Raises ValueError when `conv` builds something that is no module.
     """
 
@@ -26,8 +29,10 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
 
+        conv = _by_reach(conv)
+
         def build(name: str, inputs: int, kernel_size: int, stride: int) -> nn.Module:
-            chosen: ConvFactory = nn.Conv2d if name in static else conv
+            chosen: ConvFactory = Conv2d if name in static else conv
             size = {"kernel_size": kernel_size, "stride": stride, "padding": kernel_size // 2}
             built = chosen(inputs, channels, **size, bias=False)
             if not isinstance(built, nn.Module):
@@ -48,6 +53,13 @@ class BasicBlock(nn.Module):
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         return F.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def _by_reach(conv: ConvFactory) -> ConvFactory:
+    """conv, but for nn.Conv2d what multiplies no padding where leaving it out pays."""
+    if getattr(conv, "func", conv) is not nn.Conv2d:
+        return conv
+    return partial(Conv2d, *getattr(conv, "args", ()), **getattr(conv, "keywords", {}))
 
 
 def require_convolution(conv: Any) -> None:

@@ -21,6 +21,7 @@ OUTSIDE_DIGEST = (
     "run",
     "rerun",
     "output_root",
+    "about",
     "tracking",
     "hydra",
     "data.root",
@@ -31,6 +32,7 @@ OUTSIDE_DIGEST = (
     "trainer.compile_mode",
     "trainer.cuda_graph",
     "trainer.formulation",
+    "trainer.check_layer",
     "trainer.checkpoint_every_seconds",
     "trainer.progress_bar",
 )
@@ -39,6 +41,7 @@ OUTSIDE_DIGEST = (
 ADDED_LATER = {
     "trainer.evaluate_every_steps": None,
     "trainer.formulation": "auto",
+    "trainer.check_layer": True,
     "trainer.compile_mode": "default",
     "trainer.cuda_graph": False,
 }

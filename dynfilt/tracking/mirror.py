@@ -1,7 +1,7 @@
 """The scalars of a run, mirrored to Weights & Biases: online when it answers, else into the run's own folder.
 
 The run folder is the truth. Whatever W&B does after the start, training goes on: an error of the client is
-said in one line, once, and the mirror does nothing from then on.
+printed in one line, once, and the mirror does nothing from then on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
 @dataclass(frozen=True)
 class Tracking:
-    """What the user wants of W&B.
+    """The user's settings for W&B.
 
     Raises ValueError for a mode that is not one of MODES.
     """
@@ -105,7 +105,7 @@ def open_mirror(
     seed: int,
     config: dict[str, Any],
 ) -> Mirror:
-    """Starts the W&B run of one job, in `folder`/wandb, and says in one line where it goes.
+    """Starts the W&B run of one job, in `folder`/wandb, and prints in one line where it goes.
 
     `config` is made of plain containers. A server that does not answer costs at most about PROBE_SECONDS or
     START_SECONDS. Raises ValueError only where the user forces `online` and that cannot be had; no other
@@ -190,7 +190,7 @@ def _open_offline(identity: dict[str, Any], folder: Path, reason: str) -> Mirror
 def _set_up(mode: Literal["online", "offline"]) -> wandb.Settings:
     """Sets the settings of this process's later runs, and gives them back.
 
-    Of what the client says, only warnings and errors are shown. Commit and package versions are not collected
+    Of the client's output, only warnings and errors are shown. Commit and package versions are not collected
     a second time: they cost 0.1 s a run and provenance.json has them.
     """
     import wandb

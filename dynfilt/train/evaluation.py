@@ -33,7 +33,7 @@ class Evaluation:
     true_class_rank: Tensor
 
     def numbers(self, split: str) -> dict[str, float]:
-        """What is recorded of a split, by its keys in metrics.jsonl and result.json: `val_loss`, `val_accuracy`."""
+        """The numbers to record of a split, by their keys in metrics.jsonl and result.json, e.g. `val_loss`."""
         return {f"{split}_loss": self.loss, f"{split}_accuracy": self.accuracy}
 
 
@@ -67,10 +67,10 @@ class Evaluator:
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: Split, stop: Callable[[], bool] = lambda: False) -> Evaluation:
         """Raises FloatingPointError when the mean loss is not finite, and Stopped when `stop`, asked before each
-        batch, says so."""
+        batch, returns True."""
         was_training = model.training
         model.eval()
-        split = self.part(split)
+        split = self.subset_to_evaluate(split)
         device = split.labels.device
         losses, probability = (torch.empty(len(split), device=device) for _ in range(2))
         predictions, rank = (torch.empty(len(split), dtype=torch.int64, device=device) for _ in range(2))
@@ -91,7 +91,7 @@ class Evaluator:
         accuracy = (predictions == split.labels).double().mean().item()
         return Evaluation(loss, accuracy, predictions.cpu(), probability.cpu(), torch.exp(-losses).cpu(), rank.cpu())
 
-    def part(self, split: Split) -> Split:
+    def subset_to_evaluate(self, split: Split) -> Split:
         """The images of a split that are evaluated: all, or `max_images` spread evenly."""
         if self.max_images is None:
             return split

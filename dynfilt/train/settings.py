@@ -1,4 +1,4 @@
-"""What a user may set about training, checked when it is read."""
+"""The user's settings for training, checked when they are read."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class TrainerSettings:
     patience: int | None
     max_steps: int | None
     max_eval_images: int | None
+    check_layer: bool
     checkpoint_every_seconds: float
     progress_bar: Literal["auto", "on", "off"]
 
@@ -49,7 +50,7 @@ class TrainerSettings:
             self._require_positive(key)
         if self.cuda_graph and self.compile and self.compile_mode != "default":
             raise ValueError(
-                f"trainer.compile_mode={self.compile_mode} records graphs of its own: "
+                f"trainer.compile_mode={self.compile_mode} records its own CUDA graphs: "
                 "choose trainer.compile_mode=default or trainer.cuda_graph=false"
             )
         for key in ("evaluate_every_steps", "clip_gradient_norm", "patience", "max_steps", "max_eval_images"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dynfilt.layers import mixture
 from dynfilt.layers.formulation import force_formulation, record_formulations
@@ -164,20 +165,57 @@ def test_on_cuda_under_autocast_every_formulation_is_near_the_loop(formulation: 
         assert (given.cpu().double() - oracle).norm() < 0.03 * oracle.norm()
 
 
-@pytest.mark.parametrize(
-    ("shape", "out_channels", "stride", "formulation"),
-    [
-        ((8, 64, 32, 32), 64, 1, "chunked"),
-        ((8, 128, 16, 16), 128, 1, "chunked"),
-        ((8, 256, 8, 8), 256, 1, "chunked"),
-        ((8, 256, 8, 8), 512, 2, "outputs"),
-        ((8, 512, 4, 4), 512, 1, "outputs"),
+CHOICES = {
+    # Channels, size, outputs, kernel, stride; the formulation of 32, 128 and 512 images.
+    "published imagenet stem": [
+        ((64, 8, 64, 3, 1), "grouped grouped chunked"),
+        ((128, 4, 128, 3, 1), "stacked stacked stacked"),
+        ((256, 2, 256, 3, 1), "stacked stacked stacked"),
+        ((512, 1, 512, 3, 1), "stacked stacked stacked"),
+        ((64, 8, 128, 3, 2), "stacked stacked stacked"),
+        ((128, 4, 256, 3, 2), "outputs outputs outputs"),
+        ((256, 2, 512, 3, 2), "stacked stacked stacked"),
     ],
-)
-def test_the_choice_on_a_cpu_is_the_one_measured(
-    shape: tuple[int, ...], out_channels: int, stride: int, formulation: str
-) -> None:
-    kernels = torch.zeros(4, out_channels, shape[1], 3, 3)
-    with record_formulations() as taken:
-        conv2d_mixture(torch.zeros(shape), kernels, torch.rand(8, 4), None, (stride, stride), (1, 1), (1, 1), 1)
-    assert dict(taken) == {formulation: 1}
+    "small networks": [
+        ((16, 32, 16, 3, 1), "grouped grouped grouped"),
+        ((32, 16, 32, 3, 1), "grouped grouped grouped"),
+        ((16, 16, 16, 3, 1), "grouped grouped grouped"),
+        ((32, 8, 32, 3, 1), "grouped grouped grouped"),
+        ((64, 4, 64, 3, 1), "stacked stacked stacked"),
+        ((16, 32, 32, 3, 2), "grouped grouped grouped"),
+    ],
+    "cifar stem": [
+        ((64, 32, 64, 3, 1), "grouped chunked chunked"),
+        ((128, 16, 128, 3, 1), "grouped chunked chunked"),
+        ((256, 8, 256, 3, 1), "chunked chunked chunked"),
+        ((256, 8, 512, 3, 2), "outputs outputs outputs"),
+        ((512, 4, 512, 3, 1), "outputs outputs outputs"),
+        ((128, 16, 256, 1, 2), "grouped grouped chunked"),
+    ],
+}
+
+
+@pytest.mark.parametrize("network", CHOICES)
+def test_the_choice_on_a_cpu_is_the_one_measured(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixture, "VECTOR_SHARE", 1.0)
+    for (channels, size, outputs, kernel, stride), formulations in CHOICES[network]:
+        taken = [choose(batch, channels, size, outputs, kernel, stride) for batch in (32, 128, 512)]
+        assert taken == formulations.split(), (channels, size, outputs)
+
+
+def test_with_half_the_vector_filters_an_image_pay_from_fewer_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    for share in (1.0, 0.5):
+        monkeypatch.setattr(mixture, "VECTOR_SHARE", share)
+        taken.append([choose(128, 128, size, 128, 3, 1) for size in (4, 6, 8)])
+    assert taken == [["stacked", "stacked", "chunked"], ["stacked", "chunked", "chunked"]]
+
+
+def choose(batch: int, channels: int, size: int, outputs: int, kernel: int, stride: int) -> str:
+    """The formulation that is taken for a layer with 4 kernels; nothing is computed."""
+    images, kernels = (batch, channels, size, size), (4, outputs, channels, kernel, kernel)
+    with FakeTensorMode(), record_formulations() as taken:
+        x, pi = torch.empty(images), torch.empty(batch, 4)
+        conv2d_mixture(x, torch.empty(kernels), pi, None, (stride, stride), (kernel // 2, kernel // 2), (1, 1), 1)
+    [formulation] = taken
+    return formulation

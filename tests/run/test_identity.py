@@ -145,11 +145,14 @@ def test_every_key_that_can_change_the_numbers_changes_the_digest(config: dict) 
             assert differing_keys(config, changed) == [f"{key}: {flatten(config)[key]} -> changed"]
     assert outside == {
         *("study", "seed", "mode", "run", "rerun", "output_root"),
+        *("about.question", "about.baseline", "about.controls", "about.metric", "about.margin", "about.looks"),
+        *("about.tuning", "about.names"),
         *("tracking._target_", "tracking.mode", "tracking.project", "tracking.entity"),
         *("trainer.device", "trainer.eval_batch_size", "trainer.channels_last", "trainer.compile"),
         "trainer.compile_mode",
         "trainer.cuda_graph",
         "trainer.formulation",
+        "trainer.check_layer",
         *("trainer.checkpoint_every_seconds", "trainer.progress_bar"),
     }
 

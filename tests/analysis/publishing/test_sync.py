@@ -54,6 +54,7 @@ def told(source: str = "runs") -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_runs_arrive_whole_and_what_cannot_is_named(
     server: WandbServer, write_offline: WriteOffline, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,7 +188,7 @@ def test_an_upload_without_end_is_ended(
         ("wandb: ERROR Failed to get: 401\n\n", "ERROR Failed to get: 401"),
         ("wandb: ERROR a\nwandb: ERROR Find detailed error logs at: x\nError: No API key.\n", "Error: No API key."),
         ("wandb: something else\n", "something else"),
-        ("", "wandb sync said nothing"),
+        ("", "wandb sync printed nothing"),
     ],
 )
 def test_the_last_complaint_of_wandb_is_the_reason(

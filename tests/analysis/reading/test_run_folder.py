@@ -1,13 +1,15 @@
 """Reading run folders: what counts as a run, and what a damaged or unfinished one is worth."""
 
+import builtins
 import json
-import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from analysis.comparing.comparison import compare
+from analysis.reading import run_folder
 from analysis.reading.find_runs import find_runs
 from analysis.reading.run import NO_SEED, Run
 from analysis.reading.sources import read_runs
@@ -216,9 +218,19 @@ def test_an_unlistable_folder_is_an_error(write_run: WriteRun, monkeypatch: pyte
         find_runs("outputs")
 
 
-def test_a_thousand_run_folders_are_read_within_three_seconds(write_run: WriteRun) -> None:
-    for number in range(1000):
+def test_each_file_is_opened_once_and_a_config_that_seeds_share_is_parsed_once(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
         write_run(f"variant_{number // 5}", number % 5, 0.5, epochs=10 + number // 5)
-    started = time.process_time()
-    runs = read()
-    assert len(runs) == 1000 and time.process_time() - started < 3
+    opened: list[str] = []
+    parsed: list[str] = []
+    open_file, parse = builtins.open, run_folder._parsed
+    noting = lambda path, **options: (opened.append(path), open_file(path, **options))[1]  # noqa: E731
+    monkeypatch.setattr(run_folder, "open", noting, raising=False)
+    monkeypatch.setattr(run_folder, "_parsed", lambda text: (parsed.append(text), parse(text))[1])
+    assert len(read("outputs", "outputs/lab_3x3")) == 20
+    names = Counter(Path(path).name for path in opened)
+    assert len(set(opened)) == len(opened)
+    assert names == dict.fromkeys(("result.json", "status.json", "config.yaml", "provenance.json"), 20)
+    assert len(parsed) == 4

