@@ -41,7 +41,9 @@ def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     if x.device.type != "cpu" or geometry.groups > 1:
         return False
     one_output = geometry.padding == (0, 0) and _outputs(x, weight, geometry) == [1, 1]
-    return one_output or (len(x) >= LEAST_IMAGES and 2 * x.shape[2:].numel() <= weight.shape[-2:].numel())
+    if one_output or torch.compiler.is_exporting():  # an exported layer takes any number of images
+        return one_output
+    return x.shape[0] >= LEAST_IMAGES and 2 * x.shape[2:].numel() <= weight.shape[-2:].numel()
 
 
 def reaching(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Geometry]:
