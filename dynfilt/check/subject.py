@@ -119,6 +119,9 @@ def make_subject(factory: Factory, image_shape: Shape, arguments: dict[str, Any]
     for key, value in {"kernel_size": 3, "padding": 1}.items():
         if (key in signature.parameters or any_keyword) and key not in preset:
             given.setdefault(key, value)
+    for key, value in {"stride": 1, "bias": False}.items():  # a network gives them, so a layer may have no default
+        if key in signature.parameters and signature.parameters[key].default is inspect.Parameter.empty:
+            given.setdefault(key, value)
     takes = ", ".join(signature.parameters)
     called = f"it is called as {name}(in_channels, out_channels, kernel_size=, ...), takes: {takes}"
     if "kernel_size" not in {*given, *preset}:
