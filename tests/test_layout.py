@@ -63,7 +63,8 @@ FENCED_PACKAGES = {
 }
 COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
 CONSOLE = "dynfilt/__main__.py"  # the installed command, above analysis as well
-NEVER_IMPORTED = {"mypy", "pre-commit", "pytest-timeout", "ruff", "setuptools"}  # they are run, see the Makefile
+# They are run: by the Makefile, by pytest, by Hydra.
+NEVER_IMPORTED = {"hydra-joblib-launcher", "mypy", "pre-commit", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
 CONVOLUTIONS = sorted((ROOT / "conf" / "model" / "conv").glob("*.yaml"))
 # The packages that are libraries for others.
