@@ -37,7 +37,7 @@ CLOSED_ROOMS = {
 STAGES = {
     "analysis.reading": (set(), {"numpy", "yaml", "wandb", "google", "pyarrow"}),
     "analysis.drawing": (set(), {"numpy", "matplotlib"}),
-    "analysis.comparing": ({"reading"}, {"numpy", "scipy"}),
+    "analysis.comparing": ({"reading"}, {"numpy", "scipy", "yaml"}),
     "analysis.tables": ({"reading", "comparing"}, set()),
     "analysis.frames": ({"reading", "comparing", "tables"}, {"numpy", "pandas"}),
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
@@ -63,7 +63,7 @@ FENCED_PACKAGES = {
 }
 COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
 CONSOLE = "dynfilt/__main__.py"  # the installed command, above analysis as well
-# They are run: by the Makefile, by pytest, by Hydra.
+# They are run, see the Makefile, or found by name: Hydra's plugins.
 NEVER_IMPORTED = {"hydra-joblib-launcher", "mypy", "pre-commit", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
 CONVOLUTIONS = sorted((ROOT / "conf" / "model" / "conv").glob("*.yaml"))

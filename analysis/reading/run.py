@@ -111,15 +111,17 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
     return {}, f"test_accuracy in {where} is {accuracy}, not a fraction between 0 and 1"
 
 
-def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as W&B's server gives it back, keys in any order, so sorted here, and 1.0 as 1; with today's names in
-    what makes the run what it is."""
-    return _sorted({key: with_todays_targets(node) if in_digest(str(key)) else node for key, node in config.items()})
+def settings(config: Any) -> Any:
+    """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, 1.0 as 1, without
+    `{}`; with today's names in what makes the run what it is."""
+    if isinstance(config, Mapping):
+        config = {key: with_todays_targets(node) if in_digest(str(key)) else node for key, node in config.items()}
+    return _sorted(config)
 
 
 def _sorted(config: Any) -> Any:
     if isinstance(config, Mapping):
-        return {str(key): _sorted(config[key]) for key in sorted(config, key=str)}
+        return {str(key): _sorted(config[key]) for key in sorted(config, key=str) if config[key] != {}}
     if isinstance(config, list):
         return [_sorted(value) for value in config]
     is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT

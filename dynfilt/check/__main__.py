@@ -14,7 +14,6 @@ from dynfilt.check.subject import locate_layer
 def main(arguments: list[str] | None = None) -> int:
     """Check the layer that the command line names: 0 when all holds, 1 when not, 2 for a wrong command."""
     options = _parser().parse_args(arguments)
-    sys.path.insert(0, "")
     try:
         layer = locate_layer(options.layer)
         given = dict(_argument(text) for text in options.init)

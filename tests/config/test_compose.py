@@ -38,6 +38,7 @@ def test_every_file_of_conf_is_the_choice_of_a_group() -> None:
     assert models <= set(CHOICES["model"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(max(len(CHOICES[group]) for group in GROUPS if group != "model")))
 def test_every_choice_of_every_group_composes_and_passes_the_check(number: int, compose: Compose) -> None:
     """The first choices of all groups together, then the second ones; models have a test of their own."""
@@ -262,6 +263,7 @@ def test_choices_and_differences_are_those_of_the_command(compose: Compose) -> N
     assert set(job.overridden) == {"model", "optimizer", "optimizer.lr", "seed", "data.root"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "differences"),
     [

@@ -9,6 +9,7 @@ from tests.conftest import ROOT, Command
 SWEEPS = ("-cd", str(ROOT / "sweeps"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -104,6 +104,7 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
     return y if layer.bias is None else y + layer.bias[:, None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize(
     "options",

@@ -92,6 +92,7 @@ def test_kernels_that_are_channels_last(formulation: str) -> None:
     torch.testing.assert_close(gradients, torch.autograd.grad(expected.sum(), inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [None, "aot_eager"])
 def test_stacked_rounds_products_and_no_weights(backend: str | None) -> None:
     """With one kernel that is not 0, y is pi_k x rounded once; with pi rounded before, the error is 1.4 times that."""
@@ -105,6 +106,7 @@ def test_stacked_rounds_products_and_no_weights(backend: str | None) -> None:
     assert error.norm() < 1.05 * (exact.bfloat16().double() - exact).norm()
 
 
+@pytest.mark.slow
 def test_stacked_keeps_the_layout_of_the_images() -> None:
     """A compiled sum over K would be laid out as NCHW, and the next convolution would have to turn it around."""
     inputs, options = tensors(GEOMETRIES["3x3"], with_bias=False)

@@ -22,6 +22,8 @@ from dynfilt.layers import per_image
 from dynfilt.layers.per_image import is_offered, mix_filters, mixture_per_image, per_image_conv2d
 from tests.layers.compiled_kernels import compiled_only
 
+pytestmark = pytest.mark.slow
+
 try:
     TRITON = np.lib.NumpyVersion(version("triton"))
 except PackageNotFoundError:

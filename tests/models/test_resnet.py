@@ -99,6 +99,7 @@ def test_parameters_of_the_static_networks(name, classes, stem, count):
     assert parameters(network(name, f"model.num_classes={classes}", f"model.stem={stem}")) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stem", "millions"),
     [
@@ -112,6 +113,7 @@ def test_multiply_accumulates_are_the_published_ones(name, stem, millions):
     assert count_flops(network(name, f"model.stem={stem}"), (3, 32, 32)) / 2e6 == pytest.approx(millions, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stem", "size"),
     [("resnet8", "cifar", 32), ("resnet20", "stride2", 16), ("resnet18", "imagenet", 8), ("resnet34", "stride2", 16)],

@@ -60,6 +60,7 @@ def test_a_continued_run_names_its_parent(later_run: Path) -> None:
     assert read_result(later_run / CHILD)["config_digest"] != read_result(later_run / WHOLE)["config_digest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [

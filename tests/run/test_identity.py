@@ -27,6 +27,7 @@ def name(job: Job) -> str:
     return variant_name(job.choices["model"], job.differences)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "variant"),
     [
@@ -75,6 +76,7 @@ def test_the_variant_of_a_command(overrides: str, variant: str, compose: Compose
     assert name(job) == variant
 
 
+@pytest.mark.slow
 def test_a_swept_run_has_the_name_of_the_same_run_alone(compose: Compose) -> None:
     swept = compose("-m", "optimizer.lr=1e-3,5e-4", "seed=3", "model=static_3x3,dynamic_3x3")
     assert [name(job) for job in swept] == [
@@ -88,6 +90,7 @@ def test_a_swept_run_has_the_name_of_the_same_run_alone(compose: Compose) -> Non
     assert digest(alone.config) == digest(swept[0].config)
 
 
+@pytest.mark.slow
 def test_in_a_declared_ablation_the_primary_config_is_the_ablation(compose: Compose) -> None:
     sweep = ("-cd", str(ROOT / "sweeps"), "-cn", "demo", "seed=0", "model=static_3x3,detached_3x3")
     assert [name(job) for job in compose(*sweep)] == ["static_3x3", "detached_3x3"]
@@ -98,6 +101,7 @@ def test_in_a_declared_ablation_the_primary_config_is_the_ablation(compose: Comp
     ]
 
 
+@pytest.mark.slow
 def test_two_ways_to_say_the_same_are_one_run(compose: Compose) -> None:
     [short], [long] = compose(), compose("optimizer=adam", "optimizer.lr=0.0005", "seed=4", "tracking=off")
     assert digest(short.config) == digest(long.config)
@@ -164,6 +168,7 @@ def test_a_missing_key_is_a_difference(config: dict) -> None:
     assert differing_keys(shorter, config) == ["optimizer.lr: absent -> 0.1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ADDED_LATER)
 def test_a_key_that_came_later_leaves_old_runs_what_they_were(key: str, compose: Compose) -> None:
     [job] = compose()

@@ -137,7 +137,7 @@ def is_installed() -> bool:
     return all(shutil.which(name, path=_path()) for name in DAEMONS)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 400.0) -> None:
     """Raises TimeoutError when a condition does not come true in time."""
     end = time.monotonic() + seconds
     while not condition():

@@ -12,7 +12,10 @@ from tests.run_folders import assert_same_outcome, read_status
 from tests.slurm.cluster import Cluster, is_installed, wait_until
 
 pytest.importorskip("submitit")
-pytestmark = pytest.mark.skipif(not is_installed(), reason="needs Slurm: apt-get install slurm-wlm munge")
+pytestmark = [
+    pytest.mark.skipif(not is_installed(), reason="needs Slurm: apt-get install slurm-wlm munge"),
+    pytest.mark.timeout(900),
+]
 
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.allocation.minutes=10", "model=faulty", "study=slurm")
 DIFFERENT = frozenset({"study", "variant", "config_digest"})
@@ -65,7 +68,7 @@ def test_a_job_whose_node_dies_is_queued_again_and_ends_as_if_nothing_had_happen
     wait_until_it_happens(tmp_path, 0)
     node = node_of(cluster, 0)
     cluster.power_off(node)
-    out, err = command.communicate(timeout=240)
+    out, err = command.communicate(timeout=600)
     assert command.returncode == 0, err
     assert out.startswith("3 jobs in 2 allocations, Slurm job ")
     runs = runs_of(tmp_path)
@@ -81,7 +84,7 @@ def test_who_makes_room_goes_on_later_and_who_is_cancelled_does_not(
     pauses = once(tmp_path, seed0="pause", seed1="pause")
     options = ("hydra.launcher.wait=false", "hydra.launcher.allocation.jobs=1")
     command = start(cluster, tmp_path, "seed=0,1", *pauses, *options)
-    out, err = command.communicate(timeout=60)  # while both still run
+    out, err = command.communicate(timeout=300)  # while both still run
     assert (command.returncode, err) == (0, "")
     number = out.partition("Slurm job ")[2].partition(";")[0]
     for seed in (0, 1):

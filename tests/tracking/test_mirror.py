@@ -20,6 +20,7 @@ from tests.tracking.mirrored import (
 from tests.wandb_server import API_KEY, WandbServer
 
 
+@pytest.mark.slow
 def test_without_a_key_rows_and_result_are_kept_offline(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     train(mirror_in(tmp_path / "a run"))
     assert_mirrored(read_offline(tmp_path / "a run"))
@@ -45,6 +46,7 @@ def test_an_exception_marks_the_run_as_failed_and_passes(tmp_path: Path) -> None
     assert_rows(run, ROWS[:1])
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_row_older_than_two_seconds(tmp_path: Path) -> None:
     program = (
         "import time\nfrom pathlib import Path\nfrom tests.tracking.mirrored import ROWS, mirror_in\n"

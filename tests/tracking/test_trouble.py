@@ -89,6 +89,7 @@ def test_a_service_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPa
     ended.set()
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_end_keeps_no_command_alive(tmp_path: Path) -> None:
     program = (
         "import runpy, sys, threading\nfrom wandb.sdk.lib.service.service_process import ServiceProcess\n"

@@ -83,6 +83,7 @@ def test_without_any_curves_the_accuracies_are_still_drawn(write_run: WriteRun) 
     assert names("figures/lab_3x3", "png") == ACCURACIES
 
 
+@pytest.mark.slow
 def test_a_lone_variant_with_one_seed_and_one_evaluation_is_drawn(write_curves: WriteRun) -> None:
     write_curves("static", 0, [0.5])
     assert figures() == 0
@@ -96,6 +97,7 @@ def test_studies_have_folders_of_their_own_whatever_their_names(write_run: Write
     assert sorted(path.name for path in Path("made").iterdir()) == ["%24up", "b"]
 
 
+@pytest.mark.slow
 def test_a_name_may_look_like_a_formula(write_curves: WriteRun) -> None:
     write_curves("cost_$_^$", 0, [0.5])
     assert figures() == 0

@@ -86,6 +86,7 @@ def test_candidates_for_cuda_are_arms_there_only(planned: Planned, monkeypatch: 
     assert case["dyconv_resnet18, stacked, compiled"] == ("stacked", "")
 
 
+@pytest.mark.slow
 def test_every_arm_of_the_networks_is_what_its_name_says() -> None:
     arguments = parser().parse_args(["step", "--precision", "bfloat16", "--batch", "8", "data=cifar10_sample"])
     for _, arms in cases(arguments, "bfloat16"):

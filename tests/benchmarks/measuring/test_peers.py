@@ -35,6 +35,7 @@ def scores_and_gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [scores, *(gradient for _, gradient in sorted(zip(names, gradients, strict=True)))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", PEERS, ids=[arm.name for arm in PEERS])
 def test_a_peer_has_our_scores_and_gradients(arm: Arm) -> None:
     config = arm.config(CPU)

@@ -53,6 +53,7 @@ def test_fit_takes_as_many_steps_as_asked(lab: TrainerArm, seen: list[tuple[int,
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+@pytest.mark.slow
 def test_partial_batches_are_left_out(seen: list[tuple[int, int]], lab: TrainerArm) -> None:
     assert len(lab.trainer.data.train) == 1800
     lab.trainer.batches.batch_size, lab.trainer.batches.steps_per_epoch = 700, 3
