@@ -1,4 +1,5 @@
 ## make demo    train three variants on the bundled CIFAR-10 sample, then write and print the comparison
+## make check   lint, format check, types and the fast tests: for daily work
 ## make test    lint, format check, types and every test
 ## make lint    lint, format check and types only
 ## make clean   remove .venv, caches and build leftovers; outputs/ and data/ stay
@@ -18,19 +19,25 @@ export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint clean
+.PHONY: help demo check test lint clean
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
 demo: $(VENV)/installed
-	$(BIN)/python run.py -cd sweeps -cn demo
+	$(BIN)/python run.py -cn demo
 	@$(BIN)/python -m analysis report outputs/demo --out $(REPORT) 2> $(REPORT).log || { cat $(REPORT).log; exit 1; }
 	@echo && $(BIN)/python -m analysis table outputs/demo
 	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"
 
+# A worker a core, each of one thread: two threads gain little on tensors of a few numbers.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .
@@ -38,16 +45,16 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python -m mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -type d \( -name .git -o -path ./outputs -o -path ./data \) -prune -o \
 	    -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written only after its step has ended well, so a killed step is done again.
-$(VENV)/installed: pyproject.toml $(VENV)/created
+$(VENV)/installed: pyproject.toml setup.py $(VENV)/created
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml $(VENV)/created
+$(VENV)/installed-dev: pyproject.toml setup.py $(VENV)/created
 	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $(VENV)/installed $@
 

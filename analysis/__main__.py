@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import NoReturn
 
 from dynfilt.tracking.mirror import end_service
+from dynfilt.wording import OneLineParser
 
 USAGE_ERROR = 2
+PROGRAM = "python -m analysis"
 # Command -> its module, which has add_arguments(parser) and run(args), and what `--help` says of it. Only the chosen
 # command's module is imported.
 COMMANDS = {
@@ -30,36 +31,31 @@ COMMANDS = {
 }
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line and leave printing to the caller."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises ValueError with argparse's message."""
-        raise ValueError(f"{message} (`{self.prog} --help` explains)")
-
-
-def parser(chosen: str | None) -> argparse.ArgumentParser:
+def parser(chosen: str | None, program: str) -> argparse.ArgumentParser:
     """All commands, and the arguments of the chosen one."""
-    top = OneLineParser(prog="python -m analysis", description="Runs become tables with honest statistics over seeds.")
+    top = OneLineParser(prog=program, description="Runs become tables with honest statistics over seeds.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         if name == chosen:
             implementation = import_module(module, __package__)
-            command.description = implementation.__doc__
+            command.description = (implementation.__doc__ or "").replace(PROGRAM, program)
             implementation.add_arguments(command)
             command.set_defaults(run=implementation.run)
     return top
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code, or 2 after an error of the user's, which is printed in one line."""
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run one command; return its exit code, or 2 after an error of the user's, which is printed in one line.
+
+    `program` is what the help calls the command.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        chosen = parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+        chosen = parser(next((word for word in words if not word.startswith("-")), None), program).parse_args(words)
         if getattr(chosen, "wandb", False):
             # Filters stand below publishing, so what logs their pictures is handed down to them.
             chosen.publisher = import_module(".publishing.log_pictures", __package__)

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import compare, data, gpu, layers, pool, startup, step, suite
-from benchmarks.report import default_path, require_writable, write_result
-from benchmarks.tables import render
-from benchmarks.timing import Deadline
+from benchmarks.commands import compare, data, gpu, layers, pool, startup, step, suite
+from benchmarks.measuring.timing import Deadline
+from benchmarks.reporting.report import default_path, require_writable, write_result
+from benchmarks.reporting.tables import render
 
 BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup, "pool": pool}
 
@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
         if arguments.command == "all":
             return suite.run(arguments, parser())
         if arguments.command == "gpu":
-            return gpu.run(arguments)
+            return gpu.run(arguments, parser())
         if arguments.out:
             require_writable(arguments.out)
         result = BENCHMARKS[arguments.command].run(arguments, Deadline(None))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from dynfilt.check.before_training import check_own_layer
 from dynfilt.config.checks import make
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
-from dynfilt.run.folder import RunFolder
+from dynfilt.run.folder import RunFolder, Weights
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.checkpoint import load_checkpoint
 from dynfilt.train.settings import TrainerSettings
 from dynfilt.train.trainer import Trainer
+
+LONGEST_PROBLEM = 300
 
 
 def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
@@ -25,6 +30,8 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     """
     settings: TrainerSettings = make(config["trainer"], "trainer")
     settings.set_float32_arithmetic(device)
+    if settings.check_layer and (conv := config["model"].get("conv")):
+        check_own_layer(conv["_target_"], make(conv, "model.conv"), settings.channels_last)
     data = build_data(config, device)
     seed_global_generators(device, config["seed"], "initial weights")
     model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)
@@ -51,8 +58,12 @@ def _build_optimizer(node: dict[str, Any], model: nn.Module) -> torch.optim.Opti
 def _require_scores(model: nn.Module, data: ImageData) -> None:
     few = data.val.subset(torch.arange(2, device=data.val.labels.device))
     model.eval()
-    with torch.inference_mode():
-        shape = tuple(model(normalise(few.images, data.mean, data.std)).shape)
+    try:
+        with torch.inference_mode():
+            shape = tuple(model(normalise(few.images, data.mean, data.std)).shape)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:LONGEST_PROBLEM]
+        raise ValueError(f"model: cannot take the images of {data.name}, {data.image_shape} ({problem})") from error
     model.train()
     if shape != (2, data.num_classes):
         raise ValueError(f"model: gives {shape[-1]} scores an image, but {data.name} has {data.num_classes} classes")
@@ -63,23 +74,41 @@ def build_data(config: dict[str, Any], device: torch.device) -> ImageData:
     return make(config["data"], "data").to(device)
 
 
-def load(run_folder: str | Path, device: str = "cpu") -> nn.Module:
-    """The model of a run with its best weights, in eval mode, for notebooks and analysis.
+def load(run_folder: str | Path, device: str = "cpu", checkpoint: Weights = "best") -> nn.Module:
+    """The model of a run with the weights of one of its checkpoints, in eval mode, for notebooks and analysis.
 
-    Raises ValueError when the folder is not a run's, or its checkpoint is missing or damaged.
+    Raises ValueError when the folder is not a run's, when its checkpoint is missing or damaged, and for a model that
+    this version cannot rebuild.
     """
-    folder = Path(run_folder)
-    node = dict(RunFolder(folder).config()["model"])
-    if "weights" in node:
-        node["weights"] = "none"  # the checkpoint holds them
-    model = make(node, "model")
-    model.load_state_dict(load_best(folder)["model"])
+    folder = RunFolder(Path(run_folder))
+    with rebuilding(folder, "model"):
+        node = dict(folder.config()["model"])
+        if "weights" in node:
+            node["weights"] = "none"  # the checkpoint holds them
+        model = make(node, "model")
+        model.load_state_dict(read_checkpoint(folder, checkpoint)["model"])
     return model.to(device).eval()
 
 
-def load_best(folder: Path) -> dict[str, Any]:
-    """The checkpoint of a run with the best validation accuracy. Raises ValueError when there is none."""
-    path = RunFolder(folder).best_checkpoint
+@contextmanager
+def rebuilding(folder: RunFolder, group: str) -> Iterator[None]:
+    """Turn what a recorded config and this version do not agree on into one line that names the recording version."""
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError) as error:
+        recorded = folder.provenance(strict=False) or {}
+        version, commit = (recorded.get("versions") or {}).get("dynfilt"), recorded.get("commit")
+        by = f"dynfilt {version or 'of an unknown version'}" + (f" at commit {commit[:10]}" if commit else "")
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_PROBLEM]
+        raise ValueError(
+            f"{folder.path}: this version cannot rebuild the run's {group}, recorded by {by} ({problem})"
+        ) from error
+
+
+def read_checkpoint(folder: RunFolder, weights: Weights) -> dict[str, Any]:
+    """A run's checkpoint with its best weights by validation or its last. Raises ValueError when there is none."""
+    path = folder.checkpoint(weights)
     if not path.exists():
-        raise ValueError(f"{folder}: has no checkpoint/best.pt; train it first, or anew with rerun=true")
+        name = folder.name_of(path)
+        raise ValueError(f"{folder.path}: has no {name}; train it first, or anew with rerun=true")
     return load_checkpoint(path)

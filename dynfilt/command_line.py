@@ -1,4 +1,4 @@
-"""The command line: compose the config with Hydra, run or plan each job, say what failed."""
+"""The command line: compose the config with Hydra, run or plan each job, list what failed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import shutil
 import sys
 import tempfile
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dynfilt.config.compose import CONF, read_job, register_schema
+from dynfilt.config.compose import read_job, register_schema
 from dynfilt.config.errors import explain
+from dynfilt.installation import CONF, RUN_COMMAND
 from dynfilt.launch.hydra_plugins import NAMESPACE, register_plugins
 from dynfilt.launch.outcome import JobOutcome, JobState, count, failures_in_words
 from dynfilt.run.lock import RunInUse
@@ -37,20 +41,21 @@ def main() -> int:
     if sys.argv[1:2] == ["status"]:
         from dynfilt.launch import status
 
-        return status.run(sys.argv[2:])
+        return status.run(sys.argv[2:], "python run.py status")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]
     OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
+    OmegaConf.register_new_resolver("command", _command)
     register_schema()
     sys.argv[1:] = [_quote_run_folder(argument) for argument in sys.argv[1:]]
     stop = StopSignals()
     outcomes: list[JobOutcome] = []
     planned: list[PlannedRun] = []
-    register_plugins(stop, outcomes, planned)
     try:
+        register_plugins(stop, outcomes, planned, _flags().config_dir)
         with stop.handled():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job(stop, outcomes, planned))()
     except KeyboardInterrupt:
@@ -71,7 +76,7 @@ def _job(
 ) -> Callable[[DictConfig], JobOutcome | None]:
     """What Hydra calls for each job. In a multirun the answer goes to the sweeper, whatever process it comes from."""
 
-    said: set[str] = set()
+    printed: set[str] = set()
 
     def run_job(cfg: DictConfig) -> JobOutcome | None:
         from dynfilt import experiment
@@ -94,8 +99,8 @@ def _job(
                 outcome = JobOutcome(name, JobState.FAILED, str(error))
         except Exception as error:
             outcome = JobOutcome(name, JobState.FAILED, explain(error))
-        if outcome.reason and outcome.reason not in said:
-            said.add(outcome.reason)
+        if outcome.reason and outcome.reason not in printed:
+            printed.add(outcome.reason)
             print(f"{outcome.state}: {': '.join(filter(None, (name, outcome.reason)))}", file=sys.stderr, flush=True)
         if not several:
             outcomes.append(outcome)
@@ -114,7 +119,24 @@ def _conclude(outcomes: list[JobOutcome], stop: StopSignals) -> int:
         print(f"{left} of {len(outcomes)} jobs are not done; the same command goes on with them", file=sys.stderr)
     if failed:
         return 1
-    return (stop.exit_code if stop() else TRY_AGAIN) if left else 0
+    if stop() and (left or count(outcomes, JobState.SUBMITTED)):
+        return stop.exit_code
+    return TRY_AGAIN if left else 0
+
+
+def _flags() -> Namespace:
+    """The words as Hydra will read them. Raises ValueError where it would print its usage."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(f"{message}; flags stand before all overrides, `{_command()} --help` explains")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args()
+
+
+def _command() -> str:
+    return RUN_COMMAND if sys.argv[0] == RUN_COMMAND else "python run.py"
 
 
 def _quote_run_folder(argument: str) -> str:

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, FLOPs of its canonical form, latency, peak memory."""
+"""The cost of a model: parameters, FLOPs of its canonical form, latency, peak memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def count_parameters(model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one module computes itself, without the modules inside it: FLOPs for one image by operation, and the
+    """The cost of one module itself, without the modules inside it: FLOPs for one image by operation, and the
     shape of its output, without the batch dimension where it has one."""
 
     name: str
@@ -116,7 +116,7 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
 
 
 def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], batch: int) -> str:
-    """By which formulation how many layers apply per-image filters to a batch: `chunked x 15, outputs x 4`.
+    """Name how many layers apply per-image filters to a batch by which formulation: `chunked x 15, outputs x 4`.
 
     The choice may depend on the dtype, so call it under training's autocast. Nothing is computed: the tensors are fake.
     """

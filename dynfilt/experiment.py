@@ -11,20 +11,20 @@ import numpy as np
 import torch
 
 from dynfilt import cost
-from dynfilt.assembly import build_trainer, load, load_best
-from dynfilt.config.checks import check
+from dynfilt.assembly import build_trainer, load, read_checkpoint
+from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
 from dynfilt.run.continuation import adopt_checkpoints, continue_from
-from dynfilt.run.folder import RunFolder
+from dynfilt.run.folder import Predictions, RunFolder
 from dynfilt.run.identity import Identity, identify
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.progress import ProgressDisplay, RunDisplay
 from dynfilt.run.provenance import collect_provenance, git_state
 from dynfilt.run.record import RunRecord, require_same_config, set_aside
 from dynfilt.run.stopping import RunInterrupted, StopSignals
-from dynfilt.tracking.mirror import Mirror, Tracking, open_mirror
+from dynfilt.tracking.mirror import Mirror, open_mirror
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation, Stopped
@@ -61,7 +61,7 @@ def run(job: Job, stop: StopSignals | None = None, display: RunDisplay | None = 
 
 
 def plan(job: Job, planner: Planner) -> PlannedRun:
-    """What `run` would do with a checked job, without doing anything."""
+    """Plan what `run` would do with a checked job, without doing anything."""
     if job.config["run"] is not None:
         job = continue_from(job)
         check(job.config, job.choices)
@@ -107,12 +107,13 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
         adopt_checkpoints(Path(parent), folder.path)
     if not folder.last_checkpoint.exists():
         if folder.evaluations():
-            print(f"{folder.path}: has evaluations but no checkpoint/last.pt; starting again at step 0")
+            missing = folder.name_of(folder.last_checkpoint)
+            print(f"{folder.path}: has evaluations but no {missing}; starting again at step 0")
         record.drop_evaluations_after(-1)
         return
     state = load_checkpoint(folder.last_checkpoint)
     if state["best"]["accuracy"] >= 0 and state["best"]["epoch"] != state["epoch"]:
-        load_best(folder.path)  # without it there is no result, so it is better to know before training
+        read_checkpoint(folder, "best")  # without it there is no result, so it is better to know before training
     if state["best"]["epoch"] == state["epoch"]:
         copy_checkpoint(folder.last_checkpoint, folder.best_checkpoint)  # a crash may have come between the two
     trainer.load_state_dict(state)
@@ -123,7 +124,7 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
 def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
     """The W&B run that mirrors this folder, as `tracking` says."""
     return open_mirror(
-        Tracking(**{key: value for key, value in record.config["tracking"].items() if key != "_target_"}),
+        make(record.config["tracking"], "tracking"),
         folder=record.folder.path,
         run_id=identity.wandb_id,
         study=identity.study,
@@ -159,9 +160,9 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     """Evaluate the last and the best weights, once, and write the predictions; the result is returned."""
     model, data, evaluate = trainer.model, trainer.data, trainer.evaluator.evaluate
     last_test = evaluate(model, data.test, stop)
-    model.load_state_dict(load_best(record.folder.path)["model"])
+    model.load_state_dict(read_checkpoint(record.folder, "best")["model"])
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
-    labels = trainer.evaluator.part(data.test).labels
+    labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
     images = trainer.epoch * len(data.train)
     return {
@@ -184,16 +185,20 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
 
 
 def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: Evaluation) -> None:
-    """The true class of every test image; and by the best and by the last weights the predicted class, its probability,
-    that of the true class, and how many classes score higher than the true one."""
-    arrays = {"label": labels.cpu().to(torch.int16)}
-    for which, evaluation in (("best", best), ("last", last)):
-        arrays[f"{which}_class"] = evaluation.predictions.to(torch.int16)
-        arrays[f"{which}_class_probability"] = evaluation.probability
-        arrays[f"{which}_true_class_probability"] = evaluation.true_class_probability
-        arrays[f"{which}_true_class_rank"] = evaluation.true_class_rank.to(torch.int16)
+    """Write what is kept of every test image."""
+    kept = Predictions(
+        label=labels.cpu().to(torch.int16).numpy(),
+        best_class=best.predictions.to(torch.int16).numpy(),
+        best_class_probability=best.probability.numpy(),
+        best_true_class_probability=best.true_class_probability.numpy(),
+        best_true_class_rank=best.true_class_rank.to(torch.int16).numpy(),
+        last_class=last.predictions.to(torch.int16).numpy(),
+        last_class_probability=last.probability.numpy(),
+        last_true_class_probability=last.true_class_probability.numpy(),
+        last_true_class_rank=last.true_class_rank.to(torch.int16).numpy(),
+    )
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **{name: t.numpy() for name, t in arrays.items()})
+    np.savez_compressed(buffer, allow_pickle=False, **kept)
     replace_atomically(path, buffer.getvalue())
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from dynfilt.assembly import build_data, load
+from dynfilt.assembly import build_data, load, rebuilding
 from dynfilt.config.checks import make
 from dynfilt.config.compose import Job
-from dynfilt.run.folder import RunFolder
+from dynfilt.run.folder import TEST, RunFolder
 from dynfilt.run.provenance import collect_provenance
 from dynfilt.run.record import write_json
 from dynfilt.train.evaluation import Evaluator
@@ -29,22 +29,23 @@ def retest(job: Job) -> None:
         raise ValueError(
             f"{', '.join(refused)}: mode=test uses the run's own config; only {', '.join(MAY_DIFFER)} may differ"
         )
-    folder = Path(job.config["run"])
-    config = RunFolder(folder).config()
+    folder = RunFolder(Path(job.config["run"]))
+    config = folder.config()
     for key in MAY_DIFFER:
         group, name = key.split(".")
         if key in job.overridden:
             config[group][name] = job.config[group][name]
     device = resolve_device(config["trainer"]["device"])
-    model = load(folder, str(device))
-    data = build_data(config, device)
-    settings = make(config["trainer"], "trainer")
+    model = load(folder.path, str(device))
+    with rebuilding(folder, "data and trainer"):
+        data = build_data(config, device)
+        settings = make(config["trainer"], "trainer")
     settings.set_float32_arithmetic(device)
     evaluation = Evaluator.from_settings(data, settings, device).evaluate(model, data.test)
     result = {
         **evaluation.numbers("test"),
-        "checkpoint": "checkpoint/best.pt",
+        "checkpoint": folder.name_of(folder.best_checkpoint),
         "provenance": collect_provenance(torch.device(device)),
     }
-    write_json(RunFolder(folder).test_file, result)
-    print(f"{folder}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to test.json")
+    write_json(folder.test_file, result)
+    print(f"{folder.path}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to {TEST}")

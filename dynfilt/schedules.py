@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` of `total_steps` (0-based, the step about to be taken)."""
+    """The progress of training: `step` of `total_steps` (0-based, the step about to be taken)."""
 
     step: int
     total_steps: int

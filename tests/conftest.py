@@ -49,7 +49,6 @@ def command_line(folder: Path) -> Iterator[Command]:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("HYDRA_FULL_ERROR", "1")
-            patch.setenv("HYDRA_MAIN_MODULE", "__main__")  # so that Hydra finds conf/ beside run.py
             patch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
             patch.setattr(warnings, "showwarning", warnings.showwarning)
             _forget_the_last_command()
@@ -66,7 +65,8 @@ def command_line(folder: Path) -> Iterator[Command]:
 
 def _forget_the_last_command() -> None:
     GlobalHydra.instance().clear()
-    OmegaConf.clear_resolver("scratch")
+    for resolver in ("scratch", "command"):
+        OmegaConf.clear_resolver(resolver)
 
 
 @pytest.fixture

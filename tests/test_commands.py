@@ -125,7 +125,7 @@ def test_help_lists_groups_and_choices(command: Command) -> None:
     for group in GROUPS:
         choices = ", ".join(sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")))
         assert f"{group}: {choices}" in outcome.out
-    assert "python run.py -cd sweeps -cn lab_3x3 [mode=plan]" in outcome.out
+    assert "python run.py -cn lab_3x3 [mode=plan]" in outcome.out
 
 
 def test_flags_stand_before_or_after_all_overrides(command: Command) -> None:

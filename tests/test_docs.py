@@ -1,9 +1,9 @@
 """What the Markdown files promise: links that resolve, commands that exist, one version everywhere."""
 
+import contextlib
+import io
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -15,6 +15,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from analysis.__main__ import main as run_analysis
 from dynfilt.config.compose import register_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,15 +80,15 @@ def bash_commands(text: str) -> list[list[str]]:
 
 def check_run(words: list[str]) -> None:
     """Composes what `python run.py ...` names, each value of a sweep by itself."""
-    named, overrides, words = {"folder": "conf", "name": "config"}, [], list(words)
+    named, overrides, words = {"name": "config"}, [], list(words)
     while words:
         word = words.pop(0)
         if word in FLAGS_WITH_VALUE:
             named[FLAGS_WITH_VALUE[word]] = words.pop(0)
         elif not word.startswith("-"):
             overrides.append(word)
-    folder = ROOT / named["folder"]
-    assert folder.is_dir(), f"no folder {named['folder']}"
+    folder = ROOT / named.get("folder", "conf" if named["name"] == "config" else "sweeps")
+    assert folder.is_dir(), f"no folder {folder}"
     parsed = OverridesParser.create().parse_overrides(overrides)
     fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     register_schema()
@@ -101,10 +102,14 @@ def check_run(words: list[str]) -> None:
 
 @cache
 def analysis_help(command: str) -> str:
-    words = [sys.executable, "-m", "analysis", command, "--help"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"no command python -m analysis {command}"
-    return done.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            code: object = run_analysis([command, "--help"])
+        except SystemExit as end:
+            code = end.code
+    assert code == 0, f"no command python -m analysis {command}"
+    return printed.getvalue()
 
 
 def check_analysis(words: list[str]) -> None:
@@ -124,9 +129,11 @@ def check_make(words: list[str]) -> None:
 def check(words: list[str]) -> None:
     """Fails for a command that names a file, module, config choice or target which does not exist."""
     match words:
-        case ["python" | ".venv/bin/python", "run.py", *rest]:
+        case ["python" | ".venv/bin/python", "run.py", "status", *_] | ["dynfilt", "status", *_]:
+            pass
+        case ["python" | ".venv/bin/python", "run.py", *rest] | ["dynfilt", "run" | "plan", *rest]:
             check_run(rest)
-        case ["python" | ".venv/bin/python", "-m", "analysis", *rest]:
+        case ["python" | ".venv/bin/python", "-m", "analysis", *rest] | ["dynfilt", *rest]:
             check_analysis(rest)
         case ["python" | ".venv/bin/python", "-m", module, *_] if module.split(".")[0] in {
             "dynfilt",
@@ -163,6 +170,13 @@ def test_the_readme_shows_each_entry_point() -> None:
     assert ("python", "-m", "analysis") in heads
 
 
+@pytest.mark.parametrize("house", ["dynfilt", "analysis"])
+def test_the_readme_names_each_room(house: str) -> None:
+    tree = README.read_text(encoding="utf-8").partition(f"\n{house}/")[2].partition("\n```")[0]
+    named = re.findall(r"^  (\w+)/ ", re.split(r"\n\S", tree)[0], re.MULTILINE)
+    assert sorted(named) == sorted(path.parent.name for path in (ROOT / house).glob("*/__init__.py"))
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -171,6 +185,8 @@ def test_the_readme_shows_each_entry_point() -> None:
         "python run.py trainer.epocs=3",
         "python run.py -cd sweeps -cn no_such_sweep",
         "python run.py -cd no_such_folder -cn demo",
+        "dynfilt run -cn no_such_sweep",
+        "dynfilt no_such_command outputs",
         "python -m analysis no_such_command outputs",
         "python -m analysis table outputs --no-such-flag",
         "python -m dynfilt.no_such_module",

@@ -241,7 +241,7 @@ def test_a_damaged_result_is_not_taken_for_one(content: str, command: Command, f
     (finished_copy / "result.json").write_text(content)
     outcome = command(*TINY)
     assert (outcome.code, len(outcome.lines)) == (1, 1)
-    assert "result.json: not readable as JSON" in outcome.err and "rerun=true sets the run aside" in outcome.err
+    assert "result.json is not valid JSON" in outcome.err and "rerun=true sets the run aside" in outcome.err
 
 
 def test_a_lost_best_checkpoint_is_told_before_training(command: Command, finished_copy: Path) -> None:

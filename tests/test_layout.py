@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.metadata import packages_distributions
@@ -13,6 +14,8 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+
+from dynfilt.run import folder as run_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("dynfilt", "analysis", "benchmarks")
@@ -23,8 +26,10 @@ EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "misc", "manager"
 # Room -> the rooms of dynfilt and the installed packages it may import.
 CLOSED_ROOMS = {
     "dynfilt.layers": (set(), {"torch", "triton"}),  # triton where it is needed, see per_image.py
-    "dynfilt.models": ({"dynfilt.layers"}, {"torch", "torchvision"}),
-    "dynfilt.schedules": (set(), {"torch"}),
+    "dynfilt.models": ({"dynfilt.layers", "dynfilt.wording"}, {"torch", "torchvision"}),
+    "dynfilt.schedules": (set(), set()),
+    "dynfilt.installation": (set(), set()),
+    "dynfilt.wording": (set(), set()),
     "dynfilt.seeding": (set(), {"torch"}),
     "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL"}),
 }
@@ -43,6 +48,12 @@ STAGES = {
     ),
     "analysis.publishing": ({"reading"}, {"yaml", "wandb", "wandb_workspaces"}),
 }
+# Room of benchmarks -> the rooms it may import; what is measured and what is written down know nothing of each other.
+BENCHMARK_ROOMS = {
+    "benchmarks.measuring": set(),
+    "benchmarks.reporting": set(),
+    "benchmarks.commands": {"benchmarks.measuring", "benchmarks.reporting"},
+}
 # Package -> the files and folders that may import it.
 FENCED_PACKAGES = {
     "hydra": {"dynfilt/command_line.py", "dynfilt/config", "dynfilt/launch"},
@@ -51,6 +62,8 @@ FENCED_PACKAGES = {
     "rich": {"dynfilt/launch"},
 }
 COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
+CONSOLE = "dynfilt/__main__.py"  # the installed command, above analysis as well
+NEVER_IMPORTED = {"mypy", "pre-commit", "pytest-timeout", "ruff", "setuptools"}  # they are run, see the Makefile
 HEAVY = {"wandb", "pandas", "matplotlib", "scipy"}
 CONVOLUTIONS = sorted((ROOT / "conf" / "model" / "conv").glob("*.yaml"))
 # The packages that are libraries for others.
@@ -76,7 +89,7 @@ def module_of(path: Path) -> str:
 
 def room_of(module: str) -> str:
     """`dynfilt.layers.dyconv` lives in `dynfilt.layers`, `dynfilt.run.record` is itself a room."""
-    return ".".join(module.split(".")[:2]) if module.startswith(("dynfilt.", "analysis.")) else module.split(".")[0]
+    return ".".join(module.split(".")[: 2 if module.startswith(tuple(f"{name}." for name in PACKAGES)) else 1])
 
 
 def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
@@ -160,6 +173,7 @@ def test_training_knows_neither_configs_nor_models_nor_trackers() -> None:
 def test_dynfilt_never_imports_what_is_built_on_it() -> None:
     for path in python_files("dynfilt"):
         assert not tops_of(path) & {"analysis", "benchmarks", "run", "tests"}, name_of(path)
+        assert name_of(path) == CONSOLE or "dynfilt.analysis" not in rooms_of(path), name_of(path)
 
 
 def test_no_two_rooms_of_dynfilt_import_each_other() -> None:
@@ -194,6 +208,20 @@ def test_analysis_has_no_room_beside_its_stages_and_calls_its_own_modules_relati
         assert not re.search(r"^\s*(import|from) analysis\b", text, re.MULTILINE), name_of(path)
 
 
+@pytest.mark.parametrize("room", BENCHMARK_ROOMS)
+def test_a_room_of_benchmarks_imports_only_what_it_may(room: str) -> None:
+    files = python_files(room.replace(".", "/"))
+    assert files, f"{room} has no file"
+    for path in files:
+        rooms = {name for name in rooms_of(path) if not name.startswith("dynfilt.")}
+        assert rooms <= BENCHMARK_ROOMS[room], name_of(path)
+
+
+def test_benchmarks_have_no_room_beside_these() -> None:
+    rooms = {room_of(module_of(path)) for path in python_files("benchmarks/")}
+    assert rooms == {*BENCHMARK_ROOMS, "benchmarks", "benchmarks.__main__"}
+
+
 @pytest.mark.parametrize("package", FENCED_PACKAGES)
 def test_a_fenced_package_is_imported_in_its_files_only(package: str) -> None:
     importers = [path for path in source_files() if package in packages_of(path)]
@@ -201,19 +229,44 @@ def test_a_fenced_package_is_imported_in_its_files_only(package: str) -> None:
     assert importers and not outside
 
 
-def test_every_imported_package_is_a_declared_dependency() -> None:
+@cache
+def distributions_of(package: str) -> frozenset[str]:
+    """What may be installed to import a package: `protobuf` and others for `google`."""
+    return frozenset(name.lower().replace("_", "-") for name in packages_distributions().get(package, [package]))
+
+
+def declared_dependencies() -> tuple[set[str], set[str], set[str]]:
+    """Names of what pyproject.toml declares: always needed, needed for some command, needed for development."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    distributions = packages_distributions()
     optional = project["optional-dependencies"]
-    for files, requirements in (
-        (source_files(), [*project["dependencies"], *optional["dashboard"]]),
-        (python_files("tests"), [*project["dependencies"], *optional["dev"]]),
-    ):
-        declared = {re.split(r"[<>=!~ \[;]", line)[0].lower() for line in requirements}
+    extras = [line for name, lines in optional.items() if name != "dev" for line in lines]
+    lists = (project["dependencies"], extras, optional["dev"])
+    needed, some, dev = ({re.split(r"[<>=!~ \[;]", line)[0].lower() for line in lines} - {"dynfilt"} for lines in lists)
+    return needed, some, dev
+
+
+def test_every_imported_package_is_a_declared_dependency() -> None:
+    needed, some, dev = declared_dependencies()
+    for files, declared in ((source_files(), needed | some), (python_files("tests"), needed | dev)):
         for path in files:
             for package in packages_of(path) - COMES_WITH_TORCH:
-                names = {name.lower().replace("_", "-") for name in distributions.get(package, [package])}
-                assert names & declared, f"{name_of(path)} imports {package}, which is not declared"
+                assert distributions_of(package) & declared, f"{name_of(path)} imports {package}, which is not declared"
+
+
+def test_every_declared_dependency_is_imported() -> None:
+    installed = [*python_files("dynfilt", "analysis"), ROOT / "run.py"]
+    needed, some, dev = declared_dependencies()
+    for files, declared in ((installed, needed | some), (python_files("tests"), dev - NEVER_IMPORTED)):
+        imported = {name for path in files for package in packages_of(path) for name in distributions_of(package)}
+        assert not declared - imported
+
+
+def test_the_tested_versions_are_names_and_versions_of_all_that_is_declared() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    needed, _, dev = declared_dependencies()
+    assert not (needed | dev) - pinned.keys(), "constraints.txt lacks these: add the versions that are installed here"
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) and re.match(r"\d", version) for name, version in pinned.items())
 
 
 def modules_after_importing(*modules: str) -> set[str]:
@@ -231,6 +284,23 @@ def test_layers_load_with_torch_alone() -> None:
 
 def test_the_training_path_loads_nothing_heavy() -> None:
     assert sorted(modules_after_importing("dynfilt.experiment") & HEAVY) == []
+
+
+def test_the_files_of_a_run_are_named_in_one_place() -> None:
+    names = [
+        value for key, value in vars(run_folder).items() if key.isupper() and isinstance(value, str) and "." in value
+    ]
+    assert len(names) == 7 and "result.json" in names
+    literals = re.compile("|".join(rf"(?<!conf/){re.escape(name)}" for name in [*names, "best.pt", "last.pt"]))
+    for path in source_files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        found = [node.value for node in texts if isinstance(node.value, str) and literals.search(node.value)]
+        if name_of(path) == "dynfilt/run/folder.py":
+            assert found == names
+        elif not name_of(path).startswith("dynfilt/config/"):  # conf/config.yaml is another file
+            assert not found, name_of(path)
 
 
 def test_no_file_grows_past_its_limit() -> None:

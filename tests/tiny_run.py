@@ -60,8 +60,8 @@ def tiny_data(num_classes: int, split_seed: int, flip: bool, pad: int) -> ImageD
 class FaultyNet(TinyNet):
     """TinyNet that does something terrible within its `at`-th training step, when `seed` is in `faults`.
 
-    faults: SEED:FAULT, spaces between; FAULT is `raise`, `exit`, `kill`, `segfault`, `memory` or `hang`. With `once`, a
-    folder, only the first time.
+    faults: SEED:FAULT, spaces between; FAULT is `raise`, `exit`, `kill`, `segfault`, `memory`, `hang` or `pause`, which
+    waits for a signal. With `once`, a folder, only the first time.
     """
 
     def __init__(self, num_classes: int, dropout: float, seed: int, faults: str, at: int, once: str) -> None:
@@ -88,3 +88,5 @@ class FaultyNet(TinyNet):
                 self.much = torch.ones(2**40)
             case "hang":
                 time.sleep(3600)
+            case "pause":
+                signal.pause()

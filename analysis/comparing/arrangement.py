@@ -1,4 +1,4 @@
-"""Which runs make a row, and which rows stand side by side: by variant, by study, or by any key of the config."""
+"""Arrange runs into rows and groups of a table: by variant, by study, or by any key of the config."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Order = tuple[int, float, str]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a table's rows are, `variant` or a dotted config key, and what stands side by side, if anything.
+    """The keys of a table's rows, `variant` or a dotted config key, and of the groups side by side, if any.
 
     `by` is None (one block of rows a study), `study`, `variant` or a dotted config key. Studies are never pooled.
     """
@@ -64,7 +64,7 @@ class Arrangement:
         return order_of(self._value(self._by, run)), run.study
 
     def value(self, run: Run) -> str:
-        """What the row is about: the core of the variant's name, or the value of the config key."""
+        """The value that names the row: the core of the variant's name, or the value of the config key."""
         return in_words(self._value(self.layout.rows, run))
 
     def name(self, run: Run) -> str:

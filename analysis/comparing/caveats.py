@@ -1,10 +1,13 @@
-"""What a table leaves out or mixes: whatever keeps variants from being comparable is said, not averaged over."""
+"""List what a table leaves out or mixes: whatever keeps variants from being comparable is named, not averaged over."""
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
+from dynfilt.config.about import is_row
+
 from ..reading.run import Run
 from .comparison import Comparison
+from .declaration import ABOUT_KEYS, Declaration
 from .variants import Variant
 from .words import in_words, seed_list
 
@@ -16,13 +19,14 @@ MOST_LABELS = 6
 
 
 def caveats(comparison: Comparison) -> list[str]:
-    """One line a reason, the gravest first; empty when there is nothing to say."""
+    """One line for each reason to doubt the table, the gravest first; empty when there is none."""
     several = len(comparison.groups) > 1
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        checks = (_several_digests, _missing_seeds, _no_spread, _constants, _mixed)
-        of_group = [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
+        checks = (_several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _mixed)
+        of_group = _declared(variants, comparison.declared[variants[0].study])
+        of_group += [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
         lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
     return lines
 
@@ -38,16 +42,15 @@ def _not_counted(runs: Iterable[Run]) -> list[str]:
         place = first.place + (f" and {len(members) - 1} more" if len(members) > 1 else "")
         who = f"{first.variant} {seed_list(run.seed for run in members)}"
         reason = f": {first.error}" if first.error else ""
-        lines.append(f"not counted: {who}, {first.state_in_words}{reason} ({place})")
+        lines.append(f"not counted: {who}, {first.state}{reason} ({place})")
     return lines
 
 
 def _doubtful(runs: Iterable[Run]) -> list[str]:
     return [
-        f"{run.variant} seed {run.seed} has a result and counts, but "
-        f"{run.error or f'its state is {run.state}'} ({run.place})"
+        f"{run.variant} seed {run.seed} has a result and counts, but {run.error} ({run.place})"
         for run in runs
-        if run.counts and run.state != "completed"
+        if run.counts and run.error
     ]
 
 
@@ -85,6 +88,35 @@ def _no_spread(variants: list[Variant]) -> list[str]:
     return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
 
 
+def _not_normal(variants: list[Variant]) -> list[str]:
+    return [
+        f"{variant.label} against {claim.rival}: the exact sign-flip p {claim.paired.sign_flip_p:.3f} decides "
+        f"otherwise than the t test's {claim.paired.p:.3f}, so much rests on normal differences"
+        for variant in variants
+        for claim in variant.claims
+        if claim.is_normal_in_doubt
+    ]
+
+
+def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
+    """What the runs of a study declare differently, and rows that a declaration names and no run has brought about."""
+    differing = [f"{line}; what the first seed's runs declare counts" for line in _settings(variants, ABOUT_KEYS)]
+    if declared.origin:
+        differing = [
+            f"claims and looks are those of {declared.origin}, applied afterwards: these runs did not record them"
+        ]
+    rows = [variant for variant in variants if variant.runs]
+    named = {"baseline": [declared.baseline] if declared.baseline else []}
+    named |= {f"control of {variant}": list(controls) for variant, controls in declared.controls.items()}
+    missing = [
+        f"the declared {role} {name} has no result"
+        for role, names in named.items()
+        for name in names
+        if rows and not any(is_row(name, row.recorded_name) for row in rows)
+    ]
+    return differing + missing
+
+
 def _settings(variants: list[Variant], keys: Iterable[str]) -> list[str]:
     lines = []
     for key in keys:
@@ -95,7 +127,8 @@ def _settings(variants: list[Variant], keys: Iterable[str]) -> list[str]:
 
 
 def _setting(key: str, run: Run) -> str:
-    return in_words(run.setting(key))
+    value = run.setting(key)
+    return in_words(None if value == {} else value)
 
 
 def _constants(variants: list[Variant]) -> list[str]:

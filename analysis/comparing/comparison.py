@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dynfilt.config.about import is_row
+
 from ..reading.run import Run
 from .arrangement import PLAIN, Arrangement, Layout
+from .claims import Claim, claim
+from .declaration import Declaration, declarations_of, read_declaration
 from .statistics import holm
 from .tuning import Tuning, split_off_tuning
-from .variants import Claim, Variant, claim, variants_of
+from .variants import Variant, variants_of
 
 BASELINE_PREFIX = "static"
 CONTROL_KEY = "second_head"
@@ -33,7 +37,8 @@ class Repeat:
 class Comparison:
     """What a table prints: variants by the heading of their group, the baseline first.
 
-    `runs` are all, counted or not; `tuning` are the runs that chose the recipes and belong to no variant.
+    `runs` are all, counted or not; `tuning` are the runs that chose the recipes and belong to no variant; `declared` is
+    what each study declared.
     """
 
     layout: Layout
@@ -41,6 +46,7 @@ class Comparison:
     runs: tuple[Run, ...]
     repeats: tuple[Repeat, ...]
     tuning: tuple[Run, ...]
+    declared: Mapping[str, Declaration]
 
     @property
     def variants(self) -> list[Variant]:
@@ -54,8 +60,9 @@ class Comparison:
 
     @property
     def family(self) -> int:
-        """Number of p-values that Holm's adjustment covers: all of the table."""
-        return sum(not math.isnan(claim.p_holm) for claim in self.claims)
+        """Number of p-values that Holm's adjustment covers in the studies that declare no claims: all of the table."""
+        undeclared = [claim for claim in self.claims if not claim.declared.names_claims]
+        return sum(not math.isnan(claim.p_holm) for claim in undeclared)
 
     @property
     def studies(self) -> str:
@@ -63,11 +70,12 @@ class Comparison:
         return ", ".join(dict.fromkeys(variant.study for variant in self.variants))
 
 
-def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN) -> Comparison:
-    """Compare the variants of all studies with `baseline` or, where a group has none, its own default.
+def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN, about: str | None = None) -> Comparison:
+    """Compare the variants of all studies with `baseline` or, where a group has none, its declared or default one.
 
-    Raises ValueError when no run counts, when the layout names a key that no run has, or when `baseline` is no variant
-    with results or several of one group.
+    `about` is a sweep file whose declaration counts for its study, instead of what the runs recorded.
+    Raises ValueError when no run counts, when the layout names a key that no run has, when `baseline` is no variant
+    with results or several of one group, and as `read_declaration` does.
     """
     if not any(run.counts for run in runs):
         raise ValueError(_nothing_counts(runs))
@@ -75,13 +83,19 @@ def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN) -
     named = [run for run in runs if run.study]
     arrangement = Arrangement(layout, named)
     kept, repeats = without_repeats(named, arrangement.name)
-    reported, tuning_runs = split_off_tuning(kept)
-    groups = variants_of(reported, arrangement)
+    declared = declarations_of(named)
+    if about is not None:
+        declared |= read_declaration(about, declared)
+    reported, tuning_runs = split_off_tuning(kept, declared)
+    groups = variants_of(reported, arrangement, declared)
     if baseline is not None:
         check_baseline(groups, baseline)
-    tuning = Tuning(tuning_runs)
-    compared = {heading: _compared(variants, baseline, tuning) for heading, variants in groups.items()}
-    return Comparison(layout, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs))
+    tuning = Tuning(tuning_runs, declared)
+    compared = {
+        heading: _compared(variants, baseline, tuning, declared[variants[0].study])
+        for heading, variants in groups.items()
+    }
+    return Comparison(layout, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs), declared)
 
 
 def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple[list[Run], list[Repeat]]:
@@ -102,15 +116,22 @@ def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple
     return kept, repeats
 
 
-def baseline_of(variants: Sequence[Variant], named: str | None) -> Variant:
+def baseline_of(variants: Sequence[Variant], named: str | None, declared: str = "") -> Variant:
     """The variant that a group's others are compared with; all have results.
 
-    It is the named one where the group has it, else the first variant named static*, else the one with the fewest
-    parameters, of several the first.
+    It is the named one where the group has it, else the declared one, else the first variant named static*, else the
+    one with the fewest parameters, of several the first.
     """
-    asked = [variant for variant in variants if named in variant.names]
+    asked = [variant for variant in variants if named in variant.names] or declared_rows(declared, variants)
     static = [variant for variant in variants if variant.recorded_name.startswith(BASELINE_PREFIX)]
     return (asked or static or sorted(variants, key=_parameters))[0]
+
+
+def declared_rows(name: str, variants: Sequence[Variant]) -> list[Variant]:
+    """The variants that a declared name means: those of that very name, else those that have settings after it."""
+    return [variant for variant in variants if variant.recorded_name == name] or [
+        variant for variant in variants if name and is_row(name, variant.recorded_name)
+    ]
 
 
 def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant) -> Variant | None:
@@ -145,48 +166,79 @@ def check_baseline(groups: Mapping[str, Sequence[Variant]], baseline: str) -> No
         )
 
 
-def _compared(variants: list[Variant], named: str | None, tuning: Tuning) -> list[Variant]:
+def _compared(variants: list[Variant], named: str | None, tuning: Tuning, declared: Declaration) -> list[Variant]:
     """Variants of one group with their claims, the baseline first."""
     with_results = [variant for variant in variants if variant.runs]
     if not with_results:
         return variants
-    baseline = baseline_of(with_results, named)
+    baseline = baseline_of(with_results, named, declared.baseline)
     compared = [baseline, *(variant for variant in variants if variant is not baseline)]
     return [
-        replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, with_results, tuning))
+        replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, with_results, tuning, declared))
         for variant in compared
     ]
 
 
-def _claims(variant: Variant, baseline: Variant, variants: list[Variant], tuning: Tuning) -> tuple[Claim, ...]:
+def _claims(
+    variant: Variant, baseline: Variant, variants: list[Variant], tuning: Tuning, declared: Declaration
+) -> tuple[Claim, ...]:
+    """Against the baseline, the declared controls, and the one that `control_of` finds.
+
+    Where a study declares claims, those that it does not declare are exploratory.
+    """
     if variant is baseline or not variant.runs:
         return ()
-    control = control_of(variant, variants, baseline)
+    is_declared_baseline = not declared.baseline or baseline in declared_rows(declared.baseline, variants)
+    rivals = {baseline.label: (baseline, is_declared_baseline)}
+    for name in declared.controls_of(variant.recorded_name):
+        for control in declared_rows(name, variants)[:1]:
+            rivals.setdefault(control.label, (control, True))
+    if found := control_of(variant, variants, baseline):
+        rivals.setdefault(found.label, (found, False))
     ours = variant.by_seed("test_accuracy")
     return tuple(
         claim(
             ours,
             rival.by_seed("test_accuracy"),
             rival.label,
-            is_control=rival is control,
+            is_control=rival is not baseline,
             tuned=tuning.answer(variant.runs[0], rival.runs[0]),
+            declared=declared,
+            is_exploratory=declared.names_claims and not is_declared,
         )
-        for rival in (baseline, control)
-        if rival is not None
+        for rival, is_declared in rivals.values()
+        if rival is not variant
     )
 
 
 def _adjusted(groups: dict[str, list[Variant]]) -> dict[str, list[Variant]]:
-    """The variants with Holm's p-values, one family for all of them."""
-    variants = [variant for members in groups.values() for variant in members]
-    adjusted = iter(holm([claim.paired.p for variant in variants for claim in variant.claims]))
+    """The variants with Holm's p-values: one family a study that declares its claims, one for all other studies."""
+    families: dict[str, list[Claim]] = {}
+    for variants in groups.values():
+        for variant in variants:
+            for each in variant.claims:
+                if not each.is_exploratory:
+                    families.setdefault(variant.study if each.declared.names_claims else "", []).append(each)
+    adjusted = {
+        id(old): new for family in families.values() for old, new in zip(family, _of_family(family), strict=True)
+    }
     return {
         heading: [
-            replace(variant, claims=tuple(replace(claim, p_holm=next(adjusted)) for claim in variant.claims))
-            for variant in members
+            replace(variant, claims=tuple(adjusted.get(id(each), each) for each in variant.claims))
+            for variant in variants
         ]
-        for heading, members in groups.items()
+        for heading, variants in groups.items()
     }
+
+
+def _of_family(claims: list[Claim]) -> list[Claim]:
+    """The claims with their adjusted p-values; a declared one that has no p yet is one of the family all the same."""
+    adjusted = []
+    for ps in ([each.p_over_looks for each in claims], [each.equivalence_p_over_looks for each in claims]):
+        waiting = [bool(each.declared.names_claims or each.declared.looks) for each in claims]
+        counted = [1.0 if math.isnan(p) and waits else p for p, waits in zip(ps, waiting, strict=True)]
+        adjusted.append([q if p == p else math.nan for p, q in zip(ps, holm(counted), strict=True)])
+    return [replace(each, p_holm=p, equivalence_p_holm=q) for each, p, q in zip(claims, *adjusted, strict=True)]
 
 
 def _parameters(variant: Variant) -> float:

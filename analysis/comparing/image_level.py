@@ -1,12 +1,14 @@
-"""The uncertainty that comes from the test images, beside the one over seeds."""
+"""The uncertainty that comes from the test images, beside the one over seeds, and both in one."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..reading.run_folder import PREDICTIONS, has_predictions, read_predictions
+from dynfilt.run.folder import PREDICTIONS
+
+from ..reading.run_folder import has_predictions, read_predictions
 from .comparison import Comparison
+from .crossed import Crossed, crossed
 from .statistics import Summary, summarise
 from .variants import Variant
 
@@ -16,12 +18,14 @@ class ImageLevel:
     """Summaries over test images, in fractions: n images, mean, SD of an image's value, t interval of the mean.
 
     `accuracy` is by (group, label), an image's value being its accuracy averaged over the variant's seeds;
-    `differences` is by (group, label, rival), its value being the difference averaged over shared seeds. `notes` name
-    what was left out.
+    `differences` is by (group, label, rival), its value being the difference averaged over shared seeds. The `both` are
+    the same over seeds and images at once. `notes` name what was left out.
     """
 
     accuracy: dict[tuple[str, str], Summary] = field(default_factory=dict)
+    accuracy_both: dict[tuple[str, str], Crossed] = field(default_factory=dict)
     differences: dict[tuple[str, str, str], Summary] = field(default_factory=dict)
+    differences_both: dict[tuple[str, str, str], Crossed] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -53,7 +57,7 @@ def image_level(comparison: Comparison) -> ImageLevel:
 
 
 def correctness(variant: Variant) -> Correct | None:
-    """What a variant's runs predicted; None when none of them has a file.
+    """The predictions of a variant's runs; None when none of them has a file.
 
     Raises ValueError, with the reason, when only some have one, when one cannot be used, or when their images differ.
     """
@@ -71,15 +75,18 @@ def correctness(variant: Variant) -> Correct | None:
 
 def _summarise(heading: str, variant: Variant, correct: dict[str, Correct], level: ImageLevel) -> None:
     ours = correct[variant.label]
-    level.accuracy[heading, variant.label] = _summary(ours.by_seed.values())
+    values = np.stack(list(ours.by_seed.values()))
+    level.accuracy[heading, variant.label] = _summary(values)
+    level.accuracy_both[heading, variant.label] = crossed(values)
     for claim in variant.claims:
         theirs = correct.get(claim.rival)
         shared = sorted(ours.by_seed.keys() & theirs.by_seed.keys()) if theirs else []
         if theirs and shared and np.array_equal(ours.labels, theirs.labels):
-            differences = (ours.by_seed[seed] - theirs.by_seed[seed] for seed in shared)
+            differences = np.stack([ours.by_seed[seed] - theirs.by_seed[seed] for seed in shared])
             level.differences[heading, variant.label, claim.rival] = _summary(differences)
+            level.differences_both[heading, variant.label, claim.rival] = crossed(differences, claim.alpha)
 
 
-def _summary(by_seed: Iterable[np.ndarray]) -> Summary:
+def _summary(by_seed: np.ndarray) -> Summary:
     """Over the images, each image's value averaged over the seeds first."""
-    return summarise(np.mean(list(by_seed), axis=0).tolist())
+    return summarise(by_seed.mean(axis=0).tolist())

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
-LEVEL = 0.95
 ALPHA = 0.05
 POWER = 0.8
 # An exact (sign-flip) test of n pairs has p >= 2^(1 - n), which is below ALPHA from here on.
 EXACT_PAIRS = 6
+# Beyond, 2^n sign patterns are too many to count, and t needs no check.
+MOST_EXACT_PAIRS = 40
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences treatment - baseline over shared seeds, their two-sided p, and what pairing was worth."""
+    """Differences treatment - baseline over shared seeds, their two-sided p, and what pairing was worth.
+
+    `ahead` is in how many of them the treatment is better, `sign_flip_p` the exact p of the same differences.
+    """
 
     difference: Summary
     p: float
+    ahead: int
+    sign_flip_p: float
     detectable: float
     effect_size: float
     correlation: float
@@ -62,11 +68,11 @@ def spread(values: np.ndarray, scale: float) -> float:
     return 0.0 if sd <= 1e-12 * scale else sd
 
 
-def half_width(standard_error: float, df: float) -> float:
-    """Half of a t interval at LEVEL; NaN where no spread was seen, as equal values prove no certainty."""
+def half_width(standard_error: float, df: float, alpha: float = ALPHA) -> float:
+    """Half of a 1 - alpha t interval; NaN where no spread was seen, as equal values prove no certainty."""
     if not standard_error > 0 or df < 1:
         return math.nan
-    return float(stdtrit(df, (1 + LEVEL) / 2)) * standard_error
+    return float(stdtrit(df, 1 - alpha / 2)) * standard_error
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -97,6 +103,8 @@ def paired(treatment: Sequence[float], baseline: Sequence[float]) -> Paired:
     return Paired(
         difference=difference,
         p=paired_p(effect, difference.n),
+        ahead=int(np.sum(ours > theirs)),
+        sign_flip_p=sign_flip_p(ours - theirs),
         detectable=detectable_difference(difference.sd, difference.n),
         effect_size=effect,
         correlation=correlation(ours, theirs),
@@ -110,17 +118,17 @@ def paired_p(effect_size: float, n: int) -> float:
     return 2 * float(stdtr(n - 1, -abs(effect_size) * math.sqrt(n)))
 
 
-def detectable_difference(sd: float, n: int) -> float:
-    """Smallest true mean difference that a paired t test of n pairs finds with POWER at two-sided ALPHA.
+def detectable_difference(sd: float, n: int, alpha: float = ALPHA) -> float:
+    """Smallest true mean difference that a paired t test of n pairs finds with POWER at two-sided `alpha`.
 
     It is sd * ncp / sqrt(n), where ncp solves P(T > t_crit) = POWER for T noncentral t with n - 1 degrees
-    of freedom and noncentrality ncp, and t_crit is the 1 - ALPHA/2 quantile of Student t (Cohen 1988,
+    of freedom and noncentrality ncp, and t_crit is the 1 - alpha/2 quantile of Student t (Cohen 1988,
     chapter 2, solved exactly). The far tail P(T < -t_crit) is below 1e-6 there and left out.
     `sd` is the SD of the differences that were seen, itself an estimate.
     """
     if n < 2 or not sd > 0:
         return math.nan
-    critical = float(stdtrit(n - 1, 1 - ALPHA / 2))
+    critical = float(stdtrit(n - 1, 1 - alpha / 2))
     return sd * float(nctdtrinc(n - 1, 1 - POWER, critical)) / math.sqrt(n)
 
 
@@ -156,6 +164,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
+
+
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Two-sided p of the exact test that takes each difference's sign for chance, normal or not (Fisher 1935).
+
+    It is the share of the 2^n sign patterns whose sum is at least as far from 0. NaN below EXACT_PAIRS pairs, where it
+    cannot be small, above MOST_EXACT_PAIRS, and where no difference differs from 0.
+    """
+    n, scale = len(differences), float(np.sum(np.abs(differences)))
+    if not EXACT_PAIRS <= n <= MOST_EXACT_PAIRS or not scale > 0:
+        return math.nan
+    halves = []
+    for half in (differences[: n // 2], differences[n // 2 :]):
+        sums = np.zeros(1)
+        for difference in half:
+            sums = np.concatenate([sums + difference, sums - difference])
+        halves.append(np.sort(sums))
+    # Sums that are equal but for rounding are equal.
+    limit = abs(float(np.sum(differences))) - 1e-9 * scale
+    above = len(halves[1]) - np.searchsorted(halves[1], limit - halves[0])
+    below = np.searchsorted(halves[1], -limit - halves[0], side="right")
+    return min(1.0, float(np.sum(above) + np.sum(below)) / 2.0**n)
 
 
 def smallest_exact_p(n: int) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 from dynfilt.run.identity import digest
 
 from ..reading.run import Run
+from .declaration import NONE_DECLARED, UNDECLARED, Declaration
 
-# Seeds for tuning alone, so that what is reported was not selected on.
+# Seeds for tuning alone where a study declares no others, so that what is reported was not selected on.
 TUNING_SEEDS = (100, 101)
 TUNED_KEYS = ("optimizer.lr", "optimizer.weight_decay")
 
@@ -25,20 +26,27 @@ Recipe = tuple[Any, ...]
 Grid = dict[Recipe, float]
 
 
-def split_off_tuning(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-    """The runs to report, and those that tuned: of seeds 100 and 101, in a study where they form a grid.
+def split_off_tuning(
+    runs: Sequence[Run], declared: Mapping[str, Declaration] = NONE_DECLARED
+) -> tuple[list[Run], list[Run]]:
+    """The runs to report, and those that tuned: the seeds, or the other study, that a study declares.
 
-    They form one where there are several recipes under these seeds, and other seeds have results.
+    Where it declares neither, they are of seeds 100 and 101, if these form a grid: several recipes under these seeds,
+    and results of other seeds.
     """
+    told = {study: each.tuning for study, each in declared.items() if each.tuning is not None}
     studies = set()
-    for study in {run.study for run in runs}:
+    for study in {run.study for run in runs} - told.keys():
         members = [run for run in runs if run.study == study]
         recipes = {recipe(run) for run in members if run.seed in TUNING_SEEDS}
         if len(recipes) > 1 and any(run.counts and run.seed not in TUNING_SEEDS for run in members):
             studies.add(study)
 
     def tunes(run: Run) -> bool:
-        return run.study in studies and run.seed in TUNING_SEEDS
+        if run.study in told.values():
+            return True
+        seeds = TUNING_SEEDS if run.study in studies else told.get(run.study, ())
+        return not isinstance(seeds, str) and run.seed in seeds
 
     return [run for run in runs if not tunes(run)], [run for run in runs if tunes(run)]
 
@@ -46,14 +54,20 @@ def split_off_tuning(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 class Tuning:
     """The grids of all arms: mean validation accuracy of each recipe that all tuning seeds brought to an end."""
 
-    def __init__(self, tuning_runs: Sequence[Run]) -> None:
+    def __init__(self, tuning_runs: Sequence[Run], declared: Mapping[str, Declaration] = NONE_DECLARED) -> None:
         self._digests: dict[int, str] = {}
+        self._tuned_in = {study: each.tuning for study, each in declared.items() if isinstance(each.tuning, str)}
+        seeds: dict[str, set[int]] = {}
+        for run in tuning_runs:
+            tuning = declared.get(run.study, UNDECLARED).tuning
+            fixed = TUNING_SEEDS if tuning is None and run.study not in self._tuned_in.values() else tuning
+            seeds.setdefault(run.study, set()).update([run.seed] if fixed is None or isinstance(fixed, str) else fixed)
         accuracies: dict[tuple[str, str], dict[Recipe, dict[int, float]]] = {}
         for run in tuning_runs:
             accuracy = _validation_accuracy(run)
             if accuracy is not None:
                 accuracies.setdefault(self._arm(run), {}).setdefault(recipe(run), {})[run.seed] = accuracy
-        self._grids = {arm: _means(recipes) for arm, recipes in accuracies.items()}
+        self._grids = {arm: _means(recipes, seeds[arm[0]]) for arm, recipes in accuracies.items()}
 
     def answer(self, ours: Run, theirs: Run) -> str:
         """Say whether the arms of two reported runs were tuned alike.
@@ -63,7 +77,7 @@ class Tuning:
         arms, recipes = [self._arm(run) for run in (ours, theirs)], [recipe(run) for run in (ours, theirs)]
         if arms[0] == arms[1] and recipes[0] != recipes[1]:
             return SAME_ARM
-        grids = [self._grids.get(arm, {}) for arm in arms]
+        grids = [self._grids.get((self._tuned_in.get(study, study), arm), {}) for study, arm in arms]
         if not any(grids):
             return NOT_TUNED
         if grids[0].keys() != grids[1].keys() or len(grids[0]) < 2:
@@ -89,12 +103,12 @@ def _validation_accuracy(run: Run) -> float | None:
     """What a recipe is chosen by; 0 for a run that diverged, which is an outcome too, None for an unfinished one."""
     if run.counts:
         return run.numbers.get("val_accuracy")
-    return 0.0 if run.error.startswith("FloatingPointError") else None
+    return 0.0 if run.diverged else None
 
 
-def _means(recipes: dict[Recipe, dict[int, float]]) -> Grid:
+def _means(recipes: dict[Recipe, dict[int, float]], seeds: set[int]) -> Grid:
     """Mean over the tuning seeds, of the recipes that all of them brought to an end."""
-    ended = {recipe: by_seed for recipe, by_seed in recipes.items() if by_seed.keys() == set(TUNING_SEEDS)}
+    ended = {recipe: by_seed for recipe, by_seed in recipes.items() if by_seed.keys() == seeds}
     return {recipe: sum(by_seed.values()) / len(by_seed) for recipe, by_seed in ended.items()}
 
 

@@ -1,9 +1,5 @@
-"""A variant: the runs of one config that differ in nothing but the seed, and its claims to beat others.
+"""A variant: the runs of one config that differ in nothing but the seed."""
 
-The verdict on a claim is a rule, not an opinion.
-"""
-
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,32 +7,9 @@ from typing import Any
 
 from ..reading.run import Run
 from .arrangement import Arrangement, Order
-from .statistics import ALPHA, Interval, Paired, Summary, paired, summarise, welch
-
-SUPPORTED, UNDECIDED, REFUTED = "supported", "undecided", "refuted"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
-
-    `tuned` says whether both were tuned alike, one of the answers in `tuning`.
-    """
-
-    rival: str
-    is_control: bool
-    paired: Paired
-    welch: Interval
-    tuned: str
-    p_holm: float = math.nan
-
-    @property
-    def verdict(self) -> str:
-        """`supported`, `undecided` or `refuted`, by the rule of `verdict`."""
-        return verdict(self.paired.difference.low, self.paired.difference.high, self.p_holm)
-
-
-NO_CLAIM = Claim("", False, paired([], []), Interval(math.nan, math.nan, math.nan), "")
+from .claims import Claim
+from .declaration import NONE_DECLARED, UNDECLARED, Declaration
+from .statistics import Paired, Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -74,7 +47,7 @@ class Variant:
 
     @property
     def against_control(self) -> Claim | None:
-        """The claim that it beats the control of equal capacity."""
+        """The claim that it beats its control, of several the first."""
         return next((claim for claim in self.claims if claim.is_control), None)
 
     @property
@@ -102,41 +75,29 @@ class Variant:
         return {run.seed: run.number(key) for run in self.runs}
 
 
-def claim(ours: dict[int, float], theirs: dict[int, float], rival: str, *, is_control: bool, tuned: str) -> Claim:
-    """The claim of accuracies by seed against the rival's: paired over the shared seeds, Welch over all."""
-    shared = sorted(ours.keys() & theirs.keys())
-    pairs = paired([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
-    return Claim(rival, is_control, pairs, welch(list(ours.values()), list(theirs.values())), tuned)
-
-
-def verdict(low: float, high: float, p_holm: float) -> str:
-    """The verdict on a difference with 95 % interval [low, high] and Holm-adjusted p; NaN decides nothing.
-
-    Supported: p_holm <= ALPHA and low > 0. Refuted: high <= 0, whatever the p: the burden of proof is on the claim.
-    Undecided: all else; a difference of 0 can thus never be shown, only that there is no gain.
-    """
-    if p_holm <= ALPHA and low > 0:
-        return SUPPORTED
-    return REFUTED if high <= 0 else UNDECIDED
-
-
-def variants_of(runs: Iterable[Run], arrangement: Arrangement) -> dict[str, list[Variant]]:
-    """Variants not yet compared, by group, all in order; one without any result has n = 0."""
+def variants_of(
+    runs: Iterable[Run], arrangement: Arrangement, declared: Mapping[str, Declaration] = NONE_DECLARED
+) -> dict[str, list[Variant]]:
+    """Variants not yet compared, by group, in order, under their declared names; one without any result has n = 0."""
     ordered = sorted(runs, key=lambda run: (arrangement.group_order(run), arrangement.row_order(run)))
     groups: dict[str, list[Variant]] = {}
     for (group, name), members in groupby(ordered, key=lambda run: (arrangement.group(run), arrangement.name(run))):
-        groups.setdefault(group, []).extend(_variants(group, name, list(members), arrangement))
+        groups.setdefault(group, []).extend(_variants(group, name, list(members), arrangement, declared))
     return groups
 
 
-def _variants(group: str, name: str, runs: list[Run], arrangement: Arrangement) -> list[Variant]:
+def _variants(
+    group: str, name: str, runs: list[Run], arrangement: Arrangement, declared: Mapping[str, Declaration]
+) -> list[Variant]:
     """One variant for each digest among the runs that have results, else one of n = 0."""
+    names = declared.get(runs[0].study, UNDECLARED).names
+    shown = names.get(runs[0].variant, name)
     digests = sorted({run.digest for run in runs if run.counts}) or [""]
     variants = []
     for digest in digests:
         counted = sorted((run for run in runs if run.counts and run.digest == digest), key=lambda run: run.seed)
         first = (counted or runs)[0]
-        label = name if len(digests) == 1 else f"{name} @{digest[:8] or 'none'}"
+        label = shown if len(digests) == 1 else f"{shown} @{digest[:8] or 'none'}"
         variants.append(
             Variant(
                 group=group,

@@ -43,4 +43,4 @@ def seeds_each(counts: Iterable[int]) -> str:
     few, many = min(counts := list(counts)), max(counts)
     if few < many:
         return f"n = {few} to {many} seeds, as the names say."
-    return f"n = {many} seeds each." if many > 1 else "n = 1 seed each, so nothing tells how much of this is chance."
+    return f"n = {many} seeds each." if many > 1 else "n = 1 seed each, so how much of this is chance is unknown."

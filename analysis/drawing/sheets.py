@@ -1,4 +1,4 @@
-"""What is drawn on, and where it goes: sheets with a legend or a title, axes put down in inches, three file formats."""
+"""Figures to draw on and their files: sheets with a legend or a title, axes put down in inches, three formats."""
 
 import argparse
 import sys

@@ -116,7 +116,7 @@ def pair_caption(heading: str, curves: Sequence[Series], x: str) -> str:
 def draw_series(axes: Axes, series: Series, look: Look) -> None:
     """Draw a line a seed, the band of the interval, and the mean with a few markers.
 
-    The dashes tell the split, colour and marker the variant. With one seed its line is the mean.
+    Dashes mark the split, colour and marker the variant. With one seed its line is the mean.
     """
     line_style: dict[str, Any] = {"color": look.colour, "linestyle": DASHES[series.split]}
     if series.n > 1:

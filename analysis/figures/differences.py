@@ -18,6 +18,7 @@ from .legend import Look, summary_handles
 
 # Rows are one apart; a row's dots lie this far below its mean, so that both are seen.
 DOTS_BELOW = 0.24
+T_INTERVAL = "95 % Student t interval"
 # Points that a name may take beside the axes.
 NAME_WIDTHS = {"column": 105.0, "page": 230.0}
 
@@ -29,6 +30,7 @@ class Difference:
     label: str
     by_seed: Mapping[int, float]
     summary: Summary
+    interval: str = T_INTERVAL
 
 
 def differences_of(variants: Sequence[Variant]) -> list[Difference]:
@@ -39,7 +41,9 @@ def differences_of(variants: Sequence[Variant]) -> list[Difference]:
         if variant.paired:
             ours = variant.by_seed("test_accuracy")
             by_seed = {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
-            differences.append(Difference(variant.label, by_seed, variant.paired.difference))
+            claim = variant.against_baseline
+            interval = claim.interval_in_words if claim and claim.declared.looks else T_INTERVAL
+            differences.append(Difference(variant.label, by_seed, variant.paired.difference, interval))
     return differences
 
 
@@ -47,7 +51,8 @@ def differences_to_baseline(
     differences: Sequence[Difference], baseline: str, looks: Mapping[str, Look], width: str
 ) -> Figure:
     """All differences of a study in one panel."""
-    handles = summary_handles(difference.summary.n for difference in differences)
+    is_t = all(difference.interval == T_INTERVAL for difference in differences)
+    handles = summary_handles((each.summary.n for each in differences), "95 % t interval" if is_t else "95 % interval")
     words = [in_words(difference, NAME_WIDTHS[width]) for difference in differences]
     lines = max(word.count("\n") + 1 for word in words)
     figure, upper = new_sheet(width, 0.55 + (0.06 + 0.13 * lines) * len(differences), handles)
@@ -61,10 +66,11 @@ def differences_to_baseline(
 
 def caption(heading: str, differences: Sequence[Difference], baseline: str) -> str:
     """Caption of the figure of paired differences."""
+    intervals = dict.fromkeys(difference.interval for difference in differences)
     sentences = [
         f"{heading}: test accuracy minus that of {baseline} with the same seed, in percentage points.",
         seeds_each(difference.summary.n for difference in differences),
-        "Dots: single seeds; markers: their mean; bars: 95 % Student t interval of the mean, not adjusted for the "
+        f"Dots: single seeds; markers: their mean; bars: {' or '.join(intervals)} of the mean, not adjusted for the "
         "number of comparisons.",
         "A bar that contains 0 does not show that two variants are equal.",
         TEST_SET,

@@ -1,4 +1,4 @@
-"""Which colour, marker and dashes a line has, the same in every figure, and the entries of legends."""
+"""The colour, marker and dashes of a variant's line, the same in every figure, and the entries of legends."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,11 +59,11 @@ def explaining_handles(has_several_seeds: bool, has_band: bool) -> list[Handle]:
     return [*([seed] if has_several_seeds else []), *([band] if has_band else [])]
 
 
-def summary_handles(counts: Iterable[int]) -> list[Handle]:
+def summary_handles(counts: Iterable[int], interval: str = "95 % t interval") -> list[Handle]:
     """A legend's entries for the dots of seeds and the error bar of their mean, with their number."""
     few, many = min(counts := list(counts)), max(counts)
     n = f"n = {many}" if few == many else f"n = {few}–{many}"
     mean = Line2D([], [], color=GREY, marker="o", markersize=5, linewidth=0.8, markeredgecolor="white")
-    mean.set_label(f"mean and 95 % t interval, {n}" if many > 1 else "one seed, no interval")
+    mean.set_label(f"mean and {interval}, {n}" if many > 1 else "one seed, no interval")
     dot = Line2D([], [], color=GREY, marker="o", markersize=2.2, linestyle="none", alpha=0.7, label="one seed")
     return [dot, mean] if many > 1 else [mean]

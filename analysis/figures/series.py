@@ -15,7 +15,7 @@ Evaluations = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class XAxis:
-    """What curves are drawn over: a key of an evaluation, the axis's name, and how a caption puts it."""
+    """The x axis of curves: a key of an evaluation, the axis's name, and how a caption puts it."""
 
     key: str
     label: str

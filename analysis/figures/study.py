@@ -16,7 +16,7 @@ from .series import X_AXES, Evaluations, Series, series
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user chose: x axis, width, and the variants of the before/after figure, if any."""
+    """The choices of the user: x axis, width, and the variants of the before/after figure, if any."""
 
     x: str
     width: str

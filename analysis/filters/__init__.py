@@ -1,1 +1,1 @@
-"""What the filters of a trained run do: pictures and the numbers that a reader needs to judge them."""
+"""The dynamic layers of a trained run: pictures of what they decide and the numbers to judge them by."""

@@ -7,8 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from dynfilt.cost import LayerCost, count_layer_flops
-from dynfilt.layers.class_filters import ClassResponses
-from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.choice import KERNEL_ATTENTION
 
 from ..tables import latex, markdown, numbers
 from ..tables.table import Heading, Sheet, column
@@ -98,7 +97,7 @@ def sheet(layers: list[Layer]) -> Sheet[Layer]:
 
 
 def note(layers: list[Layer]) -> str:
-    """How the columns are counted, and what DY-Conv's attention and mixing cost of it."""
+    """How the columns are counted, and what attention over kernels and mixing them cost of it."""
     lines = [
         "Output: shape for one image. Parameters: trainable. FLOPs: of one image, twice the multiply-accumulates of "
         "convolutions and matrix products; normalisation, activations and pooling count as 0."
@@ -106,7 +105,9 @@ def note(layers: list[Layer]) -> str:
     mixing = sum(layer.flops for layer in layers if layer.kind == MIXING)
     if mixing:
         total = sum(layer.flops for layer in layers)
-        attention = sum(layer.flops for layer in layers if ".attention." in f".{layer.name}.")
+        # The modules inside a layer that mixes kernels compute its attention.
+        inside = tuple(f"{layer.name}." for layer in layers if layer.kind == MIXING)
+        attention = sum(layer.flops for layer in layers if layer.name.startswith(inside))
         lines.append(
             f"Of the {numbers.count(total)} FLOPs attention takes {attention / total:.2%}, "
             f"mixing the kernels {mixing / total:.2%}."
@@ -115,13 +116,13 @@ def note(layers: list[Layer]) -> str:
 
 
 def _layers(cost: LayerCost, module: nn.Module) -> list[Layer]:
-    """A module's own row, none for a mere container; a DY-Conv has one for mixing its kernels and one for the rest."""
+    """A module's own row, none for a mere container; a layer that attends to kernels has one more, for mixing them."""
     kind, flops = type(module).__name__, sum(cost.flops.values())
     leaf = not any(True for _ in module.children())
     if isinstance(module, nn.Identity) or not (leaf or flops or _parameters(module)):
         return []
     name = cost.name or "(network)"
-    mixes = isinstance(module, DYConv2d)
+    mixes = KERNEL_ATTENTION in getattr(module, "choice_names", ())
     mixing = sum(value for operation, value in cost.flops.items() if mixes and CONVOLUTION not in operation)
     own = Layer(name, kind, cost.output_shape, _kernel(module), _parameters(module), flops - mixing)
     return [Layer(name, MIXING, (), "", 0, mixing), own] if mixing else [own]
@@ -132,9 +133,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _kernel(module: nn.Module) -> str:
-    """`3×3`, `4 of 3×3` for DY-Conv, empty for what is neither a convolution nor a pool."""
-    if isinstance(module, ClassResponses):
-        return "1×1"
+    """`3×3`, `4 of 3×3` for a bank of kernels, empty for what is neither a convolution nor a pool."""
     size = getattr(module, "kernel_size", None) or getattr(module, "filter_shape", (0, 0))[-2:]
     weight = getattr(module, "weight", None)
     if size == (0, 0) and weight is not None and weight.dim() == 4:
@@ -142,4 +141,5 @@ def _kernel(module: nn.Module) -> str:
     height, width = (size, size) if isinstance(size, int) else size
     if not height:
         return ""
-    return f"{module.num_kernels} of {height}×{width}" if isinstance(module, DYConv2d) else f"{height}×{width}"
+    kernels = getattr(module, "num_kernels", 1)
+    return f"{kernels} of {height}×{width}" if kernels > 1 else f"{height}×{width}"

@@ -1,15 +1,16 @@
-"""`python -m analysis attention`: DY-Conv's attention a layer, and whether a network's dynamic part is needed."""
+"""`python -m analysis attention`: what the dynamic layers decide for each image, and whether the network needs it."""
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dynfilt.data.bundle import ImageData
-from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.data.bundle import ImageData, Split
+from dynfilt.layers.choice import dynamic_layers
 
 from ..drawing.sheets import Board, new_figure, save, write_text
 from ..drawing.style import BLACK, BLUE, ORANGE, SIGNED, SKY, VERMILION, picture_style
@@ -17,8 +18,21 @@ from ..tables.markdown import table_text
 from ..tables.numbers import MISSING
 from . import checks, panels
 from .checks import CHECK_MEANINGS, UNTOUCHED, Check, Score
-from .choices import ATTENTION_MEANINGS, Choices, choices_of, class_means, class_sheet, layer_sheet
-from .replacement import dynamic_layers
+from .choices import (
+    ATTENTION_MEANINGS,
+    CHOICE_MEANINGS,
+    NUMBERS,
+    Attention,
+    Choice,
+    attentions_of,
+    choice_sheet,
+    choices_of,
+    class_means,
+    class_sheet,
+    layer_sheet,
+)
+from .diversity import Diversity
+from .replacement import require_sound_layers
 from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
 
 EXTREMES = 5
@@ -41,34 +55,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """For each run print and draw the attention, where there is attention, then the checks."""
+    """For each run print and draw what its dynamic layers decide, the attention among it, then the checks.
+
+    Raises ValueError for a run without a dynamic layer, with one that breaks the protocol, and for an unknown --layer.
+    """
     for opened in runs_to_draw(options, "attention"):
-        layers = dynamic_layers(opened.model)
-        needs = "networks with a dynamic layer (dyconv_resnet18 with 2 or more kernels, dynamic_3x3 and its faults)"
-        require(opened, bool(layers), "attention", needs)
+        needs = "networks with a dynamic layer, one that has the methods of dynfilt/layers/choice.py"
+        require(opened, bool(dynamic_layers(opened.model)), "attention", needs)
+        require_sound_layers(opened)
+        split = opened.data.test.subset(opened.sample(opened.data.test, options.images))
+        choices = choices_of(opened, split)
+        layers = attentions_of(opened, choices)
+        extreme = _layer(layers, options.layer)
         folder = Path(options.out) / opened.place
         print(f"## {opened.title}\n")
-        describe_choices(opened, options, folder)
+        describe_choices(opened, choices, split.labels.cpu(), folder, options.format)
+        if extreme is not None:
+            describe_attention(opened, layers, extreme, split, folder, options.format)
         describe_checks(opened, options, folder)
 
 
-def describe_choices(run: TrainedRun, options: argparse.Namespace, folder: Path) -> None:
-    """Print, write and draw the attention of each DY-Conv layer; nothing for a run without one.
+def describe_choices(
+    run: TrainedRun, choices: list[Choice], labels: Tensor, folder: Path, formats: Sequence[str]
+) -> None:
+    """Print, write and draw how much of every choice the image and its class (N,) decide."""
+    table = choice_sheet(choices, labels)
+    print(f"What each image decides, over {len(labels):,} test images\n\n{table_text(table.table())}\n")
+    print("\n".join(f"- {name}: {meaning}" for name, meaning in CHOICE_MEANINGS.items()))
+    if any(choice.size > NUMBERS for choice in choices):
+        print(f"- of a choice of more than {NUMBERS} numbers {NUMBERS} are looked at, evenly spread")
+    print()
+    write_text(folder / "attention-choices.csv", table.csv())
+    with picture_style():
+        figure = draw_choices(table.entries, f"How much of each choice varies with the image\n{run.title}")
+        save(figure, folder, "attention-choices", formats)
 
-    Raises ValueError for an unknown --layer.
-    """
-    split = run.data.test.subset(run.sample(run.data.test, options.images))
+
+def describe_attention(
+    run: TrainedRun, layers: list[Attention], extreme: Attention, split: Split, folder: Path, formats: Sequence[str]
+) -> None:
+    """Print, write and draw the attention over kernels; of the layer `extreme` also the images with the most."""
     labels, names = split.labels.cpu(), run.data.class_names
-    has_attention = any(isinstance(layer, DYConv2d) for layer in dynamic_layers(run.model).values())
-    layers = choices_of(run, split) if has_attention else []
-    extreme = _layer(layers, options.layer)
-    if extreme is None:
-        return
     table = layer_sheet(layers, labels)
     print(f"Attention over {len(split):,} test images\n\n{table_text(table.table())}\n")
     print("\n".join(f"- {name}: {meaning}" for name, meaning in ATTENTION_MEANINGS.items()))
-    if max(choice.temperature for choice in layers) > 1:
+    if any(attention.temperature > 1 for attention in layers):
         print("- a temperature above 1 keeps softmax attention near uniform, whatever was learned")
+    print()
     write_text(folder / "attention-layers.csv", table.csv())
     write_text(folder / "attention-classes.csv", class_sheet(layers, labels, names).csv())
     with picture_style():
@@ -79,8 +112,7 @@ def describe_choices(run: TrainedRun, options: argparse.Namespace, folder: Path)
             "attention-extremes": draw_extremes(extreme, split.images, labels, run.data, title),
         }
         for name, figure in pictures.items():
-            save(figure, folder, name, options.format)
-    print()
+            save(figure, folder, name, formats)
 
 
 def describe_checks(run: TrainedRun, options: argparse.Namespace, folder: Path) -> None:
@@ -111,18 +143,38 @@ def _explained(results: list[Check]) -> list[str]:
     return lines
 
 
-def _layer(layers: list[Choices], name: str | None) -> Choices | None:
+def _layer(layers: list[Attention], name: str | None) -> Attention | None:
     """The layer of that name, by default the one whose attention varies most; None where there is none at all."""
     if name is None:
-        return max(layers, key=lambda choice: choice.spread, default=None)
-    for choice in layers:
-        if choice.layer == name:
-            return choice
-    allowed = ", ".join(choice.layer for choice in layers) or "none, since no layer of this run has attention"
+        return max(layers, key=lambda attention: attention.spread, default=None)
+    for attention in layers:
+        if attention.layer == name:
+            return attention
+    allowed = ", ".join(attention.layer for attention in layers) or "none, since no layer of this run has attention"
     raise ValueError(f"--layer {name}: unknown; the layers are {allowed}")
 
 
-def draw_entropy(layers: list[Choices], title: str) -> Figure:
+def draw_choices(rows: Sequence[tuple[Choice, Diversity]], title: str) -> Figure:
+    """Draw for each choice the part of its squared norm that varies with the image, and of that the classes' part."""
+    figure = new_figure(1.3 + 0.17 * len(rows), title)
+    axes = figure.subplots()
+    by_image = [100 * spread.input_share for _, spread in rows]
+    by_class = [100 * spread.input_share * _or_zero(spread.class_share) for _, spread in rows]
+    axes.barh(range(len(rows)), by_image, height=0.7, color=SKY, label="varies with the image")
+    axes.barh(range(len(rows)), by_class, height=0.7, color=BLUE, label="of it by class")
+    axes.set_yticks(range(len(rows)), [f"{choice.layer}: {choice.name}" for choice, _ in rows], fontsize=6)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("part of the mean squared norm, %")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def draw_entropy(layers: list[Attention], title: str) -> Figure:
     """Draw the entropy of each layer: mean and percentiles over images, beside the entropy of the mean attention."""
     figure = new_figure(1.2 + 0.2 * len(layers), title)
     axes = figure.subplots()
@@ -142,7 +194,7 @@ def draw_entropy(layers: list[Choices], title: str) -> Figure:
     return figure
 
 
-def draw_classes(layers: list[Choices], labels: Tensor, names: tuple[str, ...], title: str) -> Figure:
+def draw_classes(layers: list[Attention], labels: Tensor, names: tuple[str, ...], title: str) -> Figure:
     """Draw for each layer how much more attention than the mean over images a class gives to each kernel.
 
     `labels` (N,) are those of the N images whose attention the layers hold.
@@ -167,7 +219,7 @@ def draw_classes(layers: list[Choices], labels: Tensor, names: tuple[str, ...], 
     return figure
 
 
-def draw_extremes(choice: Choices, images: Tensor, labels: Tensor, data: ImageData, title: str) -> Figure:
+def draw_extremes(choice: Attention, images: Tensor, labels: Tensor, data: ImageData, title: str) -> Figure:
     """Draw for each kernel of one layer the images (N, 3, H, W) that give it the least and the most attention.
 
     `labels` (N,) are the images'.

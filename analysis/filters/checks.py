@@ -1,11 +1,11 @@
-"""Is it dynamic? Test accuracies with the input's choice replaced, before and after BatchNorm re-estimation.
+"""Is it dynamic? Test accuracies with the layers' choices replaced, before and after BatchNorm re-estimation.
 
 Re-estimation tells whether a drop comes from the replaced filters or from BatchNorm statistics that no longer fit.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,20 @@ from tqdm import tqdm
 
 from dynfilt.data.batches import TrainingBatches
 from dynfilt.data.bundle import Split
-from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, dynamic_layers
 from dynfilt.seeding import seeded_generator
 
 from ..tables import numbers
 from ..tables.table import Column, Heading, Sheet, column
-from . import replacement
-from .replacement import Replacement, dynamic_layers, recorded, replaced
+from .replacement import Replacement, argmax, replaced, shuffled_across, shuffled_within
 from .trained import BATCH_SIZE, TrainedRun
 
+# By the layer's name and that of the tensor in its choice.
+Means = dict[tuple[str, str], Tensor]
 UNTOUCHED = "untouched"
 CHECK_MEANINGS = {
     "mean over images": "every image gets the mean over the test images",
-    "mean, unit norm": "the same, scaled back to the length that the layer gives every filter",
+    "mean, length kept": "the same, filters scaled back to the mean length that the layer gives them",
     "argmax": "only the kernel with the largest attention, with the sum of all",
     "shuffled within an image": "each image's attention dealt to its kernels in random order",
     "shuffled across images": "each image gets another image's, in random order",
@@ -67,9 +68,9 @@ def checks(run: TrainedRun, test_images: int | None, train_images: int) -> list[
     batches = list(_training_batches(run, train_images)) if follows else []
     results: list[Check] = []
     untouched: list[Tensor] = []
-    replacements_by_check = _replacements(run, split)
-    for name, replacements in tqdm(replacements_by_check.items(), "checks", unit="check", leave=False, disable=None):
-        with replaced(run.model, replacements):
+    replacements = _replacements(run, split)
+    for name, replacement in tqdm(replacements.items(), "checks", unit="check", leave=False, disable=None):
+        with replaced(run.model, replacement) if replacement else nullcontext():
             correct = [_correct(run, split)]
             if follows:
                 with reestimated(run.model, batches):
@@ -106,9 +107,7 @@ def sheet(results: list[Check]) -> Sheet[Check]:
             column(f"{key}margin", Heading("± (95 %)"), lambda check: score_of(check).margin, numbers.percent),
         ]
 
-    columns: list[Column[Check]] = [
-        column("check", Heading("attention or filter", is_text=True), lambda check: check.name)
-    ]
+    columns: list[Column[Check]] = [column("check", Heading("choice", is_text=True), lambda check: check.name)]
     columns += of_scores("", "", lambda check: check.as_trained)
     if all(result.reestimated for result in results):
         columns += of_scores(" after re-estimation", "reestimated_", lambda check: check.reestimated)
@@ -147,36 +146,48 @@ def reestimated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
             layer.eval()
 
 
-def _replacements(run: TrainedRun, split: Split) -> dict[str, dict[str, Replacement]]:
-    """For each check the replacement of every dynamic layer."""
-    layers = dynamic_layers(run.model)
-    means = _means(run, split)
-    generator = seeded_generator("cpu", "is it dynamic", "within an image")
-    replacements: dict[str, dict[str, Replacement]] = {UNTOUCHED: {}}
+def _replacements(run: TrainedRun, split: Split) -> dict[str, Replacement | None]:
+    """Each check as a change of the choices, None for the untouched network."""
+    means, lengths = _means(run, split)
+    kinds = {kind for _, kind in means}
+    within = shuffled_within(seeded_generator("cpu", "is it dynamic", "within an image"))
 
-    def add(name: str, make: Callable[[str], Replacement]) -> None:
-        assert name in CHECK_MEANINGS
-        replacements[name] = {layer: make(layer) for layer in layers}
+    def only(kind: str, change: Callable[[Tensor], Tensor]) -> Replacement:
+        return lambda layer, name, choice: change(choice) if name == kind else choice
 
-    add("mean over images", lambda layer: replacement.mean_of(means[layer]))
-    if all(isinstance(layer, DYConv2d) for layer in layers.values()):
-        add("argmax", lambda layer: replacement.argmax)
-        add("shuffled within an image", lambda layer: replacement.shuffled_within(generator))
-    else:
-        add("mean, unit norm", lambda layer: replacement.mean_of(means[layer] / means[layer].norm()))
-    add("shuffled across images", lambda layer: replacement.shuffled_across)
+    def mean(layer: str, name: str, choice: Tensor) -> Tensor:
+        return means[layer, name].to(choice).expand_as(choice)
+
+    def mean_of_length(layer: str, name: str, choice: Tensor) -> Tensor:
+        scale = lengths[layer, name] / means[layer, name].norm() if name == FILTER else 1.0
+        return mean(layer, name, choice) * scale
+
+    replacements: dict[str, Replacement | None] = {UNTOUCHED: None, "mean over images": mean}
+    if FILTER in kinds:
+        replacements["mean, length kept"] = mean_of_length
+    if KERNEL_ATTENTION in kinds:
+        replacements["argmax"] = only(KERNEL_ATTENTION, argmax)
+        replacements["shuffled within an image"] = only(KERNEL_ATTENTION, within)
+    replacements["shuffled across images"] = lambda layer, name, choice: shuffled_across(choice)
     return replacements
 
 
-def _means(run: TrainedRun, split: Split) -> dict[str, Tensor]:
-    """Each layer's mean choice over the images, in the untouched network."""
-    sums: dict[str, Tensor] = {}
-    with torch.inference_mode(), recorded(run.model) as choices:
-        for _, images, _ in run.batches(split):
-            run.apply(images)
-            for name, of_batches in choices.items():
-                sums[name] = sums.get(name, torch.zeros(())) + of_batches.pop().double().sum(0)
-    return {name: total / len(split) for name, total in sums.items()}
+def _means(run: TrainedRun, split: Split) -> tuple[Means, Means]:
+    """The means over the images, in the untouched network: each tensor of each layer's choice, and its length."""
+    means: Means = {}
+    lengths: Means = {}
+
+    def add(layer: str, name: str, choice: Tensor) -> Tensor:
+        key, share = (layer, name), choice.sum(0, dtype=torch.float64) / len(split)
+        means[key] = means[key] + share if key in means else share
+        if name == FILTER:
+            length = choice.flatten(1).norm(dim=1).sum(dtype=torch.float64) / len(split)
+            lengths[key] = lengths[key] + length if key in lengths else length
+        return choice
+
+    with replaced(run.model, add):
+        run.scores(split)
+    return means, lengths
 
 
 def _correct(run: TrainedRun, split: Split) -> Tensor:

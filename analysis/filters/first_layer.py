@@ -9,16 +9,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from dynfilt.data.augment import normalise
-from dynfilt.layers.class_filters import ClassResponses
-from dynfilt.layers.dyconv import DYConv2d
-from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
+from dynfilt.layers.choice import is_dynamic
 
 from ..drawing.sheets import Board, bare, save
 from ..drawing.style import SIGNED, picture_style
 from . import panels
 from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
 
-CONVOLUTIONS = (nn.Conv2d, DYConv2d, GeneratedConv2d, SharedConv2d, ClassResponses)
 # In an ImageNet ResNet-18 they answer to vertical and horizontal edges, blue, diagonals and green.
 USUAL_FILTERS = (14, 26, 32, 49, 52)
 LAST_MAPS = 10
@@ -27,7 +24,7 @@ ENLARGED = 224
 
 @dataclass(frozen=True)
 class Activations:
-    """What a picture shows: the enlarged photograph (3, S, S) and the picture as the network takes it (3, H, W),
+    """The content of a picture: the enlarged photograph (3, S, S) and the picture as the network takes it (3, H, W),
     both uint8; filters (F, 3, k, k) of the first convolution by number, their activations (F, h, w) on the
     photograph; and the first activations (M, h, w) of the last convolution, with both layers' names."""
 
@@ -176,7 +173,7 @@ def _outputs(run: TrainedRun, image: Tensor) -> tuple[list[str], list[Tensor]]:
     handles = [
         layer.register_forward_hook(lambda layer, arguments, output, name=name: keep(name, output))
         for name, layer in run.model.named_modules()
-        if isinstance(layer, CONVOLUTIONS)
+        if isinstance(layer, nn.Conv2d) or is_dynamic(layer) or hasattr(layer, "filters")
     ]
     run.model(_normalised(run, image))
     for handle in handles:

@@ -1,9 +1,11 @@
-"""`python -m analysis kernels`: the 3x3 kernels of a lab network's filter for several images, and how they differ."""
+"""`python -m analysis kernels`: the kernels that a layer applies to several images, and how they differ."""
 
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from inspect import ismethod
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
-from dynfilt.models.lab_net import LabNet
+from dynfilt.layers.choice import image_filters, is_dynamic
+from dynfilt.layers.generated import SATURATED
 
 from ..drawing import style
 from ..drawing.sheets import Board, save, write_text
@@ -21,11 +23,13 @@ from ..tables.markdown import table_text
 from ..tables.table import Heading, Sheet, column
 from . import panels
 from .diversity import diversity
+from .replacement import inputs_of, require_sound_layers
 from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
 
 IMAGES_A_SIDE = 3
 HALF, PHOTO, MOSAIC = 3.5, 0.95, 2.1  # inches
-SATURATED = 0.99
+# Of a filter with more kernels, one for each pair of output and input, so many are looked at.
+KERNELS = 64
 # Key -> heading and meaning.
 MEASURES = {
     "within_class": ("within class", "mean cosine distance of the filters of two images of one class, over all pairs"),
@@ -48,13 +52,16 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class ImageFilters:
-    """What images of the test split get: `indices` (N,) into it, their labels and predicted classes (N,), their
-    filters (N, O, C, k, k), and the part of the generator's outputs that is saturated, NaN without a generator."""
+    """The kernels of some test images: `indices` (N,) into the split, labels and predicted classes (N,); of the named
+    layer's `count` kernels up to KERNELS, evenly spread, (N, kernels, kh, kw); and the part of the generator's outputs
+    that is saturated, NaN without a generator."""
 
+    layer: str
     indices: Tensor
     labels: Tensor
     predictions: Tensor
-    filters: Tensor
+    kernels: Tensor
+    count: int
     saturated: float
 
 
@@ -64,71 +71,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_picture_arguments(parser)
     parser.add_argument("--class", dest="label", metavar="NAME", help="class of the images on the left; default: first")
     parser.add_argument("--images", type=int, metavar="N", help="use N images of the test split (default: all)")
+    parser.add_argument(
+        "--layer", metavar="NAME", help="whose kernels; default: the first layer that gives its filters"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw the pictures of each run and print one row of numbers a run."""
-    measured = [(opened, draw_run(opened, options)) for opened in runs_to_draw(options, "kernels")]
+    """Draw the pictures of each run, and print one row of numbers a run and what a reader has to know of it."""
+    measured, lines = [], [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
+    for opened in runs_to_draw(options, "kernels"):
+        layers = layers_with_filters(opened)
+        name = _chosen(opened, layers, options.layer)
+        images = filters_of(opened, name, opened.sample(opened.data.test, options.images))
+        measured.append((opened, draw_run(opened, images, options)))
+        lines += notes(opened, images, layers)
     print(f"{table_text(sheet(measured).table())}\n")
-    lines = [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
-    print("\n".join(f"- {line}" for line in [*lines, *notes([opened for opened, _ in measured])]))
+    print("\n".join(f"- {line}" for line in dict.fromkeys(lines)))
 
 
-def draw_run(run: TrainedRun, options: argparse.Namespace) -> dict[str, float]:
+def layers_with_filters(run: TrainedRun) -> dict[str, bool]:
+    """The layers that have a method `filters`, in the order in which they run, and whether it gives whole filters.
+
+    Raises ValueError for a layer that breaks the protocol, and when no layer gives its filters.
+    """
+    require_sound_layers(run)
+    layers = {name: layer for name, layer in run.model.named_modules() if ismethod(getattr(layer, "filters", None))}
+    with torch.no_grad():
+        given = {name: image_filters(layers[name], x) is not None for name, x in inputs_of(run, layers).items()}
+    needs = "networks with a layer that gives each image's whole filter, by a method `filters(x)`"
+    require(run, any(given.values()), "kernels", needs)
+    return given
+
+
+def draw_run(run: TrainedRun, images: ImageFilters, options: argparse.Namespace) -> dict[str, float]:
     """Write kernels.json and the pictures of one run, and return its numbers.
 
-    Raises ValueError for a network without such a filter, an unknown class, and too few images.
+    Raises ValueError for an unknown class and too few images.
     """
-    has_filters = isinstance(run.model, LabNet) and callable(getattr(run.model.filter, "filters", None))
-    needs = "the lab's networks whose filter layer has a method `filters` (dynamic_3x3, ...)"
-    require(run, has_filters, "kernels", needs)
-    images = filters_of(run, run.sample(run.data.test, options.images))
-    measures = {**asdict(diversity(images.filters, images.labels)), "saturated": images.saturated}
+    kernels, name = images.kernels, images.layer
+    measures = {**asdict(diversity(kernels, images.labels)), "saturated": images.saturated}
     chosen = choose(images.labels, run.data.class_names, options.label)
     folder = Path(options.out) / run.place
     content = {
         "run": str(run.folder),
         "title": run.title,
+        "layer": name,
         **{key: None if math.isnan(value) else value for key, value in measures.items()},
         "definitions": {key: meaning for key, (_, meaning) in MEASURES.items()},
         "test_images_shown": {side: images.indices[positions].tolist() for side, positions in chosen.items()},
     }
     write_text(folder / "kernels.json", json.dumps(content, indent=2) + "\n")
-    kernels = images.filters.flatten(1, 2)
     differences = kernels - kernels.double().mean(0).float()  # exactly 0 for a filter that is always the same
+    size = "×".join(map(str, kernels.shape[2:]))
     with style.picture_style():
-        title = f"Kernels of the 3×3 filter\n{run.title}"
+        title = f"{size} kernels of {name}\n{run.title}"
         figure = draw(run, images, chosen, kernels, title, style.KERNELS, "weight")
         save(figure, folder, "kernels", options.format)
-        title = f"Kernels of the 3×3 filter minus their mean over {len(kernels):,} test images\n{run.title}"
+        title = f"{size} kernels of {name} minus their mean over {len(kernels):,} test images\n{run.title}"
         figure = draw(run, images, chosen, differences, title, style.SIGNED, "weight - mean weight")
         save(figure, folder, "kernels-differences", options.format)
     return measures
 
 
 @torch.inference_mode()
-def filters_of(run: TrainedRun, indices: Tensor) -> ImageFilters:
-    """The filters of the test images at `indices` (N,), in that order, on the CPU."""
-    model, split = run.model, run.data.test.subset(indices)
-    assert isinstance(model, LabNet)
-    filters: list[Tensor] = []
+def filters_of(run: TrainedRun, name: str, indices: Tensor) -> ImageFilters:
+    """The kernels of a layer for the test images at `indices` (N,), in that order, on the CPU."""
+    layer, split = run.model.get_submodule(name), run.data.test.subset(indices)
+    kernels: list[Tensor] = []
+    counts: list[int] = []
     saturated: list[Tensor] = []
 
     def keep(layer: Any, arguments: tuple[Tensor], output: Tensor) -> None:
-        filters.append(layer.filters(arguments[0]).float().cpu())
-        if isinstance(layer, GeneratedConv2d):
-            saturated.append((layer.generator(arguments[0]).abs() > SATURATED).float().mean(1).cpu())
+        filters = image_filters(layer, arguments[0])
+        assert filters is not None
+        of_batch = filters.flatten(1, 2)
+        counts.append(of_batch.shape[1])
+        kernels.append(of_batch[:, _spread(of_batch.shape[1]).to(filters.device)].float().cpu())
+        if hasattr(layer, "saturated"):
+            saturated.append(layer.saturated(arguments[0]).cpu())
 
-    hook = model.filter.register_forward_hook(keep)
+    hook = layer.register_forward_hook(keep)
     predictions = torch.empty(len(split), dtype=torch.int64)
     order = []
     for positions, images, _ in run.batches(split):
         predictions[positions.cpu()] = run.apply(images).argmax(1).cpu()
         order.append(positions.cpu())
     hook.remove()
-    in_order = torch.cat(filters)[torch.cat(order).argsort()]
+    in_order = torch.cat(kernels)[torch.cat(order).argsort()]
     share = torch.cat(saturated).mean().item() if saturated else math.nan
-    return ImageFilters(indices.cpu(), split.labels.cpu(), predictions, in_order, share)
+    return ImageFilters(name, indices.cpu(), split.labels.cpu(), predictions, in_order, counts[0], share)
+
+
+def _spread(count: int) -> Tensor:
+    """Indices of at most KERNELS of so many kernels."""
+    return torch.linspace(0, count - 1, min(count, KERNELS), dtype=torch.float64).round().long()
+
+
+def _chosen(run: TrainedRun, layers: dict[str, bool], name: str | None) -> str:
+    usable = [layer for layer, is_given in layers.items() if is_given]
+    if name is not None and name not in usable:
+        raise ValueError(f"--layer {name}: unknown; the layers of {run.folder} are {', '.join(usable)}")
+    return name or usable[0]
 
 
 def choose(labels: Tensor, names: tuple[str, ...], label: str | None) -> dict[str, list[int]]:
@@ -196,21 +239,22 @@ def sheet(measured: list[tuple[TrainedRun, dict[str, float]]]) -> Sheet[tuple[Tr
     return Sheet(columns, measured)
 
 
-def notes(runs: list[TrainedRun]) -> list[str]:
-    """What a reader has to know about a run's filter before judging its numbers."""
+def notes(run: TrainedRun, images: ImageFilters, layers: Mapping[str, bool]) -> list[str]:
+    """Explain what a reader has to know of a run's filters before judging its numbers."""
+    layer, who = run.model.get_submodule(images.layer), run.variant
     lines = []
-    for run in runs:
-        layer = run.model.filter
-        if isinstance(layer, SharedConv2d):
-            lines.append(f"{run.variant} is static: one filter for all images, whatever the input")
-        elif isinstance(layer, GeneratedConv2d):
-            if layer.mixes_batch:
-                lines.append(
-                    f"{run.variant}: one filter for a batch of {run.settings.batch_size}, no per-image filters"
-                )
-            if layer.gradient == "cut":
-                lines.append(
-                    f"{run.variant}: the generator is untrained, its gradient is cut; its filters differ only as the "
-                    "backbone's features do under a random projection"
-                )
-    return list(dict.fromkeys(lines))
+    if images.kernels.shape[1] < images.count or len(layers) > 1:
+        shown = f"{images.kernels.shape[1]} of the filter's {images.count:,} kernels, evenly spread"
+        lines.append(f"{who}: {images.layer}, one of {len(layers)} layers (--layer chooses another); {shown}")
+    if lacking := [name for name, is_given in layers.items() if not is_given]:
+        lines.append(f"{who}: in {', '.join(lacking)} no filter is the same at all positions, so none is drawn")
+    if not is_dynamic(layer):
+        lines.append(f"{who} is static: one filter for all images, whatever the input")
+    if getattr(layer, "mixes_batch", False):
+        lines.append(f"{who}: one filter for a batch of {run.settings.batch_size}, no per-image filters")
+    if getattr(layer, "gradient", None) == "cut":
+        lines.append(
+            f"{who}: the generator is untrained, its gradient is cut; its filters differ only as the "
+            "backbone's features do under a random projection"
+        )
+    return lines

@@ -1,69 +1,67 @@
-"""Record and replace what the input decides: the attention of DY-Conv layers, the filters of generated ones.
+"""Record and replace what the input decides in the dynamic layers of a network, whatever their classes.
 
-A choice is what a dynamic layer computes for each image: DY-Conv's attention pi (B, K), or the filters
-(B, O, C, k, k) of a GeneratedConv2d. Replacing it asks whether the network needs it: Chen et al., "Dynamic
-Convolution", CVPR 2020, arXiv 1912.03458, section "Is it dynamic?".
+A choice is what a layer with the protocol of dynfilt.layers.choice computes for each image: an attention over kernels,
+gates, whole filters. Replacing it asks whether the network needs it: Chen et al., "Dynamic Convolution", CVPR 2020,
+arXiv 1912.03458, section "Is it dynamic?".
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt.layers.dyconv import DYConv2d
-from dynfilt.layers.generated import GeneratedConv2d
-from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.choice import Choice, DynamicLayer, check_dynamic_layer, dynamic_layers, named_choice
 
-Replacement = Callable[[Tensor], Tensor]
-Hook = Callable[..., Tensor | None]
+from .trained import TrainedRun
 
-
-def dynamic_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Layers that choose for each image, by name; not a DY-Conv with one kernel, which has no choice."""
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, GeneratedConv2d) or (isinstance(layer, DYConv2d) and not layer.attention.constant)
-    }
+# A layer's name, the name of a tensor of its choice, and the tensor -> the tensor that is applied instead.
+Replacement = Callable[[str, str, Tensor], Tensor]
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """While it lasts, every layer's choices are appended to its list, batch by batch, float32 on the CPU."""
-    choices: dict[str, list[Tensor]] = {name: [] for name in dynamic_layers(model)}
-
-    def keep(name: str) -> Replacement:
-        def replacement(choice: Tensor) -> Tensor:
-            choices[name].append(choice.detach().float().cpu())
-            return choice
-
-        return replacement
-
-    with replaced(model, {name: keep(name) for name in choices}):
-        yield choices
-
-
-@contextmanager
-def replaced(model: nn.Module, replacements: Mapping[str, Replacement]) -> Iterator[None]:
-    """While it lasts, the layers named use replacement(choice) instead of their choice."""
+def replaced(model: nn.Module, replacement: Replacement) -> Iterator[None]:
+    """While it lasts, every dynamic layer applies what `replacement` makes of each tensor of its choice."""
     layers = dynamic_layers(model)
-    with ExitStack() as stack:
-        for name, replacement in replacements.items():
-            layer = layers[name]
-            if isinstance(layer, DYConv2d):
-                handle = layer.attention.register_forward_hook(_for_attention(replacement))
-            else:
-                handle = layer.register_forward_hook(_for_filters(replacement))
-            stack.callback(handle.remove)
+    try:
+        for name, layer in layers.items():
+            # An attribute of the instance comes before the method of its class.
+            vars(layer)["forward"] = _forward(name, layer, replacement)
         yield
+    finally:
+        for layer in layers.values():
+            vars(layer).pop("forward", None)
 
 
-def mean_of(mean: Tensor) -> Replacement:
-    """Give every image the same choice, `mean` (without batch dimension)."""
-    return lambda choice: mean.to(choice).expand_as(choice)
+def require_sound_layers(run: TrainedRun) -> None:
+    """Hold every dynamic layer to the protocol, on what it gets for the first test images.
+
+    Raises ValueError, with the layer's name, for a choice of the wrong shape and as `check_dynamic_layer` does.
+    """
+    layers = dynamic_layers(run.model)
+    for name, x in inputs_of(run, layers).items():
+        try:
+            check_dynamic_layer(layers[name], x)
+        except ValueError as error:
+            raise ValueError(f"{run.folder}: layer {name}: {error}") from error
+
+
+def inputs_of(run: TrainedRun, layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Record the inputs of those layers that run, for the first two test images, float32, in the order of the calls."""
+    inputs: dict[str, Tensor] = {}
+
+    def see(name: str, x: Tensor) -> None:
+        inputs.setdefault(name, x.float())
+
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, arguments, name=name: see(name, arguments[0]))
+        for name, layer in layers.items()
+    ]
+    run.scores(run.data.test.subset(torch.arange(2, device=run.data.test.labels.device)))
+    for handle in handles:
+        handle.remove()
+    return inputs
 
 
 def argmax(pi: Tensor) -> Tensor:
@@ -71,14 +69,14 @@ def argmax(pi: Tensor) -> Tensor:
     return F.one_hot(pi.argmax(1), pi.shape[1]).to(pi) * pi.sum(1, keepdim=True)
 
 
-def shuffled_within(generator: torch.Generator) -> Replacement:
+def shuffled_within(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """Deal each image's K numbers to its kernels in an order drawn anew for each image."""
 
-    def replacement(pi: Tensor) -> Tensor:
+    def shuffled(pi: Tensor) -> Tensor:
         order = torch.rand(pi.shape, generator=generator).argsort(1)
         return pi.gather(1, order.to(pi.device))
 
-    return replacement
+    return shuffled
 
 
 def shuffled_across(choice: Tensor) -> Tensor:
@@ -89,13 +87,13 @@ def shuffled_across(choice: Tensor) -> Tensor:
     return choice.roll(1, dims=0)
 
 
-def _for_attention(replacement: Replacement) -> Hook:
-    return lambda attention, arguments, pi: replacement(pi)
+def _forward(name: str, layer: nn.Module, replacement: Replacement) -> Callable[[Tensor], Tensor]:
+    assert isinstance(layer, DynamicLayer)
 
+    def forward(x: Tensor) -> Tensor:
+        choice = layer.choice(x)
+        tensors = [replacement(name, each, tensor) for each, tensor in named_choice(layer, choice).items()]
+        instead: Choice = tuple(tensors) if isinstance(choice, tuple) else tensors[0]
+        return layer.apply_choice(x, instead)
 
-def _for_filters(replacement: Replacement) -> Hook:
-    def hook(layer: GeneratedConv2d, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        x = arguments[0]
-        return conv2d_per_sample(x, replacement(layer.filters(x)), padding=layer.padding)
-
-    return hook
+    return forward

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
-
-from dynfilt.models.label_net import LabelNet
+from torch import Tensor, nn
 
 from ..drawing.sheets import Board, save
 from ..drawing.style import picture_style
@@ -71,15 +69,16 @@ def responses_of(run: TrainedRun, index: int | None) -> Responses:
     Raises ValueError for a network without a response map a class, an image that is not there, and a network
     that classifies no image correctly.
     """
-    split, model = run.data.test, run.model
-    require(run, isinstance(model, LabelNet), "responses", "the label-guided networks (label_guided_1x1, static_1x1)")
-    assert isinstance(model, LabelNet)
+    split, layer = run.data.test, getattr(run.model, "responses", None)
+    needs = "the label-guided networks (label_guided_1x1, static_1x1), whose layer `responses` gives a map a class"
+    require(run, isinstance(layer, nn.Module), "responses", needs)
+    assert isinstance(layer, nn.Module)
     if index is None:
         index = _first_correct(run)
     if not 0 <= index < len(split):
         raise ValueError(f"--image {index}: the test split has the images 0 to {len(split) - 1}")
     outputs: list[Tensor] = []
-    hook = model.responses.register_forward_hook(lambda layer, arguments, output: outputs.append(output))
+    hook = layer.register_forward_hook(lambda layer, arguments, output: outputs.append(output))
     scores = run.scores(split.subset(torch.tensor([index], device=split.labels.device)))[0]
     hook.remove()
     maps = outputs[0][0].float().cpu()

@@ -1,6 +1,7 @@
 """A trained run, opened to look at its filters: its model, its data, its name for titles and files."""
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,22 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynfilt.assembly import build_data
+from dynfilt.assembly import build_data, load, read_checkpoint, rebuilding
 from dynfilt.config.checks import make
-from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
-from dynfilt.experiment import load
-from dynfilt.run.folder import RunFolder
-from dynfilt.seeding import seeded_generator
-from dynfilt.train.checkpoint import load_checkpoint
+from dynfilt.run.folder import WEIGHTS, RunFolder, Weights
+from dynfilt.train.evaluation import Evaluator
 from dynfilt.train.settings import TrainerSettings, resolve_device
 
 from ..drawing.sheets import add_format_argument
 from ..reading.find_runs import find_runs
-from ..reading.run import one_line
 from ..reading.run_folder import RunFolders
 
-CHECKPOINTS = ("best", "last")
 # Mixed kernels are as large as a network for every image: 100 of them fit beside a ResNet-18 in 4 GB.
 BATCH_SIZE = 100
 
@@ -41,18 +37,18 @@ class TrainedRun:
     study: str
     variant: str
     seed: int
-    checkpoint: str
+    checkpoint: Weights
     data_root: str | None
     device: torch.device
 
     @property
     def title(self) -> str:
         """`dynamic_3x3, seed 0, best weights (epoch 9)`. Raises ValueError as `model` does for the checkpoint."""
-        return f"{self.variant}, seed {self.seed}, {self.checkpoint} weights (epoch {self._state['epoch']:.3g})"
+        return f"{self.variant}, seed {self.seed}, {self.checkpoint} weights (epoch {self._epoch:.3g})"
 
     @property
     def place(self) -> Path:
-        """Where its pictures belong below an output folder: study, variant, seed."""
+        """The folder of its pictures below an output folder: study, variant, seed."""
         return Path(self.study, self.variant, f"seed{self.seed}")
 
     @cached_property
@@ -61,7 +57,7 @@ class TrainedRun:
 
         Raises ValueError when it cannot be read, and for a data root that its data set does not take.
         """
-        config = RunFolder(self.folder).config()
+        config = self._files.config()
         if self.data_root is not None:
             if "root" not in config["data"]:
                 raise ValueError(f"--data-root: {self.folder} trained on {config['data']['_target_']}, which has none")
@@ -71,12 +67,13 @@ class TrainedRun:
     @cached_property
     def settings(self) -> TrainerSettings:
         """How the run was trained. Raises ValueError for settings that this version refuses."""
-        return make(self.config["trainer"], "trainer")
+        with rebuilding(self._files, "trainer"):
+            return make(self.config["trainer"], "trainer")
 
     @cached_property
     def data(self) -> ImageData:
         """The run's images, on the device. Raises ValueError when they cannot be read."""
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), rebuilding(self._files, "data"):
             return build_data(self.config, self.device)
 
     @cached_property
@@ -85,16 +82,9 @@ class TrainedRun:
 
         Raises ValueError for a missing or damaged checkpoint, and for a model that this version cannot rebuild.
         """
-        try:
-            # Opened while nothing is tracked, its weights would be of no use in anything that is.
-            with torch.inference_mode(False):
-                model = load(self.folder)
-                model.load_state_dict(self._state["model"])
-                return model.to(self.device).eval()
-        except RuntimeError as error:
-            raise ValueError(
-                f"{self.folder}: this version cannot rebuild the run's model ({one_line(error)})"
-            ) from error
+        # Opened while nothing is tracked, its weights would be of no use in anything that is.
+        with torch.inference_mode(False):
+            return load(self.folder, str(self.device), self.checkpoint)
 
     def apply(self, images: Tensor) -> Tensor:
         """Class scores (B, num_classes) of images (B, 3, H, W), in the precision of the run's own evaluation."""
@@ -107,11 +97,8 @@ class TrainedRun:
         A model that mixes its batch gets the batches that it was evaluated with: of its training batch size, in
         the evaluation's shuffled order.
         """
-        order, size = None, BATCH_SIZE
-        if getattr(self.model, "mixes_batch", False):
-            order = torch.randperm(len(split), generator=seeded_generator("cpu", "evaluation order"))
-            size = self.settings.batch_size
-        yield from evaluation_batches(split, self.data.mean, self.data.std, size, order)
+        evaluator = Evaluator.from_settings(self.data, self.settings, self.device)
+        return dataclasses.replace(evaluator, batch_size=BATCH_SIZE).batches(self.model, split)
 
     @torch.inference_mode()
     def scores(self, split: Split) -> Tensor:
@@ -132,17 +119,18 @@ class TrainedRun:
         return torch.linspace(0, len(split) - 1, wanted, dtype=torch.float64).round().long().to(split.labels.device)
 
     @cached_property
-    def _state(self) -> dict[str, Any]:
-        path = self.folder / "checkpoint" / f"{self.checkpoint}.pt"
-        if not path.exists():
-            raise ValueError(f"{self.folder}: has no checkpoint/{self.checkpoint}.pt; train it first")
-        return load_checkpoint(path)
+    def _epoch(self) -> float:
+        return read_checkpoint(self._files, self.checkpoint)["epoch"]
+
+    @property
+    def _files(self) -> RunFolder:
+        return RunFolder(self.folder)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every command that opens trained runs."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, e.g. outputs/lab_3x3/dynamic_3x3/seed0")
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="which weights (default: best)")
+    parser.add_argument("--checkpoint", choices=WEIGHTS, default="best", help="which weights (default: best)")
     parser.add_argument("--data-root", metavar="DIR", help="folder of the dataset; default: the run's own data.root")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
@@ -197,7 +185,7 @@ def require(run: TrainedRun, fits: bool, command: str, needs: str) -> None:
         raise ValueError(f"{run.folder}: `{command}` is for {needs}; this run's model is {run.variant}")
 
 
-def _open(name: str, checkpoint: str, data_root: str | None, device: torch.device) -> TrainedRun:
+def _open(name: str, checkpoint: Weights, data_root: str | None, device: torch.device) -> TrainedRun:
     if not Path(name).is_dir():
         raise ValueError(f"{name} is not a folder; a RUN is a run's folder, e.g. outputs/lab_3x3/dynamic_3x3/seed0")
     places = find_runs(name).run_folders

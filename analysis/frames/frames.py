@@ -53,10 +53,9 @@ def predictions_frame(*sources: str) -> pd.DataFrame:
     """
     parts = []
     for run in read_runs(sources):
-        path = RunFolder(Path(run.place)).predictions_file
-        if run.counts and path.is_file():
-            with np.load(path, allow_pickle=False) as arrays:
-                part = pd.DataFrame({name: arrays[name] for name in arrays.files})
+        kept = RunFolder(Path(run.place)).predictions() if run.counts else {}
+        if kept:
+            part = pd.DataFrame(kept)
             part.insert(0, "image", np.arange(len(part)))
             part["correct"] = part["best_class"] == part["label"]
             parts.append(part.assign(**_identity(run)))
@@ -67,12 +66,13 @@ def predictions_frame(*sources: str) -> pd.DataFrame:
     return frame[[*first, *(name for name in frame if name not in first)]]
 
 
-def comparison_frame(*sources: str, baseline: str | None = None) -> pd.DataFrame:
+def comparison_frame(*sources: str, baseline: str | None = None, about: str | None = None) -> pd.DataFrame:
     """Return one row a variant: the fields of `table --format csv`, from differences and intervals to verdicts.
 
-    Raises ValueError also when no run has a result and for a baseline that is no variant.
+    `about` is a sweep file whose declaration counts instead of what the runs recorded.
+    Raises ValueError also when no run has a result, for a baseline that is no variant and an unusable declaration.
     """
-    comparison = compare(read_runs(sources), baseline)
+    comparison = compare(read_runs(sources), baseline, about=about)
     text = records(comparison, None, image_level(comparison))
     return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in IN_COMPARISON})
 
@@ -83,7 +83,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 def _origin(run: Run) -> dict[str, Any]:
     return {
-        "state": run.state_in_words,
+        "state": run.state.value,
         "error": run.error,
         "config_digest": run.digest,
         "commit": " ".join(run.commits),

@@ -27,7 +27,13 @@ COST_TITLES = {
 DRAWN = {
     "kernels": ("kernels", "kernels-differences"),
     "responses": ("responses",),
-    "attention": ("attention-entropy", "attention-classes", "attention-extremes", "attention-checks"),
+    "attention": (
+        "attention-choices",
+        "attention-entropy",
+        "attention-classes",
+        "attention-extremes",
+        "attention-checks",
+    ),
     "filters": ("filters",),
 }
 PINNED = ("test_accuracy", "parameters", "flops", "train_seconds")

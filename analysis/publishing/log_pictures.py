@@ -10,9 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dynfilt.run.folder import RunFolder
+from dynfilt.run.folder import RESULT, RunFolder, RunState
 from dynfilt.run.lock import FolderLock
 from dynfilt.tracking.mirror import Tracking, open_mirror
 
@@ -24,8 +22,8 @@ from .sync import is_uploaded
 
 def require_wandb_run(folder: Path) -> None:
     """Raise ValueError unless the run in this folder is finished and W&B knows it."""
-    if not (folder / "result.json").exists():
-        raise ValueError(f"{folder}: has no result.json; --wandb adds pictures to finished runs")
+    if RunFolder(folder).state() != RunState.COMPLETED:
+        raise ValueError(f"{folder}: has no {RESULT}; --wandb adds pictures to finished runs")
     if not _logs(folder):
         raise ValueError(f"{folder}: has no wandb/ with a run to add pictures to; it was trained with tracking=off")
 
@@ -51,9 +49,8 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence
     """Start the run of these earlier logs once more, log the pictures and end it."""
     import wandb
 
-    # As it was written: RunFolder.config would add the keys that came later.
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    result = RunFolder(folder).result()
+    files = RunFolder(folder)
+    config, result = files.recorded_config(), files.result()
     assert result is not None
     waiting = any(Path(log).parent.name.startswith(OFFLINE) and not is_uploaded(log) for log in earlier)
     mirror = open_mirror(
@@ -63,9 +60,9 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence
         study=result["study"],
         variant=result["variant"],
         seed=result["seed"],
-        config={**config, "provenance": RunFolder(folder).provenance()},
+        config={**config, "provenance": files.provenance()},
     )
-    last: dict[str, Any] = next(reversed(RunFolder(folder).evaluations()), {})
+    last: dict[str, Any] = next(reversed(files.evaluations()), {})
     images = {PICTURES + path.stem: wandb.Image(str(path), caption=caption) for path in pictures}
     mirror.log({**last, **images})
     mirror.finish(result)
@@ -74,4 +71,5 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence
 
 def _logs(folder: Path) -> list[str]:
     """The run's logs, in the order in which they were started."""
-    return sorted(find_logs(str(folder / "wandb")), key=started) if (folder / "wandb").is_dir() else []
+    logs = RunFolder(folder).wandb_folder
+    return sorted(find_logs(str(logs)), key=started) if logs.is_dir() else []

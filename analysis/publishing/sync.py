@@ -28,13 +28,13 @@ MARK = ".synced"
 # Seconds before each attempt, and the most that one may take.
 PAUSES = (0.0, 2.0, 8.0)
 LIMIT_SECONDS = 600.0
-# What `wandb sync` says when the log ended the upload, not the network.
+# Messages of `wandb sync` when the log ended the upload, not the network.
 ENDED_BY_THE_LOG = ("incomplete record", "transactionlog")
 EARLIER_PART = "an earlier part of this run has to be uploaded first"
 
 
 class Outcome(StrEnum):
-    """What became of one log."""
+    """The outcome of one log."""
 
     UPLOADED = "uploaded"
     PRESENT = "already uploaded"
@@ -105,7 +105,7 @@ def sync(sources: Sequence[str]) -> Iterator[Upload]:
 
 
 def is_uploaded(log: str) -> bool:
-    """Whether W&B's mark says that a log is uploaded."""
+    """Whether W&B's mark of an uploaded log exists."""
     return os.path.exists(log + MARK)
 
 
@@ -142,7 +142,7 @@ def _offline_logs(sources: Sequence[str]) -> list[str]:
 
 
 def _trouble() -> str:
-    """What is wrong with the server, empty when it works."""
+    """Describe what is wrong with the server, empty when it works."""
     try:
         connect("")
     except ValueError as error:
@@ -172,9 +172,11 @@ def _attempt(log: str) -> str:
                 process.wait()
         output.seek(0)
         lines = output.read().decode(errors="replace").splitlines()
-    said = [line.removeprefix("wandb: ").strip() for line in lines if line.strip()]
-    complaints = [line for line in said if line.startswith(("ERROR", "Error")) and "detailed error logs" not in line]
-    return next(reversed(complaints or said), "wandb sync said nothing")[:300]
+    messages = [line.removeprefix("wandb: ").strip() for line in lines if line.strip()]
+    complaints = [
+        line for line in messages if line.startswith(("ERROR", "Error")) and "detailed error logs" not in line
+    ]
+    return next(reversed(complaints or messages), "wandb sync printed nothing")[:300]
 
 
 def _is_being_written(log: str) -> bool:

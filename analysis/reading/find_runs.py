@@ -1,11 +1,12 @@
-"""Where the runs below a folder are: run folders at any depth, and the logs of W&B runs that lie outside of them."""
+"""Find the runs below a folder: run folders at any depth, and the logs of W&B runs that lie outside of them."""
 
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-SEED_FOLDER = re.compile(r"seed(\d+)")
+from dynfilt.run.folder import CONFIG, RESULT, STATUS, is_run_folder
+
 # W&B's own folder of a run, online or offline, and the link beside them to one of them.
 LOG_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
 LATEST = "latest-run"
@@ -36,8 +37,8 @@ def find_runs(source: str) -> Places:
             places.logs += _logs_in(real, entries)
     if not places.run_folders and not places.logs:
         raise ValueError(
-            f"no runs found in {source}: looked at any depth for folders with result.json or status.json, "
-            "or named seed<number> with config.yaml, and for W&B logs, offline-run-*/*.wandb"
+            f"no runs found in {source}: looked at any depth for folders with {RESULT} or {STATUS}, "
+            f"or named seed<number> with {CONFIG}, and for W&B logs, offline-run-*/*.wandb"
         )
     return places
 
@@ -84,10 +85,7 @@ def _leads_on(entry: os.DirEntry[str], of_wandb: bool) -> bool:
 
 
 def _is_run_folder(real: str, entries: Entries) -> bool:
-    names = {entry.name for entry in entries}
-    if names & {"result.json", "status.json"}:
-        return True
-    return "config.yaml" in names and SEED_FOLDER.fullmatch(os.path.basename(real)) is not None
+    return is_run_folder(os.path.basename(real), {entry.name for entry in entries})
 
 
 def _logs_in(real: str, entries: Entries) -> list[str]:

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dynfilt.run.folder import RunState
+from dynfilt.run.identity import in_digest, with_todays_targets
+
 NO_SEED = -1
 COMMIT_DIGITS = 7
 ERROR_LENGTH = 160
@@ -32,7 +35,7 @@ class Run:
     study: str
     variant: str
     seed: int
-    state: str
+    state: RunState
     error: str = ""
     failure: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -50,9 +53,9 @@ class Run:
         return bool(self.numbers)
 
     @property
-    def state_in_words(self) -> str:
-        """The state; a source cannot tell whether a run without an end goes on."""
-        return "running or killed" if self.state == "running" else self.state
+    def diverged(self) -> bool:
+        """Whether training ended because the loss was no longer finite."""
+        return self.failure.get("type") == FloatingPointError.__name__
 
     @property
     def short_commit(self) -> str:
@@ -108,12 +111,17 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
     return {}, f"test_accuracy in {where} is {accuracy}, not a fraction between 0 and 1"
 
 
-def settings(config: Any) -> Any:
-    """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, and 1.0 as 1."""
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as W&B's server gives it back, keys in any order, so sorted here, and 1.0 as 1; with today's names in
+    what makes the run what it is."""
+    return _sorted({key: with_todays_targets(node) if in_digest(str(key)) else node for key, node in config.items()})
+
+
+def _sorted(config: Any) -> Any:
     if isinstance(config, Mapping):
-        return {str(key): settings(config[key]) for key in sorted(config, key=str)}
+        return {str(key): _sorted(config[key]) for key in sorted(config, key=str)}
     if isinstance(config, list):
-        return [settings(value) for value in config]
+        return [_sorted(value) for value in config]
     is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT
     return int(config) if is_whole else config
 

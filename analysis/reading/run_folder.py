@@ -1,34 +1,31 @@
-"""What a run folder holds, file by file: the one page of analysis that knows their names and bears damage."""
+"""Run folders become runs; damage to a file costs what it held, and is named."""
 
-import json
 import os
 import re
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from .find_runs import SEED_FOLDER
+from dynfilt.run.folder import (
+    CONFIG,
+    PREDICTIONS,
+    RESULT,
+    SEED_FOLDER,
+    STATUS,
+    DamagedFile,
+    RunFolder,
+    RunState,
+    Snapshot,
+    parse_config,
+)
+from dynfilt.run.identity import with_todays_numbers
+
 from .run import NO_SEED, Run, one_line, provenance_of, settings, usable_numbers
 
 STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):[ \t]*(.*?)[ \t\r]*$\n?", re.MULTILINE)
-# The same safe loader, compiled where PyYAML was built with libyaml.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-METRICS = "metrics.jsonl"
-PREDICTIONS = "test_predictions.npz"
-
-
-@dataclass(frozen=True)
-class Document:
-    """A JSON file of a run folder: its object, empty when the file is absent or, as `flaw` says, unusable."""
-
-    content: Mapping[str, Any] = field(default_factory=dict)
-    flaw: str = ""
-    exists: bool = True
 
 
 class RunFolders:
@@ -49,14 +46,12 @@ class RunFolders:
         return runs
 
     def _run(self, source: str, place: str) -> Run:
-        result, status = _read_json(place, "result.json"), _read_json(place, "status.json")
-        numbers, flaw = _numbers(result)
-        header, config = self._config(place)
-        study, variant, seed = _identity(place, {**header, **result.content})
-        if numbers and seed == NO_SEED:
-            numbers, flaw = {}, "neither result.json, config.yaml nor the folder's name tells the seed"
-        state, error = _state(status, result.exists, flaw)
-        failure = status.content.get("error")
+        folder = RunFolder(Path(place))
+        found = folder.snapshot()
+        header, config = self._config(folder)
+        study, variant, seed = _identity(place, {**header, **found.result})
+        numbers, state, error = _outcome(found, seed)
+        failure = found.status.get("error")
         return Run(
             source=source,
             place=place,
@@ -67,47 +62,31 @@ class RunFolders:
             error=error,
             failure=failure if isinstance(failure, Mapping) else {},
             numbers=numbers,
-            digest=str(result.content.get("config_digest") or ""),
+            digest=str(found.result.get("config_digest") or ""),
             config=config,
-            logged=partial(read_metrics, place),
-            **provenance_of(_read_json(place, "provenance.json").content),
+            logged=partial(folder.evaluations, strict=False),
+            **provenance_of(folder.provenance(strict=False)),
         )
 
-    def _config(self, place: str) -> tuple[dict[str, str], Mapping[str, Any]]:
-        """Study and seed line of config.yaml, and the rest of it, parsed once for all runs that share it."""
+    def _config(self, folder: RunFolder) -> tuple[dict[str, str], Mapping[str, Any]]:
+        """Study and seed line of the config, and the rest of it, parsed once for all runs that share it."""
         try:
-            with open(os.path.join(place, "config.yaml"), encoding="utf-8") as file:
-                text = file.read()
+            text = folder.config_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return {}, {}
         header = {key: value.strip("'\"") for key, value in STUDY_OR_SEED_LINE.findall(text)}
         shared = STUDY_OR_SEED_LINE.sub("", text)
         if shared not in self._configs:
-            self._configs[shared] = _parsed(shared)
+            try:
+                self._configs[shared] = settings(parse_config(shared))
+            except ValueError:
+                self._configs[shared] = {}
         return header, self._configs[shared]
-
-
-def read_metrics(place: str) -> Iterator[dict[str, Any]]:
-    """The lines of metrics.jsonl, up to one torn by a crash; none when there is no file.
-
-    Raises ValueError when the file is there and cannot be read.
-    """
-    path = os.path.join(place, METRICS)
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError:
-        return
 
 
 def has_predictions(run: Run) -> bool:
     """Whether the predictions for the test images lie beside the run."""
-    return os.path.exists(os.path.join(run.place, PREDICTIONS))
+    return RunFolder(Path(run.place)).predictions_file.exists()
 
 
 def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -116,57 +95,32 @@ def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
     Raises ValueError, with the reason, for a file that is damaged, has no classes or contradicts the run's result.
     """
     try:
-        with np.load(os.path.join(run.place, PREDICTIONS), allow_pickle=False) as arrays:
-            if "label" not in arrays:
-                raise ValueError(f"{PREDICTIONS} has no labels (it was written before they were saved)")
-            labels, correct = arrays["label"], arrays["best_class"] == arrays["label"]
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{PREDICTIONS} cannot be read ({type(error).__name__})") from error
+        kept = RunFolder(Path(run.place)).predictions("label", "best_class")
+    except DamagedFile as error:
+        raise ValueError(error.flaw) from error
+    if not kept.keys() >= {"label", "best_class"}:
+        raise ValueError(f"{PREDICTIONS} has no labels (it was written before they were saved)")
+    labels, correct = kept["label"], kept["best_class"] == kept["label"]
     if not len(labels) or abs(float(correct.mean()) - run.number("test_accuracy")) > 1e-9:
-        raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in result.json")
+        raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in {RESULT}")
     return labels, correct.astype(np.float64)
 
 
-def _read_json(place: str, name: str) -> Document:
-    try:
-        with open(os.path.join(place, name), encoding="utf-8") as file:
-            content = json.load(file)
-    except FileNotFoundError:
-        return Document(exists=False)
-    except OSError as error:
-        return Document(flaw=f"{name} cannot be read: {error.strerror}")
-    except (ValueError, RecursionError):
-        return Document(flaw=f"{name} is not valid JSON; was its writing cut off?")
-    if not isinstance(content, dict):
-        return Document(flaw=f"{name} holds no JSON object")
-    return Document(content)
-
-
-def _parsed(config: str) -> Mapping[str, Any]:
-    try:
-        content = yaml.load(config, Loader=YAML_LOADER)
-    except yaml.YAMLError:
-        return {}
-    return settings(content) if isinstance(content, dict) else {}
-
-
-def _numbers(result: Document) -> tuple[dict[str, float], str]:
-    """Numbers of a usable result, else none and the flaw."""
-    if not result.exists or result.flaw:
-        return {}, result.flaw
-    return usable_numbers(result.content, "result.json")
-
-
-def _state(status: Document, has_result: bool, flaw: str) -> tuple[str, str]:
-    """State and one-line error of a run, from its status.json and from what is wrong with its result."""
-    state = str(status.content.get("state") or "")
-    if flaw:
-        return "unreadable", flaw
-    if has_result:
-        return state or "completed", status.flaw
-    if state in ("", "completed"):
-        return "incomplete", status.flaw or f"{f'state {state}' if state else 'no state'} and no result.json"
-    return state, one_line(status.content.get("error"))
+def _outcome(found: Snapshot, seed: int) -> tuple[dict[str, float], RunState, str]:
+    """Numbers of a usable result, else none; the state; and what is wrong in one line."""
+    said = found.status.get("state")
+    if found.state == RunState.COMPLETED:
+        numbers, flaw = usable_numbers(found.result, RESULT)
+        if numbers and seed == NO_SEED:
+            numbers, flaw = {}, f"neither {RESULT}, {CONFIG} nor the folder's name tells the seed"
+        if flaw:
+            return {}, RunState.DAMAGED, flaw
+        return numbers, found.state, found.flaw or ("" if said in (None, found.state) else f"its {STATUS} says {said}")
+    if found.flaw or found.state == RunState.TO_DO:
+        return {}, found.state, found.flaw
+    if said == RunState.COMPLETED:
+        return {}, found.state, f"{STATUS} says {said}, but there is no {RESULT}"
+    return {}, found.state, one_line(found.status.get("error"))
 
 
 def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
@@ -177,4 +131,4 @@ def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
         seed = int(recorded["seed"])
     except (KeyError, TypeError, ValueError, OverflowError):
         seed = int(match[1]) if match else NO_SEED
-    return str(recorded.get("study") or study), str(recorded.get("variant") or variant), seed
+    return str(recorded.get("study") or study), with_todays_numbers(str(recorded.get("variant") or variant)), seed

@@ -21,7 +21,14 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="V",
-        help="row to compare with; default: the first variant named static*, else the one with the fewest parameters",
+        help="row to compare with; default: the one that the study declares, else the first variant named static*, "
+        "else the one with the fewest parameters",
+    )
+    parser.add_argument(
+        "--about",
+        metavar="FILE",
+        help="a sweep file, e.g. sweeps/lab_3x3.yaml, whose block `about:` counts for its study instead of what its "
+        "runs recorded",
     )
 
 

@@ -1,26 +1,26 @@
-"""What a study asks, and the answer made from its claims alone: no sentence says more than a verdict."""
+"""The question of a study, and an answer made from its claims alone: no sentence goes beyond a verdict."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED, Claim
+from ..comparing.declaration import UNDECLARED, Declaration, read_declaration
 from ..comparing.statistics import POWER
-from ..comparing.variants import REFUTED, SUPPORTED, UNDECIDED, Claim, Variant
+from ..comparing.variants import Variant
 from ..comparing.words import number_of
 from ..tables import numbers
 
-# `# Question  words`, going on in lines of `#` and more blanks than a new entry has.
-QUESTION = re.compile(r"^# Question\s+(.+(?:\n#\s{3,}\S.*)*)", re.MULTILINE)
-NEXT_LINE = re.compile(r"\s*\n#\s*")
-STUDY = re.compile(r"^study:\s*(\S+)\s*$", re.MULTILINE)
 SWEEPS = "sweeps"
-# What a summary says of one variant, and of several, by verdict and in this order.
+# Summary of one variant, and of several, by verdict and in this order.
 SUMMARY_WORDS = {
     SUPPORTED: ("is better", "are better"),
     REFUTED: ("is not", "are not"),
+    EQUIVALENT: ("is equivalent", "are equivalent"),
     UNDECIDED: ("is undecided", "are undecided"),
+    INTERIM: ("has no verdict before its next look", "have no verdict before their next look"),
 }
 
 
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Sentence:
-    """What the seeds say to one claim: the claim as its verdict leaves it, and the numbers behind it."""
+    """The outcome of one claim: the claim as its verdict leaves it, and the numbers behind it."""
 
     verdict: str
     claim: str
@@ -50,23 +50,24 @@ class Answer:
     notes: list[str]
 
 
-def question_of(study: str, variants: Sequence[Variant]) -> Question:
-    """The question in the header of `sweeps/<study>.yaml`, here or above the runs, else a plain one."""
+def question_of(study: str, variants: Sequence[Variant], declared: Declaration = UNDECLARED) -> Question:
+    """The study's declared question; of one that declared none that in `sweeps/<study>.yaml`, else a plain one.
+
+    The sweep file is looked for here and above the runs. Nothing else of it counts for runs that did not record it.
+    """
+    if declared.question:
+        return Question(declared.question, declared.origin or "declared")
     for path in _sweep_files(study, variants):
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            continue
-        named, asked = STUDY.search(content), QUESTION.match(content)
-        if named and named[1].strip("'\"") == study and asked:
-            return Question(NEXT_LINE.sub(" ", asked[1]).strip(), f"{SWEEPS}/{path.name}")
+        with suppress(ValueError):
+            if asked := read_declaration(str(path), [study])[study].question:
+                return Question(asked, f"{SWEEPS}/{path.name}")
     return Question(_plain_question(variants))
 
 
 def answer_of(variants: Sequence[Variant]) -> Answer:
     """The answer that the variants of one group give."""
     compared = [variant for variant in variants if variant.runs]
-    claims = [(variant, claim) for variant in compared for claim in variant.claims]
+    claims = [(variant, claim) for variant in compared for claim in variant.claims if claim.verdict != EXPLORATORY]
     if not compared:
         return Answer(["No run has a result yet, so there is no answer."], [], [])
     if not claims:
@@ -78,7 +79,7 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
 
 
 def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
-    """Where the sweep of a study may lie; a study whose name is no file's name has none."""
+    """The files that may hold the sweep of a study; a study whose name is no file's name has none."""
     if study != Path(study).name:
         return
     place = next((run.place for variant in variants for run in variant.runs), "")
@@ -108,20 +109,23 @@ def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim
         for verdict, words in SUMMARY_WORDS.items()
         if labels[verdict]
     ]
-    whom = f"{rival}, the control of equal capacity" if is_control else rival
-    return f"Against {whom}: {'; '.join(parts)}."
+    kind = next(_control(claim) for _, claim in claims if (claim.rival, claim.is_control) == (rival, is_control))
+    return f"Against {rival}{f', the {kind}' if is_control else ''}: {'; '.join(parts)}."
 
 
 def _sentence(label: str, claim: Claim) -> Sentence:
-    rival = f"{claim.rival} (control of equal capacity)" if claim.is_control else claim.rival
+    rival = f"{claim.rival} ({_control(claim)})" if claim.is_control else claim.rival
     difference = claim.paired.difference
-    if claim.verdict == SUPPORTED:
-        words = "beats"
-    elif claim.verdict == REFUTED:
-        words = "does not beat"
-    else:
+    words = {SUPPORTED: "beats", REFUTED: "does not beat", INTERIM: "is not judged yet against"}.get(claim.verdict)
+    if claim.verdict == EQUIVALENT:
+        words = f"differs by less than {100 * claim.declared.margin:g} points from"
+    if not words:
         words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
-    return Sentence(claim.verdict, f"{label} {words} {rival}", _evidence(claim))
+    return Sentence(claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim))
+
+
+def _control(claim: Claim) -> str:
+    return "declared control" if claim.is_declared_control else "control of equal capacity"
 
 
 def _evidence(claim: Claim) -> str:
@@ -132,17 +136,21 @@ def _evidence(claim: Claim) -> str:
     pairs, interval = number_of(difference.n, "pair"), numbers.points_interval(difference.low, difference.high)
     parts = [
         f"{numbers.points(difference.mean)} points",
-        "no interval" if math.isnan(difference.low) else f"95 % interval {interval}",
+        "no interval" if math.isnan(difference.low) else f"{claim.interval_in_words} {interval}",
         f"n = {pairs}",
     ]
     if not math.isnan(claim.p_holm):
         parts.append(f"p (Holm) {numbers.p_value(claim.p_holm)}")
+    if claim.is_normal_in_doubt:
+        parts.append(f"while the exact sign-flip p {numbers.p_value(claim.paired.sign_flip_p)} decides otherwise")
     reach = f"; {pairs} find a difference of {numbers.percent(detectable)} points or more with power {POWER:g}"
-    return f"{', '.join(parts)}{'' if math.isnan(detectable) else reach}{tuned}"
+    needed = f"; {numbers.pairs(claim.pairs_needed)} pairs would decide a difference of {100 * claim.declared.margin:g}"
+    more = ("" if math.isnan(detectable) else reach) + ("" if math.isnan(claim.pairs_needed) else needed)
+    return f"{', '.join(parts)}{more}{tuned}"
 
 
 def _without_control(variants: Sequence[Variant]) -> list[str]:
-    """Which variants no control of equal capacity tells apart from their size."""
+    """Name the variants that no control of equal capacity separates from the effect of their size."""
     controls = {claim.rival for variant in variants for claim in variant.claims if claim.is_control}
     lacking = [
         variant.label

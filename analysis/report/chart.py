@@ -71,7 +71,7 @@ class Epochs:
         self._limit = limit
 
     def index(self, x: np.ndarray) -> int:
-        """Where the thinned x values are in `lists`, to which new ones are added."""
+        """The index of the thinned x values in `lists`, to which new ones are added."""
         values = [float(f"{value:.6g}") for value in self.thin(x)]
         if values not in self.lists:
             self.lists.append(values)

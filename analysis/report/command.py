@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", default="report", help=f"where {PAGE}, {DOCUMENT} and PNG files go (default: report)"
     )
     parser.add_argument(
-        "--question", metavar="TEXT", help="what was asked; default: the header of sweeps/<study>.yaml, if there is one"
+        "--question", metavar="TEXT", help="what was asked; default: what the study or sweeps/<study>.yaml declares"
     )
     parser.add_argument(
         "--pictures", metavar="FOLDER", help="show the PNG files in FOLDER too, e.g. those of `kernels` or `attention`"
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises ValueError for an unusable source, an unknown baseline, and pictures that cannot be read.
     """
     pictures = list(existing(arguments.pictures)) if arguments.pictures else []
-    comparison = compare(read_runs(arguments.sources), arguments.baseline)
+    comparison = compare(read_runs(arguments.sources), arguments.baseline, about=arguments.about)
     contents = contents_of(comparison, arguments.question, pictures)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

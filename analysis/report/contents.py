@@ -1,4 +1,4 @@
-"""All that a report says, whatever it is written as."""
+"""The contents of a report, whatever format it is written in."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ FIGURES = Choice(x="epochs", width="page")
 
 @dataclass(frozen=True)
 class Part:
-    """What a report says of one study: question, answer, curves, pictures by name, what was run, what is not drawn."""
+    """One study in a report: question, answer, curves, pictures by name, what was run, what is not drawn."""
 
     heading: str
     question: Question
@@ -82,7 +82,9 @@ def contents_of(comparison: Comparison, question: str | None, pictures: Sequence
         parts.append(
             Part(
                 heading=heading,
-                question=Question(question) if question else question_of(heading, variants),
+                question=Question(question)
+                if question
+                else question_of(heading, variants, comparison.declared[variants[0].study]),
                 answer=answer_of(variants),
                 chart=chart_of(study, budget),
                 pictures=drawn(study),
@@ -108,7 +110,7 @@ def failures_of(runs: Iterable[Run]) -> list[Failure]:
         Failure(
             study=run.study,
             who=f"{run.variant} {seed_list([run.seed])}",
-            state=run.state_in_words,
+            state=run.state,
             error=error_message(run.failure) or run.error,
             traceback=str(run.failure.get("traceback") or ""),
             place=run.place,

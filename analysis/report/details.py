@@ -1,4 +1,4 @@
-"""What was run: of each variant the config, where its runs come from, and the runs themselves as a table."""
+"""The details of each variant: the config, where its runs come from, and the runs themselves as a table."""
 
 import json
 import shlex

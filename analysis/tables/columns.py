@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ..comparing.claims import NO_CLAIM, Claim
+from ..comparing.crossed import NO_CROSSED, Crossed
 from ..comparing.image_level import ImageLevel
 from ..comparing.statistics import Interval, Summary, summarise
-from ..comparing.variants import NO_CLAIM, Claim, Variant
+from ..comparing.variants import Variant
 from ..reading import metrics
 from . import numbers
 from .numbers import MISSING
@@ -18,12 +20,14 @@ NO_SUMMARY = summarise([])
 
 @dataclass(frozen=True)
 class Entry:
-    """What one row of a table is about: a variant, one of its claims, and what the test images say to both."""
+    """The subject of a table's row: a variant, one of its claims, and the statistics of both over the test images."""
 
     variant: Variant
     claim: Claim
     accuracy_over_images: Summary
     difference_over_images: Summary
+    accuracy_over_both: Crossed
+    difference_over_both: Crossed
 
 
 def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
@@ -34,6 +38,8 @@ def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
         claim,
         images.accuracy.get((variant.group, variant.label), NO_SUMMARY),
         images.differences.get((variant.group, variant.label, claim.rival), NO_SUMMARY),
+        images.accuracy_both.get((variant.group, variant.label), NO_CROSSED),
+        images.differences_both.get((variant.group, variant.label, claim.rival), NO_CROSSED),
     )
 
 
@@ -80,13 +86,20 @@ def _against(e: Entry) -> str:
     return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
 
 
-def _ends(field: str, interval_of: Callable[[Entry], Summary | Interval]) -> dict[str, Callable[[Entry], float]]:
+def _ends(
+    field: str, interval_of: Callable[[Entry], Summary | Interval | Crossed]
+) -> dict[str, Callable[[Entry], float]]:
     """The fields of an interval's two ends."""
     return {f"{field}_low": lambda e: interval_of(e).low, f"{field}_high": lambda e: interval_of(e).high}
 
 
 def _without_mean(mean: float, low: float, high: float) -> str:
     return numbers.points_interval(low, high)
+
+
+def _boundary(e: Entry) -> float:
+    """Where a study declared looks, what p is compared with at this one."""
+    return e.claim.declared.level(e.claim.n) if e.claim.declared.looks else math.nan
 
 
 DIFFERENCE_MEAN: dict[str, Callable[[Entry], float]] = {"difference_mean": lambda e: _difference_of(e).mean}
@@ -129,6 +142,25 @@ COLUMNS: tuple[Column[Entry], ...] = (
     _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval),
     _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value),
     _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value),
+    _of_claim("boundary", Heading("boundary of p"), {"p_boundary": _boundary}, numbers.small_p),
+    _of_claim(
+        "equivalence",
+        Heading("p of equivalence", "Holm"),
+        {"equivalence_p_holm": lambda e: e.claim.equivalence_p_holm},
+        numbers.p_value,
+    ),
+    _of_claim("e_value", Heading("e-value"), {"e_value": lambda e: e.claim.e_value}, numbers.amount),
+    Column(
+        "ahead",
+        Heading("ahead", "seeds"),
+        {"seeds_ahead": lambda e: e.claim.paired.ahead if e.claim.n else math.nan},
+        lambda e: f"{e.claim.paired.ahead} of {e.claim.n}" if e.claim.n else MISSING,
+        compares=True,
+    ),
+    _of_claim(
+        "sign_flip", Heading("sign-flip p"), {"sign_flip_p": lambda e: e.claim.paired.sign_flip_p}, numbers.p_value
+    ),
+    _of_claim("needed", Heading("pairs needed"), {"pairs_needed": lambda e: e.claim.pairs_needed}, numbers.pairs),
     _of_claim(
         "detectable",
         Heading("detectable Δ", "points"),
@@ -156,7 +188,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
     _of_claim(
         "verdict",
         Heading("verdict", is_text=True),
-        {"verdict": lambda e: e.claim.verdict if e.claim.rival else ""},
+        {"verdict": lambda e: e.claim.verdict_in_words if e.claim.rival else ""},
     ),
     _of_claim("tuned", Heading("tuned alike", is_text=True), {"tuned_alike": lambda e: e.claim.tuned}),
     _constant("params", "params", "parameters"),
@@ -192,15 +224,33 @@ COLUMNS: tuple[Column[Entry], ...] = (
         },
         _without_mean,
     ),
+    _of_variant(
+        "both",
+        Heading("accuracy over seeds and images", "%"),
+        _ends("seed_and_image_ci95", lambda e: e.accuracy_over_both),
+        numbers.percent_interval,
+    ),
+    _of_claim(
+        "both_delta",
+        Heading("Δ over seeds and images", "points"),
+        _ends("seed_and_image_difference_ci95", lambda e: e.difference_over_both),
+        numbers.points_interval,
+    ),
 )
 
 # What the tables show by default, all of COLUMNS; side by side there is a table for each of ABREAST.
 COST_COLUMNS = chosen(["params", "flops", "train"])
 RESULTS = (*chosen(["n", "accuracy", "interval", "delta"]), *COST_COLUMNS)
 ABREAST = chosen(["accuracy", "delta"])
-VERDICTS = chosen(["against", "pairs", "points", "p", "detectable", "tuned", "verdict"])
-PAIRING = chosen(["against", "delta_sd", "paired", "welch", "correlation", "effect_size", "p_unadjusted"])
-ON_IMAGES = chosen(["against", "images", "image_se", "points", "image_delta_se", "image_delta"])
+VERDICTS = chosen(
+    ["against", "pairs", "points", "p", "e_value", "detectable", "ahead", "sign_flip", "needed", "tuned", "verdict"]
+)
+PAIRING = chosen(
+    ["against", "delta_sd", "paired", "welch", "correlation", "effect_size", "p_unadjusted", "boundary", "equivalence"]
+)
+# Left out of a printed table where no row has a value.
+IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
+ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
 # In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
-IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta"])
+IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"])
 BASELINE_ONLY = chosen(["effect_size", "correlation", "welch"])

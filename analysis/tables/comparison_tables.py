@@ -8,9 +8,9 @@ from ..comparing.comparison import Comparison
 from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
-from .columns import BASELINE_ONLY, COLUMNS, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
+from .columns import BASELINE_ONLY, COLUMNS, IF_ANY, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
 from .numbers import MISSING
-from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text
+from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text, is_undefined
 
 Columns = Sequence[Column[Entry]]
 # Group, label and column key of each cell that holds a best value.
@@ -28,8 +28,8 @@ def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel) -> l
     ]
     tables = _results(comparison, columns, images)
     if claims:
-        tables.append(_by_group("Verdicts", comparison, VERDICTS, claims))
-        tables.append(_by_group("Paired analysis", comparison, PAIRING, claims))
+        tables.append(_by_group("Verdicts", comparison, _with_values(VERDICTS, claims), claims))
+        tables.append(_by_group("Paired analysis", comparison, _with_values(PAIRING, claims), claims))
     if by_image:
         tables.append(_by_group("Test images", comparison, ON_IMAGES, by_image))
     return tables
@@ -81,6 +81,16 @@ def _results(comparison: Comparison, columns: Columns, images: ImageLevel) -> li
         return [_two_way(comparison, column, images, best) for column in shown]
     entries = [_entries(variant, images)[0] for variant in comparison.variants]
     return [_by_group(RESULTS_TITLE, comparison, shown, entries, best)]
+
+
+def _with_values(columns: Columns, entries: Sequence[Entry]) -> Columns:
+    """The columns without those of IF_ANY that have no value in any row."""
+    return [
+        column
+        for column in columns
+        if column not in IF_ANY
+        or any(not is_undefined(value(each)) for each in entries for value in column.values.values())
+    ]
 
 
 def _entries(variant: Variant, images: ImageLevel) -> list[Entry]:

@@ -73,7 +73,7 @@ def _config(run: Run) -> Mapping[str, Any]:
 
 def _origin(run: Run) -> Mapping[str, Any]:
     noted = {key: value for key, value in run.provenance.items() if key not in OF_EACH_RUN}
-    return {"state": run.state_in_words, **noted}
+    return {"state": run.state.value, **noted}
 
 
 def _flat(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,12 +1,16 @@
 """What a table's numbers are: the lines below it that a reader needs in order to judge them."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 
 from ..comparing.arrangement import STUDY
+from ..comparing.claims import EXPLORATORY, Claim
 from ..comparing.comparison import CONTROL_TOLERANCE, Comparison
+from ..comparing.declaration import Declaration
 from ..comparing.image_level import ImageLevel
+from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
 from ..comparing.words import number_of, seed_list
@@ -22,22 +26,35 @@ DIFFERENCE_NOTE = (
 VERDICT_NOTE = (
     "Verdict on the claim that the variant beats the one it is set against: supported when the Holm-adjusted p is at "
     f"most {ALPHA:g} and the paired 95 % interval lies above 0; refuted when that interval lies wholly at or below 0 "
-    "(not adjusted: the burden of proof is on the claim); undecided otherwise, and where there is no interval. "
-    "Equality is no verdict: undecided means that the seeds do not tell."
+    "(not adjusted: the burden of proof is on the claim); undecided otherwise, and where there is no interval."
+)
+NO_EQUALITY_NOTE = " Equality is no verdict: undecided means that the seeds do not tell."
+EXPLORATORY_NOTE = " Exploratory: a comparison that the study did not declare, which has no verdict and no adjusted p."
+UNDECLARED_NOTE = (
+    "No looks were declared{where}: p, intervals and verdicts hold where the number of seeds was fixed before the "
+    "first run. Read after 3, 5 and 10 seeds, p falls below 0.05 in 12 % of true nulls. The e-value may be read at any "
+    "number of pairs, as often as one likes: 20 or more says what p = 0.05 would (not adjusted for the number of "
+    "comparisons; Wang and Ramdas 2023)."
 )
 DETECTABLE_NOTE = (
-    f"Detectable Δ: smallest true difference that so many pairs find with power {POWER:g} at α = {ALPHA:g}, "
-    "given the SD of Δ seen here (noncentral t)."
+    f"Detectable Δ: smallest true difference that so many pairs find with power {POWER:g} at {{level}}, "
+    "given the SD of Δ seen here (noncentral t). Ahead: seeds in which the variant is better."
 )
+SIGN_FLIP_NOTE = (
+    "Sign-flip p: exact, without assuming normal differences, not adjusted; a caveat says where t decides otherwise."
+)
+DECLARED_CONTROL_NOTE = (
+    "Control: a row of equal capacity, parameters, FLOPs or gates that the study declares the variant must beat."
+)
+CONTROL = "control of equal capacity"
 CONTROL_NOTE = (
     "Control of equal capacity: the baseline's network with a second head instead of a dynamic filter (its config "
     "differs from the baseline's, within model, in model.second_head alone) and parameters within "
     f"{100 * CONTROL_TOLERANCE:g} % of the variant's."
 )
 TUNED_NOTE = (
-    f"Tuned alike: yes when the study holds one grid of {' and '.join(TUNED_KEYS)} for both, run with seeds "
-    f"{' and '.join(map(str, TUNING_SEEDS))}, and both are reported, on other seeds, at the point of their best mean "
-    "validation accuracy"
+    f"Tuned alike: yes when the study holds one grid of {' and '.join(TUNED_KEYS)} for both, run with {{seeds}}, and "
+    "both are reported, on other seeds, at the point of their best mean validation accuracy"
 )
 TUNED_CLAUSES = {
     NOT_TUNED: "without such runs the recipe is as published, and the claim holds for that recipe only",
@@ -51,7 +68,8 @@ PAIRING_NOTE = (
 IMAGES_NOTE = (
     "Test images: what other test images of the same kind would change for these trained networks, where the intervals "
     "over seeds tell what other seeds would; an image's value is its mean over the seeds (of the best weights), SE is "
-    "the standard error of the mean over images, the interval is Student t."
+    "the standard error of the mean over images, the interval is Student t. Over seeds and images: the 95 % interval "
+    "for other seeds and other images together (crossed random effects); of Δ at the level of the look."
 )
 SPLIT_NOTE = (
     "Accuracy on the test set, evaluated once, at the end of training, with the weights that were best on "
@@ -68,9 +86,9 @@ def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[
     is_contest = any(sum(bool(variant.runs) for variant in group) > 1 for group in comparison.groups.values())
     lines = [*_groups(comparison), SPREAD_NOTE + (BOLD_NOTE if is_contest else "")]
     if comparison.claims:
-        lines += [DIFFERENCE_NOTE + _test(comparison.family), VERDICT_NOTE, DETECTABLE_NOTE, _tuned(comparison)]
-        lines += [CONTROL_NOTE] if any(claim.is_control for claim in comparison.claims) else []
-        lines += [PAIRING_NOTE, *_few_pairs(comparison)]
+        lines += [DIFFERENCE_NOTE + _test(comparison), *_looks(comparison), _verdict(comparison)]
+        lines += [*_margins(comparison), *_undeclared(comparison), _detectable(comparison), _tuned(comparison)]
+        lines += [*_controls(comparison), PAIRING_NOTE, *_few_pairs(comparison)]
     lines += [IMAGES_NOTE] if images.accuracy else []
     lines += [f"No image-level uncertainty where {note}." for note in images.notes]
     cost = [COST_NOTE] if any(column in COST_COLUMNS for column in columns) else []
@@ -86,17 +104,97 @@ def _groups(comparison: Comparison) -> list[str]:
             lines.append(f"{what}: no run has a result yet.")
             continue
         controls = dict.fromkeys(claim.rival for variant in variants for claim in variant.claims if claim.is_control)
-        control = f"; control of equal capacity {', '.join(controls)}" if controls else ""
+        is_declared = comparison.declared[variants[0].study].controls
+        kind = "controls" if is_declared and len(controls) > 1 else "control" if is_declared else CONTROL
+        control = f"; {kind} {', '.join(controls)}" if controls else ""
         seeds = seed_list(run.seed for run in runs)
         lines.append(f"{what}: {number_of(len(runs), 'run')} ({seeds}); baseline {variants[0].baseline}{control}.")
     return lines
 
 
-def _test(family: int) -> str:
-    if not family:
+def _test(comparison: Comparison) -> str:
+    """What p is, and over which claims it is adjusted."""
+    families = []
+    if comparison.family:
+        one_of = "only comparison" if comparison.family == 1 else f"{comparison.family} comparisons"
+        others = " whose study declares no claims" if len(_by_declaration(comparison)) > 1 else ""
+        families.append(f"the {one_of} of this table{others}")
+    for study, declared in _by_declaration(comparison).items():
+        if declared.names_claims:
+            own = [claim for claim in _claims_of(study, comparison) if not claim.is_exploratory]
+            families.append(f"the {number_of(len(own), 'claim')} that {study} declares")
+    if not families:
         return "."
-    comparisons = "only comparison" if family == 1 else f"{family} comparisons"
-    return f"; p: paired t test, two-sided, Holm-adjusted over the {comparisons} of this table."
+    return f"; p: paired t test, two-sided, Holm-adjusted over {' and, apart, '.join(families)}."
+
+
+def _looks(comparison: Comparison) -> list[str]:
+    """At which looks verdicts are read, and what p and the intervals are therefore."""
+    lines = []
+    for study, declared in _by_declaration(comparison).items():
+        if declared.looks:
+            *early, last = [f"{level:.4f}" for level in boundaries(declared.looks)]
+            *first, final = map(str, declared.looks)
+            at = f"{', '.join(first)} and {final}" if first else final
+            limits = f"{', '.join(early)} and {last}" if early else last
+            lines.append(
+                f"Looks that {study} declares: verdicts are read at {at} pairs, where an unadjusted p of at most "
+                f"{limits} decides a single claim, over all looks at α = {ALPHA:g} (boundaries proportional to n "
+                "squared). p (Holm) is adjusted for these looks first; the interval of Δ is that of the look's "
+                "boundary, so that it holds at all looks together with 95 %. Between looks there is no verdict, and "
+                "the interval is the wider one that may be read at any number of pairs (anytime-valid; Wang and "
+                "Ramdas 2023)."
+            )
+    return lines
+
+
+def _verdict(comparison: Comparison) -> str:
+    verdicts = {claim.verdict for claim in comparison.claims}
+    no_margin = all(math.isnan(declared.margin) for declared in _by_declaration(comparison).values())
+    return VERDICT_NOTE + NO_EQUALITY_NOTE * no_margin + EXPLORATORY_NOTE * (EXPLORATORY in verdicts)
+
+
+def _margins(comparison: Comparison) -> list[str]:
+    return [
+        f"Margin that {study} declares: {100 * declared.margin:g} points. Equivalent, before all other verdicts: two "
+        "one-sided t tests show, at the look's level and Holm-adjusted, that the true difference is smaller than that. "
+        f"Pairs needed: of an undecided claim, the pairs that would find a true difference of the margin with power "
+        f"{POWER:g}, given the SD of Δ seen here."
+        for study, declared in _by_declaration(comparison).items()
+        if not math.isnan(declared.margin)
+    ]
+
+
+def _undeclared(comparison: Comparison) -> list[str]:
+    """When p is valid where a study declared no looks."""
+    by_study = _by_declaration(comparison)
+    studies = [study for study, declared in by_study.items() if not declared.looks]
+    where = f" of {', '.join(studies)}" if len(studies) < len(by_study) else ""
+    return [UNDECLARED_NOTE.format(where=where)] if studies else []
+
+
+def _detectable(comparison: Comparison) -> str:
+    has_looks = any(declared.looks for declared in _by_declaration(comparison).values())
+    has_exact = any(not math.isnan(claim.paired.sign_flip_p) for claim in comparison.claims)
+    note = DETECTABLE_NOTE.format(level="the look's boundary" if has_looks else f"α = {ALPHA:g}")
+    return f"{note} {SIGN_FLIP_NOTE}" if has_exact else note
+
+
+def _controls(comparison: Comparison) -> list[str]:
+    controls = [claim for claim in comparison.claims if claim.is_control]
+    declared = any(claim.is_declared_control for claim in controls)
+    found = any(not claim.is_declared_control for claim in controls)
+    return [DECLARED_CONTROL_NOTE] * declared + [CONTROL_NOTE] * found
+
+
+def _by_declaration(comparison: Comparison) -> dict[str, Declaration]:
+    """What the studies of the table's claims declared."""
+    studies = [variant.study for variant in comparison.variants if variant.claims]
+    return {study: comparison.declared[study] for study in dict.fromkeys(studies)}
+
+
+def _claims_of(study: str, comparison: Comparison) -> list[Claim]:
+    return [claim for variant in comparison.variants if variant.study == study for claim in variant.claims]
 
 
 def _tuned(comparison: Comparison) -> str:
@@ -104,7 +202,9 @@ def _tuned(comparison: Comparison) -> str:
     answers = {claim.tuned for claim in comparison.claims}
     clauses = [clause for answer, clause in TUNED_CLAUSES.items() if answer in answers]
     runs = f"; the {len(comparison.tuning)} runs that tuned are in no mean" if comparison.tuning else ""
-    return "; ".join([TUNED_NOTE + runs, *clauses]) + "."
+    told = {declared.tuning for declared in _by_declaration(comparison).values()}
+    seeds = f"seeds {' and '.join(map(str, TUNING_SEEDS))}" if told <= {None} else "what the study declares as tuning"
+    return "; ".join([TUNED_NOTE.format(seeds=seeds) + runs, *clauses]) + "."
 
 
 def _few_pairs(comparison: Comparison) -> list[str]:

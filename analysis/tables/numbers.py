@@ -2,6 +2,8 @@
 
 import math
 
+from ..comparing.equivalence import MOST_PAIRS
+
 MISSING = "–"
 PREFIXES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, ""))
 
@@ -36,6 +38,16 @@ def p_value(p: float) -> str:
     if math.isnan(p):
         return MISSING
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def small_p(p: float) -> str:
+    """A limit for p, four decimals."""
+    return MISSING if math.isnan(p) else f"{p:.4f}"
+
+
+def pairs(n: float) -> str:
+    """A number of pairs that may be out of reach."""
+    return f"{n:,.0f}" if math.isfinite(n) else f">{MOST_PAIRS:,}"
 
 
 def signed(value: float) -> str:

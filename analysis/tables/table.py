@@ -1,4 +1,4 @@
-"""What a table is before it is printed: headings and rows; and columns, each declared once for every format."""
+"""A table before it is printed: headings and rows; and columns, each declared once for every format."""
 
 import csv
 import io

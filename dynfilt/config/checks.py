@@ -12,7 +12,10 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 
+from dynfilt.config.about import check_about
 from dynfilt.config.compose import GROUPS, Run
+from dynfilt.config.files import file_of, in_words
+from dynfilt.wording import one_line
 
 MODES = ("train", "test", "plan")
 # Built once here so that bad values fail early: these cost nothing to build.
@@ -33,6 +36,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    check_about(config["about"])
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(config[group]))
 
@@ -40,7 +44,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
 @functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
 def _check_group(group: str, choices_as_json: str, node_as_json: str) -> None:
     choices, node = json.loads(choices_as_json), json.loads(node_as_json)
-    file = f"conf/{group}/{choices.get(group, '?')}.yaml"
+    file = _file(group, choices.get(group, "?"))
     if not isinstance(node, dict) or "_target_" not in node:
         raise ValueError(f"{group}={node!r}: must be one of the files in conf/{group}/")
     _check_target(node, group, file, choices)
@@ -73,6 +77,11 @@ def _check_top_level(config: dict[str, Any]) -> None:
 
 def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, str]) -> None:
     target = _locate(node["_target_"], key, file)
+    if not callable(target):
+        kind = type(target).__name__
+        raise ValueError(
+            f"{key}._target_={node['_target_']}: is a {kind}, must be a class or a function; set in {file}"
+        )
     parameters = dict(inspect.signature(target).parameters)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _check_names(node, parameters, key, file)
@@ -85,12 +94,17 @@ def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, 
     for name, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
             choice = choices.get(f"{key}/{name}")
-            inner = f"conf/{key}/{name}/{choice}.yaml" if choice else file
+            inner = _file(f"{key}/{name}", choice) if choice else file
             _check_target(value, f"{key}.{name}", inner, choices)
         elif f"{key}/{name}" in choices:
             raise ValueError(f"{key}.{name}={value!r}: choose a file of conf/{key}/{name}/ by {key}/{name}=CHOICE")
         elif name in hints and name not in RESERVED:
             _check_type(value, hints[name], f"{key}.{name}", file)
+
+
+def _file(group: str, choice: str) -> str:
+    file = file_of(group, choice)
+    return in_words(file) if file else f"conf/{group}/{choice}.yaml"
 
 
 def _check_names(node: dict[str, Any], parameters: dict[str, Any], key: str, file: str) -> None:
@@ -121,8 +135,7 @@ def _locate(path: str, key: str, file: str) -> Any:
     try:
         return hydra.utils.get_object(path)
     except Exception as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{key}._target_={path}: cannot be imported ({reason}); set in {file}") from error
+        raise ValueError(f"{key}._target_={path}: cannot be imported ({one_line(error)}); set in {file}") from error
 
 
 def _type_hints(target: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import functools
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,7 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from dynfilt.config.about import About
+from dynfilt.installation import CONF
+
 SET_BY_THE_PROGRAM = ("parent",)
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
 NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by whose defaults it is there
@@ -33,6 +34,7 @@ class Run:
     parent: str | None
     rerun: bool
     output_root: str
+    about: About
     model: Any
     data: Any
     optimizer: Any
@@ -112,13 +114,16 @@ def job_of(
     return Job(config, choices, differences, keys)
 
 
-def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
-    if key in choices:
-        return choices[key]
+def value_at(config: dict[str, Any], key: str) -> Any:
+    """The value of a dotted key in a config; None where there is no such key."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
+    return choices[key] if key in choices else value_at(config, key)
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
+from dynfilt.config.files import PRIMARY, base_of, file_of, group_files, group_folders, in_words, primary_folders
+from dynfilt.installation import CONF
+from dynfilt.wording import one_line
+
 LONGEST_LINE = 1200
 
 
@@ -25,7 +28,7 @@ def explain(error: BaseException) -> str:
             return explanation(match)
     if isinstance(error, OSError) and error.errno is not None:
         return _of_the_disk(error)
-    line = " ".join(str(error).split())[:LONGEST_LINE] or type(error).__name__
+    line = one_line(error, LONGEST_LINE)
     return line if isinstance(error, (ValueError, FloatingPointError)) else f"{type(error).__name__}: {line}"
 
 
@@ -49,28 +52,32 @@ def _unknown_key(match: re.Match[str]) -> str:
     if not rest:
         return _unknown_nested_group(key) if "/" in key else _unknown_top_level(key)
     file = _group_file(group)
+    *inside, _ = rest.split(".")
+    config = PRIMARY
+    if file is None and isinstance(_keys(config).get(group), dict):
+        file, inside = config, [group, *inside]
     if file is None:
         return _unknown_top_level(group)
-    *inside, _ = rest.split(".")
     if inside and (nested := _group_file(f"{group}/{inside[0]}")):
         file, inside = nested, inside[1:]
     allowed = _keys(file)
     for part in inside:
         allowed = allowed.get(part) or {}
+    if allowed == {} and file == config:
+        return f"{key}: is not there yet; put a + before it, +{key}=..."
     names = [name for name in allowed if not name.startswith("_")]
     allowed_here = f"allows: {', '.join(names)}" if names else "has no keys to set"
-    return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {_shown(file)} {allowed_here}"
+    return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {in_words(file)} {allowed_here}"
 
 
 def _unknown_top_level(key: str) -> str:
-    names = [name for name in _keys(PROJECT / "conf" / "config.yaml") if name != "hydra"] + _groups()
+    names = [name for name in _keys(PRIMARY) if name != "hydra"] + _groups()
     return f"{key}: no such key or group{_did_you_mean(key, names)}; conf/config.yaml allows: {', '.join(names)}"
 
 
 def _unknown_nested_group(key: str) -> str:
     group, _, nested = key.rpartition("/")
-    folder = PROJECT / "conf" / group
-    having = [path.stem for path in sorted(folder.glob("*.yaml")) if nested in _nested_groups(path)]
+    having = [path.stem for path in group_files(group) if nested in _nested_groups(path)]
     if not having:
         return _unknown_top_level(key)
     file = _group_file(group)
@@ -85,13 +92,10 @@ def _unknown_choice(match: re.Match[str]) -> str:
 
 
 def _unknown_primary(match: re.Match[str]) -> str:
-    names = sorted(path.stem for path in (PROJECT / "sweeps").glob("*.yaml"))
-    if match["name"] in names:
-        return f"-cn {match['name']}: is found with `-cd sweeps -cn {match['name']}`"
-    return (
-        f"-cn {match['name']}: no such sweep{_did_you_mean(match['name'], names)}; "
-        f"with `-cd sweeps`, sweeps/ has: {', '.join(names)}"
-    )
+    found = {in_words(folder): sorted(path.stem for path in folder.glob("*.yaml")) for folder in primary_folders()}
+    allowed = "; ".join(f"{folder}/ has: {', '.join(names) or 'none'}" for folder, names in found.items())
+    close = _did_you_mean(match["name"], [name for names in found.values() for name in names])
+    return f"-cn {match['name']}: no such sweep{close}; {allowed}"
 
 
 def _wrong_type(match: re.Match[str]) -> str:
@@ -109,7 +113,7 @@ def _no_group(match: re.Match[str]) -> str:
 
 def _missing(match: re.Match[str]) -> str:
     key = match["key"]
-    names = sorted(path.stem for path in (PROJECT / "conf" / key).glob("*.yaml"))
+    names = [path.stem for path in group_files(key)]
     return f"{key}: is missing; " + (f"conf/{key}/ has: {', '.join(names)}" if names else "give it a value")
 
 
@@ -126,7 +130,7 @@ def _several_values(match: re.Match[str]) -> str:
 
 
 def _no_folder(match: re.Match[str]) -> str:
-    return f"-cd: there is no folder {match['folder']}; the declared ablations are in sweeps/"
+    return f"-cd: there is no folder {match['folder']}; declared ablations such as -cn lab_3x3 need no -cd"
 
 
 def _bad_override(match: re.Match[str]) -> str:
@@ -167,17 +171,15 @@ _EXPLANATIONS = (
 
 def _group_file(group: str) -> Path | None:
     """The file that a group's keys come from on this command line."""
-    folder = PROJECT / "conf" / group
-    if not folder.is_dir():
+    if not group_folders(group):
         return None
-    texts = [" ".join(sys.argv), *_sweep_texts(), (PROJECT / "conf" / "config.yaml").read_text()]
-    for text in texts:
+    for text in (" ".join(sys.argv), *_primary_texts()):
         for choice in re.findall(rf"\b{group}[=:]\s*([\w.]+)", text):
-            if (folder / f"{choice}.yaml").exists():
-                return folder / f"{choice}.yaml"
+            if file := file_of(group, choice):
+                return file
     outer, _, nested = group.rpartition("/")
     by_default = _nested_groups(_group_file(outer)).get(nested) if outer else None
-    return folder / f"{by_default}.yaml" if by_default else None
+    return file_of(group, by_default) if by_default else None
 
 
 def _nested_groups(file: Path | None) -> dict[str, str]:
@@ -186,18 +188,13 @@ def _nested_groups(file: Path | None) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for entry in (yaml.safe_load(file.read_text()) or {}).get("defaults", []):
-        found |= entry if isinstance(entry, dict) else _nested_groups_of_base(file, entry)
+        found |= entry if isinstance(entry, dict) else _nested_groups(base_of(file, entry))
     return found
 
 
-def _nested_groups_of_base(file: Path, entry: str) -> dict[str, str]:
-    base = file.parent / f"{entry}.yaml"
-    return _nested_groups(base) if base.exists() else {}
-
-
-def _sweep_texts() -> list[str]:
-    named = [PROJECT / "sweeps" / f"{argument}.yaml" for argument in sys.argv]
-    return [path.read_text() for path in named if path.exists()]
+def _primary_texts() -> list[str]:
+    named = [folder / f"{argument}.yaml" for argument in sys.argv for folder in primary_folders()]
+    return [path.read_text() for path in (*named, PRIMARY) if path.exists()]
 
 
 def _keys(file: Path) -> dict:
@@ -205,9 +202,8 @@ def _keys(file: Path) -> dict:
     content = yaml.safe_load(file.read_text()) or {}
     merged: dict = {}
     for entry in content.pop("defaults", []):
-        parent = file.parent / f"{entry}.yaml"
-        if isinstance(entry, str) and parent.exists():
-            merged = _keys(parent)
+        if isinstance(entry, str) and (base := base_of(file, entry)):
+            merged = _keys(base)
     for key, value in content.items():
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if nested else value
@@ -215,11 +211,7 @@ def _keys(file: Path) -> dict:
 
 
 def _groups() -> list[str]:
-    return sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "hydra")
-
-
-def _shown(file: Path) -> str:
-    return str(file.relative_to(PROJECT))
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 
 
 def _did_you_mean(name: str, names: list[str]) -> str:

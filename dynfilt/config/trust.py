@@ -10,8 +10,7 @@ from typing import Any
 
 # What a config of ours names; the rest of these packages reads, writes or runs things.
 BUILDERS = (
-    "dynfilt.data.cifar",
-    "dynfilt.data.sample",
+    "dynfilt.data",
     "dynfilt.layers",
     "dynfilt.models",
     "dynfilt.schedules",

@@ -1,8 +1,12 @@
 """The data of one run: three splits of uint8 images with what it takes to feed them to a network."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,11 +82,41 @@ class ImageData:
         return dataclasses.replace(self, **moved)
 
 
+@dataclass(frozen=True)
+class DataSet:
+    """What a loader reads: training and test images as they are published, and the names of their classes."""
+
+    training: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+
+def image_data(read: Callable[..., DataSet]) -> Callable[..., ImageData]:
+    """Decorate a loader, so that it gives the data of a run.
+
+    The decorated loader takes its own arguments, then those of hold_out_validation from `num_classes` on: a file of
+    conf/data/ has them all.
+    """
+    own, hints = inspect.signature(read), typing.get_type_hints(hold_out_validation)
+    common = list(inspect.signature(hold_out_validation).parameters.values())[2:]
+    signature = inspect.Signature([*own.parameters.values(), *common], return_annotation=ImageData)
+
+    @functools.wraps(read)
+    def load(*values: Any, **named: Any) -> ImageData:
+        arguments = signature.bind(*values, **named).arguments
+        settings = {each.name: arguments.pop(each.name) for each in common}
+        return hold_out_validation(read.__name__, read(**arguments), **settings)
+
+    # What the check of a config's keys and types looks at.
+    load.__signature__ = signature  # type: ignore[attr-defined]
+    types = {each.name: hints[each.name] for each in common}
+    load.__annotations__ = {**read.__annotations__, **types, "return": ImageData}
+    return load
+
+
 def hold_out_validation(
     name: str,
-    training: Split,
-    test: Split,
-    class_names: tuple[str, ...],
+    data_set: DataSet,
     num_classes: int,
     validation_size: int,
     split_seed: int,
@@ -91,20 +125,21 @@ def hold_out_validation(
     flip: bool,
     pad: int,
 ) -> ImageData:
-    """The data of a run, its validation split cut from `training` by `split_seed` alone.
+    """The data of a run, its validation split cut from the training images by `split_seed` alone.
 
     Raises ValueError when num_classes is not the data's, and for the bad values that ImageData and
     stratified_holdout name.
     """
-    if num_classes != len(class_names):
-        raise ValueError(f"data.num_classes must be {len(class_names)} for {name}, got {num_classes}")
+    names, training = data_set.class_names, data_set.training
+    if num_classes != len(names):
+        raise ValueError(f"data.num_classes must be {len(names)} for {name}, got {num_classes}")
     train, val = stratified_holdout(training.labels, validation_size, split_seed)
     return ImageData(
         name=name,
         train=training.subset(train),
         val=training.subset(val),
-        test=test,
-        class_names=class_names,
+        test=data_set.test,
+        class_names=names,
         mean=tuple(float(value) for value in mean),
         std=tuple(float(value) for value in std),
         flip=flip,

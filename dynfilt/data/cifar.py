@@ -3,10 +3,9 @@
 import http.client
 import socket
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from dynfilt.data.bundle import ImageData, Split, hold_out_validation
+from dynfilt.data.bundle import DataSet, Split, image_data
 from dynfilt.data.layouts import Layout, read_layout
 from dynfilt.data.published import CIFAR10, CIFAR100, PublishedData
 
@@ -14,44 +13,19 @@ DOWNLOADS = Path("data")
 DOWNLOAD_TIMEOUT_S = 30.0
 
 
-def cifar10(
-    root: str | None,
-    num_classes: int,
-    validation_size: int,
-    split_seed: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    flip: bool,
-    pad: int,
-) -> ImageData:
+@image_data
+def cifar10(root: str | None) -> DataSet:
     """CIFAR-10, read from `root`; with `root` None from ./data, where it is downloaded to if it is not there.
 
-    The other arguments are those of hold_out_validation. Raises ValueError for a root without the data, for
-    files that are damaged, and when a download fails.
+    Raises ValueError for a root without the data, for files that are damaged, and when a download fails.
     """
-    training, test = read_published(CIFAR10, root)
-    names = CIFAR10.class_names
-    return hold_out_validation(
-        "cifar10", training, test, names, num_classes, validation_size, split_seed, mean, std, flip, pad
-    )
+    return DataSet(*read_published(CIFAR10, root), CIFAR10.class_names)
 
 
-def cifar100(
-    root: str | None,
-    num_classes: int,
-    validation_size: int,
-    split_seed: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    flip: bool,
-    pad: int,
-) -> ImageData:
-    """CIFAR-100 with its 100 fine labels; arguments and errors as for cifar10."""
-    training, test = read_published(CIFAR100, root)
-    names = CIFAR100.class_names
-    return hold_out_validation(
-        "cifar100", training, test, names, num_classes, validation_size, split_seed, mean, std, flip, pad
-    )
+@image_data
+def cifar100(root: str | None) -> DataSet:
+    """CIFAR-100 with its 100 fine labels; argument and errors as for cifar10."""
+    return DataSet(*read_published(CIFAR100, root), CIFAR100.class_names)
 
 
 def read_published(data: PublishedData, root: str | None) -> tuple[Split, Split]:

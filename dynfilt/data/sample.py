@@ -6,7 +6,6 @@ file. dynfilt.data.cut_sample makes it; assets/NOTICE.md says where it comes fro
 """
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dynfilt.data.bundle import ImageData, Split, hold_out_validation
+from dynfilt.data.bundle import DataSet, Split, image_data
 from dynfilt.data.published import CIFAR10
 
 ASSET = Path(__file__).parent / "assets" / "cifar10_sample.webp"
@@ -26,38 +25,16 @@ TRAIN_PER_CLASS = 200
 TEST_PER_CLASS = 50
 
 
-def cifar10_sample(
-    num_classes: int,
-    validation_size: int,
-    split_seed: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    flip: bool,
-    pad: int,
-) -> ImageData:
+@image_data
+def cifar10_sample() -> DataSet:
     """2,000 training images (200 a class, of which validation_size are held out) and 500 test images.
 
-    The arguments are those of hold_out_validation. Raises ValueError when the bundled picture is missing or
-    altered.
+    Raises ValueError when the bundled picture is missing or altered.
     """
     images = _read_asset(ASSET)
     cut = TRAIN_PER_CLASS * len(CIFAR10.class_names)
-    training = Split(images[:cut], _labels(TRAIN_PER_CLASS))
-    test = Split(images[cut:], _labels(TEST_PER_CLASS))
-    names = CIFAR10.class_names
-    return hold_out_validation(
-        "cifar10_sample",
-        training,
-        test,
-        names,
-        num_classes,
-        validation_size,
-        split_seed,
-        mean,
-        std,
-        flip,
-        pad,
-    )
+    training, test = Split(images[:cut], _labels(TRAIN_PER_CLASS)), Split(images[cut:], _labels(TEST_PER_CLASS))
+    return DataSet(training, test, CIFAR10.class_names)
 
 
 def pixels_sha256(images: Tensor) -> str:

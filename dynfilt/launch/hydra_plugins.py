@@ -1,32 +1,54 @@
-"""What Hydra calls in a multirun: a sweeper that composes jobs once, and a launcher that runs them in a pool."""
+"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, a launcher that runs jobs in a pool."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dynfilt.config.about import check_about, check_rows
 from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
-from dynfilt.launch.jobs import JobComposer, Overrides, expand
+from dynfilt.installation import SWEEPS
+from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
 from dynfilt.run.folder import DamagedFile, RunFolder
-from dynfilt.run.identity import identify
+from dynfilt.run.identity import identify, variant_name
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.stopping import StopSignals
 
+if TYPE_CHECKING:
+    from dynfilt.launch.slurm import Allocation
+
 # Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
 NAMESPACE = "hydra_plugins.dynfilt"
+T = TypeVar("T")
+
+
+class DeclaredSweeps(SearchPathPlugin):
+    """Finds the declared sweeps by name alone, after the configs in the user's own folder."""
+
+    __module__ = NAMESPACE
+    own: ClassVar[str | None] = None  # what -cd names; Hydra puts it last
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append both folders."""
+        for folder in (self.own, str(SWEEPS)):
+            if folder and os.path.isdir(folder):
+                search_path.append("dynfilt", folder)
 
 
 class Grid(Sweeper):
@@ -58,8 +80,9 @@ class Grid(Sweeper):
         Raises what is wrong with any job's overrides before the first one starts.
         """
         combinations = expand([*_overrides(self.params), *arguments], [_overrides(each) for each in self.variants])
-        jobs = [self.composer.job(combination) for combination in combinations]
+        jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
+        self._check_rows(jobs)
         if self.mode == "plan":
             self._plan(combinations, names, jobs)
         elif isinstance(self.launcher, PoolLauncher):
@@ -68,15 +91,23 @@ class Grid(Sweeper):
             returns = self.launcher.launch(combinations, initial_job_idx=0)
             self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
 
-    def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
-        from tqdm import tqdm
+    def _check_rows(self, jobs: Sequence[Job]) -> None:
+        """Raise ValueError when `about` names a row that neither this command nor the whole sweep makes."""
+        check_about(jobs[0].config["about"])
+        try:
+            check_rows(jobs[0].config["about"], map(_variant, jobs))
+        except ValueError:
+            params = _overrides({key: value for key, value in self.params.items() if key != "seed"})
+            combinations = expand(params, [_overrides(each) for each in self.variants])
+            whole = [self.composer.job(combination) for combination in combinations]
+            check_rows(jobs[0].config["about"], map(_variant, [*jobs, *whole]))
 
+    def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
         from dynfilt import experiment
 
         planner = Planner()
         checked: set[str] = set()
-        everything = zip(combinations, names, jobs, strict=True)
-        for combination, name, job in tqdm(everything, "planning", len(jobs), unit="job", disable=None, leave=False):
+        for combination, name, job in _with_bar(list(zip(combinations, names, jobs, strict=True)), "planning"):
             try:
                 if not checked.issuperset(combination):  # what was checked with one job holds for the others
                     experiment.check(job.config, job.choices)
@@ -124,9 +155,6 @@ class PoolLauncher(Launcher):
 
     def run(self, names: Sequence[str], jobs: Sequence[Job], stop: StopSignals) -> list[JobOutcome]:
         """What came of each job; those whose run is done start no process."""
-        from dynfilt.launch.pool import Pool, PoolJob, PoolLimits
-        from dynfilt.launch.view import make_view
-
         labels = _varying_parts(names)
         done = {label for label, job in zip(labels, jobs, strict=True) if _is_done(job)}
         to_do = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
@@ -134,11 +162,16 @@ class PoolLauncher(Launcher):
             print(f"{len(done)} of {len(jobs)} runs are done already; skipped, rerun=true runs them anew", flush=True)
         outcomes = {label: JobOutcome(label, JobState.SKIPPED) for label in done}
         if to_do:
-            limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
-            with make_view(len(to_do)) as view:
-                pool = Pool(self._slots(to_do[0].job), limits, stop, view)
-                outcomes.update({outcome.job: outcome for outcome in pool.run(to_do)})
+            outcomes.update({outcome.job: outcome for outcome in self._run(to_do, stop)})
         return [replace(outcomes[label], job=name) for label, name in zip(labels, names, strict=True)]
+
+    def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
+        from dynfilt.launch.pool import Pool, PoolLimits
+        from dynfilt.launch.view import make_view
+
+        limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
+        with make_view(len(jobs)) as view:
+            return Pool(self._slots(jobs[0].job), limits, stop, view).run(jobs)
 
     def _slots(self, job: Job) -> list[Slot]:
         device = job.config["trainer"]["device"]
@@ -151,17 +184,52 @@ class PoolLauncher(Launcher):
         return gpu_slots(gpus, self.slots_per_gpu, self.threads) if gpus else cpu_slots(self.slots, self.threads)
 
 
-def register_plugins(stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun]) -> None:
-    """Make sweeper and launcher known to Hydra for one command, whose results are added to these lists."""
+class SlurmLauncher(PoolLauncher):
+    """Runs jobs on a Slurm cluster, in an array of allocations each of which is a pool."""
+
+    __module__ = NAMESPACE
+
+    def __init__(self, allocation: Allocation, wait: bool, **pool: Any) -> None:
+        super().__init__(**pool)
+        self.allocation, self.wait, self.pool = allocation, wait, pool
+
+    def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
+        from dynfilt.launch.slurm import array_id, submit, wait_for
+
+        shares = submit(jobs, self.pool, self.allocation)
+        number, root = array_id(shares), jobs[0].job.config["output_root"]
+        print(
+            f"{len(jobs)} jobs in {len(shares)} allocations, Slurm job {number}; how far they are: "
+            f"python run.py status {root}; to stop them with a checkpoint: scancel {number}",
+            flush=True,
+        )
+        if self.wait:
+            wait_for(shares, stop)
+        still_queued = stop() or not self.wait
+        return [outcome for share in shares for outcome in share.outcomes(still_queued)]
+
+
+def register_plugins(
+    stop: StopSignals, outcomes: list[JobOutcome], planned: list[PlannedRun], config_dir: str | None
+) -> None:
+    """Make our plugins known to Hydra for one command, whose results are added to these lists."""
+    DeclaredSweeps.own = config_dir
     state = {"stop": stop, "outcomes": outcomes, "planned": planned, "__module__": NAMESPACE}
     plugins = ModuleType(NAMESPACE)
-    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher):
+    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher, SlurmLauncher, DeclaredSweeps):
         setattr(plugins, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
     package, _, name = NAMESPACE.rpartition(".")
     sys.modules.setdefault(package, ModuleType(package))  # there only where another plugin is installed
     setattr(sys.modules[package], name, plugins)
     sys.modules[NAMESPACE] = plugins
+
+
+def _with_bar(items: Sequence[T], words: str) -> Iterable[T]:
+    """The same items, with a bar on a terminal while they are worked through."""
+    from tqdm import tqdm
+
+    return tqdm(items, words, unit="job", disable=None, leave=False)
 
 
 def _overrides(values: Mapping[str, Any]) -> list[str]:
@@ -172,6 +240,10 @@ def _varying_parts(names: Sequence[str]) -> list[str]:
     """The names of jobs without the overrides that all of them share."""
     shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
     return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]
+
+
+def _variant(job: Job) -> str:
+    return variant_name(job.choices["model"], job.differences)
 
 
 def _is_done(job: Job) -> bool:

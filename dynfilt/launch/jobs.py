@@ -23,6 +23,15 @@ Overrides = tuple[str, ...]
 REFERENCE = re.compile(r"\$\{(\.*)([^${}:]*)\}")
 
 
+@dataclass
+class PoolJob:
+    """One job of a pool: its name on the command line, what it runs, and its tries so far."""
+
+    name: str
+    job: Job
+    tries: int = 0
+
+
 def expand(arguments: Sequence[str], variants: Sequence[Sequence[str]] = ((),)) -> list[Overrides]:
     """Every combination of the swept values, the first key changing slowest, and each with every variant.
 
@@ -87,12 +96,8 @@ class JobComposer:
         self._composed: dict[Overrides, _Composed] = {}
         self._values: dict[tuple[Overrides, str], Any] = {}
 
-    def jobs(self, combinations: Sequence[Overrides]) -> Iterator[Job]:
-        """The job of each combination of overrides, in order. Raises what Hydra raises for a bad one."""
-        return (self.job(combination) for combination in combinations)
-
     def job(self, combination: Overrides) -> Job:
-        """The job of some overrides, e.g. `("model=static_3x3", "seed=1")`."""
+        """The job of some overrides, e.g. `("model=static_3x3", "seed=1")`. Raises what Hydra raises for a bad one."""
         overrides = [self._parse(text) for text in combination]
         plain = {text for text, override in zip(combination, overrides, strict=True) if self._is_plain(override)}
         structure = tuple(text for text in combination if text not in plain)
@@ -113,11 +118,12 @@ class JobComposer:
         return self._parsed[text]
 
     def _is_plain(self, override: Override) -> bool:
-        """Whether an override sets a value that is there: no group, nothing added, deleted or of Hydra's own."""
+        """Whether an override sets a value that is there: no group, no reference, nothing added, deleted or Hydra's."""
         key = override.key_or_group
         return (
             override.type is not None
             and override.type.name == "CHANGE"
+            and "$" not in str(override.input_line)
             and not (
                 key in self._groups or "/" in key or "@" in override.get_key_element() or override.is_hydra_override()
             )

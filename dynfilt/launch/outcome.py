@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dynfilt.run.folder import STATUS
+
 LISTED_REASONS = 5
 
 
@@ -19,6 +21,7 @@ class JobState(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"  # stopped with a checkpoint
     WAITING = "waiting"  # never started
+    SUBMITTED = "submitted"  # a scheduler has it
 
 
 @dataclass(frozen=True)
@@ -43,4 +46,4 @@ def failures_in_words(outcomes: Sequence[JobOutcome]) -> list[str]:
             jobs.setdefault(outcome.reason, []).append(outcome.job)
     lines = [f"{'; '.join(names)}: {reason}" for reason, names in jobs.items()]
     more = len(lines) - LISTED_REASONS
-    return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; status.json has each"]
+    return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; {STATUS} has each"]

@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 from dynfilt.config.compose import Job
+from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.messages import Ended, Entered, Report
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, shared_gpus
@@ -32,7 +34,14 @@ STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE = 20.0, 0.1
 LEAST_USEFUL_SECONDS = 10.0
 
 # What a run imports; torch's optimizers import its compiler, which takes longer than all the rest.
-PRELOADED = ("dynfilt.launch.worker", "torch._dynamo", "pydantic", "PIL.Image", "PIL.WebPImagePlugin")
+PRELOADED = (
+    "dynfilt.launch.own_group",
+    "dynfilt.launch.worker",
+    "torch._dynamo",
+    "pydantic",
+    "PIL.Image",
+    "PIL.WebPImagePlugin",
+)
 
 
 @dataclass(frozen=True)
@@ -43,15 +52,6 @@ class PoolLimits:
     minutes: float | None
     timeout_minutes: float | None
     retries: int
-
-
-@dataclass
-class PoolJob:
-    """One job of a pool: its name on the command line, what it runs, and its tries so far."""
-
-    name: str
-    job: Job
-    tries: int = 0
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Pool:
         ahead = STOP_AHEAD_SECONDS if budget is None else min(STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE * 60 * budget)
         self._ask_at = self._end - ahead
         with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots):
-            self._scratch, self._context = Path(scratch), _context()
+            self._scratch, self._context = Path(scratch), process_context()
             try:
                 while self._waiting or self._running:
                     self._start_jobs()
@@ -195,7 +195,7 @@ def _work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
     work(job, slot, connection, log)
 
 
-def _context() -> ForkServerContext | SpawnContext:
+def process_context() -> ForkServerContext | SpawnContext:
     """Processes forked from one that has imported torch and all else a run needs, and has done nothing with it."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
@@ -203,6 +203,14 @@ def _context() -> ForkServerContext | SpawnContext:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
+    # Left alone it imports from the working directory first, which may hold another dynfilt than this one.
+    before = dict(os.environ)
+    os.environ.update(PYTHONPATH=os.pathsep.join(path or os.getcwd() for path in sys.path), PYTHONSAFEPATH="1")
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     return context
 
 

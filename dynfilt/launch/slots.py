@@ -55,6 +55,8 @@ def cpu_slots(slots: int | None, threads: int | None) -> list[Slot]:
             f"hydra.launcher: {slots} slots of {threads} threads need {slots * threads} cores, this machine gives "
             f"{len(cores)}; choose fewer slots or threads"
         )
+    if len(cores) < len(_allowed_cores()):  # a share of them, and nobody knows which
+        return [Slot(threads)] * slots
     return [Slot(threads, tuple(cores[i * threads : (i + 1) * threads])) for i in range(slots)]
 
 
@@ -66,9 +68,13 @@ def gpu_slots(gpus: list[str], per_gpu: int | None, threads: int | None) -> list
 
 
 def available_cores() -> list[int]:
-    """The cores that this process may use, no more of them than its container's CPU quota allows."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    return allowed[: max(1, min(len(allowed), _quota_cores()))]
+    """The cores that this process may use, no more of them than its container's CPU quota or Slurm allows."""
+    granted = int(os.environ.get("SLURM_CPUS_PER_TASK", 2**16))
+    return _allowed_cores()[: max(1, min(granted, _quota_cores()))]
+
+
+def _allowed_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def visible_gpus() -> list[str]:
@@ -79,7 +85,8 @@ def visible_gpus() -> list[str]:
     if not shutil.which("nvidia-smi"):
         return []
     done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
-    return [str(number) for number, line in enumerate(done.stdout.splitlines()) if line.startswith("GPU ")]
+    gpus = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(gpus))]
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
@@ -11,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dynfilt.launch.view import duration
-from dynfilt.run.folder import DamagedFile, RunFolder, RunState
+from dynfilt.run.folder import RESULT, STATUS, DamagedFile, RunFolder, RunState, is_run_folder
+from dynfilt.wording import OneLineParser
 
 SECONDS_BETWEEN_LOOKS = 2.0
 MOST_ROWS = 40
-TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,14 @@ class Unfinished:
     reason: str
 
 
-def run(words: Sequence[str]) -> int:
-    """Print the state of all runs under some folders; 0, or 2 when there is none."""
-    parser = argparse.ArgumentParser(prog="status", description=__doc__)
+def run(words: Sequence[str], program: str) -> int:
+    """Print the state of all runs under some folders; 0, or 2 when there is none. Its help calls it `program`."""
+    parser = OneLineParser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], help="default: outputs")
     parser.add_argument("--watch", action="store_true", help="keep it fresh until Ctrl-C")
-    arguments = parser.parse_args(list(words))
     console = Console()
     try:
+        arguments = parser.parse_args(list(words))
         if not arguments.watch:
             console.print(look(arguments.folders))
             return 0
@@ -78,7 +75,7 @@ def look(folders: Sequence[Path]) -> Group:
                 unfinished.append(_unfinished(str(path.relative_to(root)), folder, state))
     if not counts:
         where = ", ".join(map(str, folders))
-        raise ValueError(f"no runs in {where}: looked at any depth for folders with status.json or result.json")
+        raise ValueError(f"no runs in {where}: looked at any depth for folders with {STATUS} or {RESULT}")
     reasons = [Text(f"{run.name}: {run.reason}") for run in unfinished if run.reason]
     return Group(*([_table(unfinished)] if unfinished else []), *reasons, _sentence(counts, len(unfinished)))
 
@@ -89,7 +86,7 @@ def run_folders(folder: Path) -> Iterator[Path]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return
-    if {"status.json", "result.json"} & {entry.name for entry in entries}:
+    if is_run_folder(folder.name, {entry.name for entry in entries}):
         yield folder
         return
     for entry in entries:
@@ -104,7 +101,7 @@ def _unfinished(name: str, folder: RunFolder, state: RunState) -> Unfinished:
         reason = str(error.get("message", ""))
     except (DamagedFile, KeyError, TypeError, AttributeError) as flaw:
         epochs, reason = None, str(flaw)
-    row = _last_row(folder.evaluations_file)
+    row = folder.last_evaluation()
     epoch, seconds = row.get("epoch", 0.0), row.get("seconds", 0.0)
     left = seconds / epoch * (epochs - epoch) if epochs and epoch else None
     return Unfinished(
@@ -117,24 +114,6 @@ def _unfinished(name: str, folder: RunFolder, state: RunState) -> Unfinished:
         left,
         " ".join(reason.split()),
     )
-
-
-def _last_row(path: Path) -> dict[str, Any]:
-    """The last whole evaluation of a run, read from the end of its file."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            return {key: value for key, value in row.items() if isinstance(value, int | float)}
-    return {}
 
 
 def _table(runs: Sequence[Unfinished]) -> Table:

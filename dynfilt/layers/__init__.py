@@ -23,6 +23,7 @@ from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.per_position import conv2d_per_position
 from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.replacement import replace_convolutions
 from dynfilt.layers.se import SEConv2d
 from dynfilt.layers.weightnet import WeightNetConv2d
 
@@ -52,5 +53,6 @@ __all__ = [
     "is_dynamic",
     "named_choice",
     "record_formulations",
+    "replace_convolutions",
     "set_temperature",
 ]

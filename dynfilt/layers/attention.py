@@ -45,7 +45,7 @@ class KernelAttention(nn.Module):
         """Return pi (B, K), at least float32 under autocast too, for x (B, C, H, W); temperature is 0-dim."""
         if self.constant:
             require_images(x, self.in_channels)
-            return at_least_float32(x.new_ones(len(x), 1))
+            return at_least_float32(x.new_ones(x.shape[0], 1))
         with full_precision(x):
             pooled = global_average(x, self.in_channels)
             hidden = F.relu(self.reduce(pooled.to(linear_dtype(self.reduce))))
@@ -94,6 +94,6 @@ def get_temperature(module: nn.Module) -> float | None:
     return values[0]
 
 
-def temperature_buffers(module: nn.Module) -> list[Tensor]:
-    """Every buffer named `temperature` inside module."""
-    return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == "temperature"]
+def temperature_buffers(module: nn.Module, named: str = "temperature") -> list[Tensor]:
+    """Every buffer of that name inside module."""
+    return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == named]

@@ -59,15 +59,16 @@ class BankConv2d(DynamicConv2d):
         self.reset_kernels(as_conv2d_does)
         reset_bias(self.bias, self.kernel_shape)
         if self.bias is not None:
-            self._correct(self.bias)
+            self.correct(self.bias)
 
     def reset_kernels(self, draw: Draw) -> None:
         """Start each kernel from `draw`, which fills one (O, C/groups, kh, kw) in place."""
         for kernel in self.weight.detach():
             draw(kernel)
-        self._correct(self.weight)
+        self.correct(self.weight)
 
-    def _correct(self, parameters: Tensor) -> None:
+    def correct(self, parameters: Tensor) -> None:
+        """Scale K kernels or biases, each drawn as one, to what `initial_scale` wants of their mixture."""
         if self.initial_scale == "corrected":
             rescale_mixture(parameters, self.initial_share)
 

@@ -1,12 +1,12 @@
-"""What a dynamic layer is: its input decides something, and that decision can be looked at and replaced.
+"""The protocol of dynamic layers: the input decides something, and its choice can be looked at and replaced.
 
 A layer, ours or not, is dynamic when it has two methods: `choice(x)`, what each image decides, and
 `apply_choice(x, choice)`, the output; its forward(x) is apply_choice(x, choice(x)). A choice is a tensor with the batch
 first, or a tuple of such tensors: attention over K kernels (B, K), a gate (B, C), filters (B, O, C/groups, kh, kw).
 
-Two more are optional. `choice_names` says what each tensor of the choice is, KERNEL_ATTENTION for an attention over
-kernels; an empty tuple is the word of a layer that has the methods but, as it was built, nothing to decide.
-`filters(x, choice=None)` gives each image's whole filter, (B, O, C/groups, kh, kw).
+Two more are optional. `choice_names` says what each tensor of the choice is: KERNEL_ATTENTION for an attention over
+kernels, FILTER for a whole filter, any words for another. A layer that has the methods but, as it was built, nothing to
+decide names none. `filters(x, choice=None)` gives each image's whole filter, (B, O, C/groups, kh, kw).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 Choice = Tensor | tuple[Tensor, ...]
 
 KERNEL_ATTENTION = "kernel attention"
+FILTER = "filter"
 
 
 @runtime_checkable
@@ -26,11 +27,11 @@ class DynamicLayer(Protocol):
     """A layer whose input decides something; forward(x) is apply_choice(x, choice(x))."""
 
     def choice(self, x: Tensor) -> Choice:
-        """What each image of x decides: a tensor with the batch first, or a tuple of them."""
+        """Return what each image of x decides: a tensor with the batch first, or a tuple of them."""
         ...
 
     def apply_choice(self, x: Tensor, choice: Any) -> Tensor:
-        """The layer's output for x when `choice` is what the images have decided."""
+        """Return the layer's output for x when `choice` is what the images have decided."""
         ...
 
 

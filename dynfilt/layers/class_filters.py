@@ -24,6 +24,8 @@ class ClassResponses(nn.Module):
     Raises ValueError for an unknown response_scale.
     """
 
+    kernel_size = (1, 1)
+
     def __init__(self, filters: nn.Module, in_channels: int, response_scale: ResponseScale) -> None:
         super().__init__()
         require_choice("response_scale", response_scale, ResponseScale)

@@ -1,4 +1,4 @@
-"""What the dynamic layers share: the arguments of nn.Conv2d, checked, and forward as a choice and its application."""
+"""The base of the dynamic layers: the arguments of nn.Conv2d, checked, and forward as a choice and its application."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DynamicConv2d(nn.Module):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def choice(self, x: Tensor) -> Choice:
-        """What each image of x (B, C, H, W) decides."""
+        """Return what each image of x (B, C, H, W) decides."""
         raise NotImplementedError
 
     def apply_choice(self, x: Tensor, choice: Any) -> Tensor:

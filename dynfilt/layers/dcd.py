@@ -130,6 +130,6 @@ class DCDConv2d(DynamicConv2d):
 
 
 def _slope(norm: nn.BatchNorm1d) -> Tensor:
-    """What a BatchNorm in evaluation multiplies each channel by."""
+    """The factor of each channel in a BatchNorm in evaluation."""
     assert norm.running_var is not None
     return norm.weight / (norm.running_var + norm.eps).sqrt()

@@ -183,7 +183,7 @@ class FDConv2d(DynamicConv2d):
         spectrum = torch.view_as_complex(parts * _column_scale(self.matrix_shape[1], parts))
         if gate is None:
             return self._as_kernels(spectrum[None])
-        if 0 < len(gate) <= self.frequency_groups:
+        if not torch.compiler.is_exporting() and 0 < gate.shape[0] <= self.frequency_groups:
             return self._as_kernels(spectrum * gate.to(parts.dtype)[:, self.group])
         # Fewer transforms: one a group instead of one an image.
         of_group = self.group == torch.arange(self.frequency_groups, device=self.group.device)[:, None, None]

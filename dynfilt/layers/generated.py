@@ -10,11 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
+from dynfilt.layers.choice import FILTER
 from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.layers.squeeze import at_least_float32, full_precision
 
 Normalisation = Literal["per_image", "over_batch"]
 Gradient = Literal["full", "cut"]
+# Beyond this tanh lets hardly any gradient through.
+SATURATED = 0.99
 
 
 class FilterGenerator(nn.Module):
@@ -22,13 +25,18 @@ class FilterGenerator(nn.Module):
 
     features: (B, ...) with `condition_features` numbers an image -> (B, filter_features), in -1..1.
     Dynamic Filter Networks, Jia et al., NeurIPS 2016, arXiv 1605.09673.
+    Raises ValueError for another number of features.
     """
 
     def __init__(self, condition_features: int, filter_features: int) -> None:
         super().__init__()
+        self.condition_features = condition_features
         self.linear = nn.Linear(condition_features, filter_features)
 
     def forward(self, features: Tensor) -> Tensor:
+        if features.shape[1:].numel() != self.condition_features:
+            shape, wanted = tuple(features.shape[1:]), self.condition_features
+            raise ValueError(f"an image has the features {shape}, must have condition_features={wanted} numbers")
         return torch.tanh(self.linear(features.flatten(1)))
 
 
@@ -42,7 +50,7 @@ class GeneratedConv2d(nn.Module):
     Raises ValueError for an unknown normalisation or gradient.
     """
 
-    choice_names = ("filter",)
+    choice_names = (FILTER,)
 
     def __init__(
         self,
@@ -74,7 +82,7 @@ class GeneratedConv2d(nn.Module):
         with full_precision(w):
             w = at_least_float32(w)
             w = _norm_over_batch(w) if self.mixes_batch else F.normalize(w, dim=1)
-        w = w.view(len(x), *self.filter_shape)
+        w = w.view(x.shape[0], *self.filter_shape)
         return w.detach() if self.gradient == "cut" else w
 
     def apply_choice(self, x: Tensor, choice: Tensor) -> Tensor:
@@ -84,6 +92,10 @@ class GeneratedConv2d(nn.Module):
     def filters(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
         """Each image's filter, (B, O, C, k, k), as applied."""
         return self.choice(x) if choice is None else choice
+
+    def saturated(self, x: Tensor) -> Tensor:
+        """The part of each image's generated numbers beyond ±SATURATED, (B,)."""
+        return (self.generator(x).abs() > SATURATED).float().mean(1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.apply_choice(x, self.choice(x))

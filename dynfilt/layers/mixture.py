@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dynfilt.layers.formulation import decide
 from dynfilt.layers.geometry import Geometry, Pair, output_size
@@ -54,8 +53,9 @@ def conv2d_mixture(
     applicable = ["grouped", "chunked", "outputs"]
     if groups == 1:
         applicable += ["stacked", "inputs", *(["per_image"] if is_offered(x) else [])]
-    # The others deal out images, of which there must be some.
-    formulation = decide(applicable, _fastest(x, kernels, geometry)) if len(x) else "outputs"
+    # The others deal out images, of which there must be some known number, or have a backward that is no graph.
+    plain = torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active() or not len(x)
+    formulation = "outputs" if plain else decide(applicable, _fastest(x, kernels, geometry))
     if formulation == "grouped":
         y = conv2d_grouped(x, mix(pi, kernels), None, *geometry)
     elif formulation == "per_image":
@@ -143,10 +143,12 @@ class _WeightedSum(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         responses, weights = ctx.saved_tensors
-        below = torch.mul(grad[:, None], weights, out=torch.empty_like(responses))
+        if torch.is_grad_enabled():  # what is written into given memory has no second derivative
+            below = (grad[:, None] * weights).to(responses.dtype)
+        else:
+            below = torch.mul(grad[:, None], weights, out=torch.empty_like(responses))
         return below, (responses * grad[:, None]).sum((2, 3, 4), keepdim=True, dtype=weights.dtype)
 
 
@@ -178,9 +180,13 @@ class _ChunkedMixture(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels, pi = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # a second derivative is wanted
+            wanted = [t for t, needed in zip((x, kernels, pi), ctx.needs_input_grad, strict=False) if needed]
+            y = _outputs(x, kernels, pi, ctx.geometry)
+            gradients = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+            return (*(next(gradients) if needed else None for needed in ctx.needs_input_grad[:3]), None)
         bank = kernels.to(pi.dtype).flatten(1)
         grad_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         grad_bank = torch.zeros_like(bank)

@@ -30,7 +30,8 @@ UNMIX_PROGRAMS = 792  # six on each of 132 multiprocessors
 
 def is_offered(x: Tensor) -> bool:
     """Whether filters can be applied this way to x: on CUDA with triton, or in triton's interpreter."""
-    return HAS_TRITON and (x.is_cuda or INTERPRETED) and x.dtype in DTYPES
+    transformed = torch._C._are_functorch_transforms_active()  # vmap knows none of these operators
+    return HAS_TRITON and (x.is_cuda or INTERPRETED) and x.dtype in DTYPES and not transformed
 
 
 def is_half(x: Tensor) -> bool:

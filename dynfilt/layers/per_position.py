@@ -21,11 +21,11 @@ def conv2d_per_position(x: Tensor, filters: Tensor, stride: Pair, padding: Pair,
     x: (B, C, H, W), filters: (B, G, kh, kw, H', W') with G groups of C / G channels -> (B, C, H', W').
     Raises ValueError when the shapes do not fit.
     """
-    if filters.ndim != 6 or len(x) != len(filters) or x.shape[1] % filters.shape[1]:
+    if filters.ndim != 6 or x.shape[0] != filters.shape[0] or x.shape[1] % filters.shape[1]:
         shapes = f"{tuple(x.shape)} and {tuple(filters.shape)}"
         raise ValueError(f"x must be (B, C, H, W) and filters (B, G, kh, kw, H', W'), G dividing C, got {shapes}")
     _, groups, rows, columns, height, width = filters.shape
-    if len(x) and height * width < SMALLEST_MAP:
+    if x.shape[0] and height * width < SMALLEST_MAP:
         windows = F.unfold(x, (rows, columns), dilation, padding, stride)
         windows = windows.unflatten(1, (groups, -1, rows * columns))
         y = (windows * filters.flatten(2, 3).flatten(3)[:, :, None]).sum(3)

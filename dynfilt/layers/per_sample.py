@@ -36,7 +36,7 @@ def conv2d_per_sample(
     x, weight, geometry = reaching(x, weight, Geometry(stride, zeros, dilation, groups))
     stride, zeros, dilation, groups = geometry
     kernel_size = (weight.shape[3], weight.shape[4])
-    if not len(x):  # the sum over no filters has their shape, and gives them a gradient
+    if not x.shape[0]:  # the sum over no filters has their shape, and gives them a gradient
         return F.conv2d(x, weight.sum(0), None if bias is None else bias.sum(0), stride, zeros, dilation, groups)
     by_taps = taps_apply(x.shape[-2:], kernel_size, stride, zeros, dilation, groups)
     applicable = ["grouped", *(["taps"] if by_taps else []), *(["per_image"] if groups == 1 and is_offered(x) else [])]

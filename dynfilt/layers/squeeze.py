@@ -100,7 +100,7 @@ def gate_filters(filters: Tensor, input_gate: Tensor, output_gate: Tensor | None
 
 
 def for_each_output(of_inputs: Tensor, out_channels: int, groups: int) -> Tensor:
-    """What belongs to the inputs (B, C, ...) as the filters of the outputs see it: (B, O or 1, C/groups, ...)."""
+    """Spread gates on inputs (B, C, ...) to the filters of all outputs: (B, O or 1, C/groups, ...)."""
     if groups == 1:
         return of_inputs[:, None]
     by_group = of_inputs.unflatten(1, (groups, 1, -1))

@@ -41,34 +41,38 @@ def conv2d_taps(x: Tensor, weight: Tensor, padding: Pair, dilation: Pair) -> Ten
         above = (reach[0] - padding[0], reach[1] - padding[1])
         return F.fold(maps, (height, width), kernel_size, dilation=dilation, padding=above)
     maps = torch.bmm(taps.flatten(1, 3), pixels).view(batch, out_channels, -1)
-    y = maps @ _sums((*image_size,), (height, width), (*kernel_size,), padding, dilation, maps)
+    y = maps @ _summation_matrix((*image_size,), (height, width), (*kernel_size,), padding, dilation, maps)
     return y.view(batch, out_channels, height, width)
 
 
-def _sums(image: Pair, output: Pair, kernel: Pair, padding: Pair, dilation: Pair, maps: Tensor) -> Tensor:
+def _summation_matrix(image: Pair, output: Pair, kernel: Pair, padding: Pair, dilation: Pair, maps: Tensor) -> Tensor:
     """(kh kw H W, H' W'): 1 where a tap's map at an image's position is part of the sum at an output's position."""
     # What a compiler or a counter of shapes sees are no real tensors, and must not be kept.
-    build = _cached_sums if type(maps) is Tensor and not torch.compiler.is_compiling() else _build_sums
+    build = (
+        _cached_summation_matrix
+        if type(maps) is Tensor and not torch.compiler.is_compiling()
+        else _build_summation_matrix
+    )
     return build(image, output, kernel, padding, dilation, maps.dtype, maps.device)
 
 
-def _build_sums(
+def _build_summation_matrix(
     image: Pair, output: Pair, kernel: Pair, padding: Pair, dilation: Pair, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     rows, columns = (
-        _hits(*sizes, device=device) for sizes in zip(image, output, kernel, padding, dilation, strict=True)
+        _incidence(*sizes, device=device) for sizes in zip(image, output, kernel, padding, dilation, strict=True)
     )
     both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
     return both.flatten(0, 3).flatten(1).to(dtype)
 
 
-def _hits(image: int, output: int, kernel: int, padding: int, dilation: int, device: torch.device) -> Tensor:
+def _incidence(image: int, output: int, kernel: int, padding: int, dilation: int, device: torch.device) -> Tensor:
     """Along one axis (k, H, H'): whether tap t of output position p falls on image position p + t d - padding."""
     tap, position, place = (torch.arange(count, device=device) for count in (kernel, image, output))
     return (place + tap[:, None] * dilation - padding)[:, None, :] == position[:, None]
 
 
 @cache  # without a limit, since a recorded CUDA graph goes on using what is here
-def _cached_sums(*geometry: object) -> Tensor:
+def _cached_summation_matrix(*geometry: object) -> Tensor:
     with torch.inference_mode(False):  # the first use may be an evaluation, the next one trains
-        return _build_sums(*geometry)  # type: ignore[arg-type]
+        return _build_summation_matrix(*geometry)  # type: ignore[arg-type]

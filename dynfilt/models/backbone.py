@@ -16,7 +16,8 @@ class Backbone(nn.Module):
     """ResNet-18 (He et al., CVPR 2016, arXiv 1512.03385) from conv1 to block `blocks` of layer1, never frozen.
 
     images: (B, 3, 32, 32) -> v (B, 64, 8, 8). `weights` as in dynfilt.models.weights.
-    Raises ValueError when blocks is not 1 or 2, or when the images are not 3x32x32.
+    Raises ValueError when blocks is not 1 or 2, or when the images are not 3x32x32: the classifiers read every place
+    of v.
     """
 
     def __init__(self, blocks: int, weights: str) -> None:
@@ -32,5 +33,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (3, 4 * FEATURE_SIZE, 4 * FEATURE_SIZE):
-            raise ValueError(f"images are {tuple(images.shape[1:])}, must be (3, 32, 32)")
+            raise ValueError(
+                f"images are {tuple(images.shape[1:])}, must be (3, 32, 32); for other sizes choose a ResNet, "
+                "e.g. model=resnet18"
+            )
         return self.layer1(F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, stride=2, padding=1))

@@ -1,14 +1,20 @@
-"""Where a backbone's weights come from: the bundled file, torchvision, a file of one's own, or nowhere."""
+"""Load the weights of a backbone: from the bundled file, torchvision, a .pth file, or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dynfilt.wording import one_line
+
 CHOICES = "bundled (conv1 .. layer1 of IMAGENET1K_V1), imagenet (torchvision's download), a path to a .pth file, none"
+# Where checkpoints of other code hold their state dict, and what PyTorch's wrappers put before every name in it.
+CONTAINERS = ("state_dict", "model")
+WRAPPERS = ("module.", "_orig_mod.")
 BUNDLED = Path(__file__).parent / "assets" / "resnet18_conv1_to_layer1.pth"
 BUNDLED_SHA256 = "99ba6093c08f79365174a2e4fb341cb1212f49131b4c481bc86edaf4b529daa7"
 
@@ -17,6 +23,7 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     """Load a ResNet-18 state dict into the layers that `module` has, strictly for those layers.
 
     weights: `bundled`, `imagenet`, a path ending in .pth, or `none` (keep the random initialisation).
+    A file may hold its state dict under `state_dict` or `model`, with the prefixes of PyTorch's wrappers.
     Layers of the file that the module lacks are left out; `num_batches_tracked` may be missing; the classifier
     `fc` is never loaded. Raises ValueError, listing the choices, when the weights are unreachable or do not fit.
     """
@@ -26,11 +33,14 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     wanted = {name for name in module.state_dict() if not name.startswith("fc.")}
     missing = sorted(name for name in wanted - state.keys() if not name.endswith("num_batches_tracked"))
     if missing:
-        raise ValueError(_explain(weights, f"lack {len(missing)} tensors of this network, first {missing[0]!r}"))
+        lack = f"lack {len(missing)} tensors of this network, first {missing[0]!r}"
+        prefixed = next((name for name in state if name.endswith(f".{missing[0]}")), None)
+        hint = f"; they have {prefixed!r}, so save them without the prefix" if prefixed else ""
+        raise ValueError(_explain(weights, lack + hint))
     try:
         module.load_state_dict({name: state[name] for name in wanted & state.keys()}, strict=False)
     except RuntimeError as error:
-        raise ValueError(_explain(weights, f"do not fit: {' '.join(str(error).split())}")) from error
+        raise ValueError(_explain(weights, f"do not fit: {one_line(error)}")) from error
 
 
 def _read(weights: str) -> dict[str, Tensor]:
@@ -47,12 +57,25 @@ def _read_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
     try:
         if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             raise ValueError("the file's SHA-256 is not the published one")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
             raise ValueError("not a state dict of tensors")
     except Exception as error:
-        raise ValueError(_explain(str(path), f"cannot be read ({_first_line(error)})")) from error
+        raise ValueError(_explain(str(path), f"cannot be read ({one_line(error)})")) from error
     return state
+
+
+def _unwrapped(content: Any) -> Any:
+    """The state dict in a checkpoint, its names without what DataParallel, DDP and torch.compile put before them."""
+    for container in CONTAINERS:
+        if isinstance(content, dict) and isinstance(content.get(container), dict):
+            content = content[container]
+    while isinstance(content, dict) and content:
+        prefix = next((p for p in WRAPPERS if all(str(name).startswith(p) for name in content)), None)
+        if prefix is None:
+            break
+        content = {name.removeprefix(prefix): value for name, value in content.items()}
+    return content
 
 
 def _download() -> dict[str, Tensor]:
@@ -61,11 +84,7 @@ def _download() -> dict[str, Tensor]:
     try:
         return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        raise ValueError(_explain("imagenet", f"cannot be downloaded ({_first_line(error)})")) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise ValueError(_explain("imagenet", f"cannot be downloaded ({one_line(error)})")) from error
 
 
 def _explain(weights: str, problem: str) -> str:

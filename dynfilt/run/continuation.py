@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dynfilt.config.compose import Job
+from dynfilt.config.compose import Job, value_at
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import digest, in_digest
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
@@ -25,7 +25,7 @@ def continue_from(job: Job) -> Job:
     folder = RunFolder(parent)
     config, origin = folder.config(), folder.provenance() or {}
     if not folder.last_checkpoint.exists():
-        raise ValueError(f"run={parent}: has no checkpoint/last.pt to go on from")
+        raise ValueError(f"run={parent}: has no {folder.name_of(folder.last_checkpoint)} to go on from")
     for key in job.overridden:
         if key in KEPT or key == "model._target_" or key.startswith(("model/", "model.conv")):
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
@@ -33,9 +33,9 @@ def continue_from(job: Job) -> Job:
     merged = _merge(config, job)
     merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
     changed = {
-        key: job.choices.get(key, _at(merged, key))
+        key: job.choices.get(key, value_at(merged, key))
         for key in job.overridden
-        if in_digest(key) and _at(merged, key) != _at(config, key)
+        if in_digest(key) and value_at(merged, key) != value_at(config, key)
     }
     if not changed and merged["study"] == config["study"] and merged["seed"] == config["seed"]:
         raise ValueError(f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}")
@@ -71,17 +71,11 @@ def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:
     merged = copy.deepcopy(config)
     for key in ("mode", "run", "rerun", "output_root", "tracking"):
         merged[key] = job.config[key]
+    merged.setdefault("about", job.config["about"])  # runs were made before there was this key
     for key in job.overridden:
         *path, last = key.split(".")
         node = merged
         for part in path:
             node = node[part]
-        node[last] = _at(job.config, key)
+        node[last] = value_at(job.config, key)
     return merged
-
-
-def _at(config: dict[str, Any], key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node[part]
-    return node

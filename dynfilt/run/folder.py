@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 import yaml
 
 from dynfilt.run import lock
 from dynfilt.run.identity import in_todays_terms
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # The same safe loader, compiled where PyYAML was built with libyaml.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# The one place that knows these names.
+CONFIG = "config.yaml"
+STATUS = "status.json"
+PROVENANCE = "provenance.json"
+EVALUATIONS = "metrics.jsonl"
+RESULT = "result.json"
+PREDICTIONS = "test_predictions.npz"
+TEST = "test.json"
+SEED_FOLDER = re.compile(r"seed(\d+)")
+Weights = Literal["best", "last"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+RERUN = "; rerun=true sets the run aside"
+TAIL_BYTES = 4096
 
 
 class RunState(StrEnum):
@@ -29,96 +50,175 @@ class RunState(StrEnum):
 
 
 class DamagedFile(ValueError):
-    """A file of a run that cannot be read; the message names it and what is wrong."""
+    """A file of a run that cannot be read.
+
+    The message is the path, the `problem` that goes on from it, and the way out; `flaw` has the file's name alone.
+    """
+
+    def __init__(self, path: Path, problem: str, way_out: str = "") -> None:
+        super().__init__(f"{path}{problem}{way_out}")
+        self.flaw = f"{path.name}{problem}"
+
+
+class Predictions(TypedDict, total=False):
+    """What is kept of every test image, arrays (images,): its true class; and by the best and by the last weights the
+    predicted class, its probability, that of the true class, and how many classes score higher than the true one.
+
+    Older runs lack some of them.
+    """
+
+    label: np.ndarray
+    best_class: np.ndarray
+    best_class_probability: np.ndarray
+    best_true_class_probability: np.ndarray
+    best_true_class_rank: np.ndarray
+    last_class: np.ndarray
+    last_class_probability: np.ndarray
+    last_true_class_probability: np.ndarray
+    last_true_class_rank: np.ndarray
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run's state with the files that decide it; one that is missing or damaged is empty, and `flaw` names the
+    damage."""
+
+    state: RunState
+    result: dict[str, Any]
+    status: dict[str, Any]
+    flaw: str
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """The paths of a run's files, and their content. A missing file is None or empty; a damaged one raises
-    DamagedFile."""
+    DamagedFile where the reader is strict."""
 
     path: Path
 
     @property
     def config_file(self) -> Path:
-        return self.path / "config.yaml"
+        return self.path / CONFIG
 
     @property
     def status_file(self) -> Path:
-        return self.path / "status.json"
+        return self.path / STATUS
 
     @property
     def provenance_file(self) -> Path:
-        return self.path / "provenance.json"
+        return self.path / PROVENANCE
 
     @property
     def evaluations_file(self) -> Path:
-        return self.path / "metrics.jsonl"
+        return self.path / EVALUATIONS
 
     @property
     def result_file(self) -> Path:
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def predictions_file(self) -> Path:
-        return self.path / "test_predictions.npz"
+        return self.path / PREDICTIONS
 
     @property
     def test_file(self) -> Path:
-        return self.path / "test.json"
+        return self.path / TEST
 
     @property
     def log_file(self) -> Path:
         return self.path / "log.txt"
 
     @property
+    def wandb_folder(self) -> Path:
+        """Where W&B keeps the logs of a run that is started in this folder."""
+        return self.path / "wandb"
+
+    @property
     def last_checkpoint(self) -> Path:
-        return self.path / "checkpoint" / "last.pt"
+        return self.checkpoint("last")
 
     @property
     def best_checkpoint(self) -> Path:
-        return self.path / "checkpoint" / "best.pt"
+        return self.checkpoint("best")
+
+    def checkpoint(self, weights: Weights) -> Path:
+        """The checkpoint with the best weights by validation, or with the last ones."""
+        return self.path / "checkpoint" / f"{weights}.pt"
+
+    def name_of(self, file: Path) -> str:
+        """A file's name below the folder, for messages."""
+        return file.relative_to(self.path).as_posix()
 
     def config(self) -> dict[str, Any]:
         """The resolved config in today's terms. Raises DamagedFile when it is missing, too."""
+        return in_todays_terms(self.recorded_config())
+
+    def recorded_config(self) -> dict[str, Any]:
+        """The resolved config as it was written. Raises DamagedFile when it is missing, too."""
         try:
-            content = yaml.load(self.config_file.read_text(encoding="utf-8"), Loader=YAML_LOADER)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise DamagedFile(f"{self.config_file}: not the config of a run ({type(error).__name__})") from error
-        if not isinstance(content, dict):
-            raise DamagedFile(f"{self.config_file}: not the config of a run (no keys)")
-        return in_todays_terms(content)
+            return parse_config(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedFile(self.config_file, f": not the config of a run ({type(error).__name__})") from error
+        except ValueError as error:
+            raise DamagedFile(self.config_file, f": {error}") from error
 
     def status(self) -> dict[str, Any] | None:
         """State, times and error of the last attempt."""
         return read_json(self.status_file)
 
-    def provenance(self) -> dict[str, Any] | None:
+    def provenance(self, *, strict: bool = True) -> dict[str, Any] | None:
         """Where the run comes from: commit, versions, machine, command."""
-        return read_json(self.provenance_file)
+        return read_json(self.provenance_file, strict=strict)
 
     def result(self) -> dict[str, Any] | None:
         """The numbers of a finished run."""
         return read_json(self.result_file)
 
-    def evaluations(self) -> list[dict[str, Any]]:
-        """All whole rows of metrics.jsonl, in order; a last line torn by a crash is left out."""
+    def evaluations(self, *, strict: bool = True) -> list[dict[str, Any]]:
+        """All whole rows of metrics.jsonl, in order; a last line torn by a crash is left out.
+
+        Of a file that is damaged before its last line, the rows above the damage, or DamagedFile from a strict reader.
+        """
         try:
             lines = self.evaluations_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise DamagedFile(f"{self.evaluations_file}: cannot be read ({error.strerror})") from error
+            raise DamagedFile(self.evaluations_file, f" cannot be read: {error.strerror}") from error
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                if number < len(lines):
-                    raise DamagedFile(
-                        f"{self.evaluations_file}: line {number} is damaged; rerun=true sets the run aside"
-                    ) from error
+                rows.append(_object(line))
+            except ValueError as error:
+                if strict and number < len(lines):
+                    raise DamagedFile(self.evaluations_file, f": line {number} is damaged", RERUN) from error
+                break
         return rows
+
+    def last_evaluation(self) -> dict[str, Any]:
+        """The last whole row of metrics.jsonl, read from the file's end; empty when there is none."""
+        try:
+            with open(self.evaluations_file, "rb") as file:
+                file.seek(max(0, self.evaluations_file.stat().st_size - TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return {}
+        for line in reversed(lines):
+            with suppress(ValueError):
+                return _object(line)
+        return {}
+
+    def predictions(self, *names: str) -> Predictions:
+        """What is kept of every test image: the arrays of these names as far as there are any, without names all."""
+        import numpy as np
+
+        try:
+            with np.load(self.predictions_file, allow_pickle=False) as arrays:
+                return cast(Predictions, {name: arrays[name] for name in names or arrays if name in arrays})
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DamagedFile(self.predictions_file, f" cannot be read ({type(error).__name__})") from error
 
     def holds_training(self) -> bool:
         """Whether something would be lost with the folder: an attempt that failed before its first evaluation has
@@ -131,30 +231,74 @@ class RunFolder:
 
         A run that says `running` although no process works on it was killed, and is interrupted.
         """
-        try:
-            if self.result() is not None:
-                return RunState.COMPLETED
-        except DamagedFile:
-            return RunState.DAMAGED
-        if lock.is_in_use(self.path):
-            return RunState.RUNNING
-        try:
-            said = (self.status() or {}).get("state")
-        except DamagedFile:
-            said = None
-        if said == RunState.FAILED:
-            return RunState.FAILED
-        return RunState.INTERRUPTED if said or self.holds_training() else RunState.TO_DO
+        return self.snapshot().state
+
+    def snapshot(self) -> Snapshot:
+        """The state, and the result and the status that decide it, each read once."""
+        flaws: list[str] = []
+
+        def tolerant(path: Path) -> dict[str, Any] | None:
+            try:
+                return read_json(path)
+            except DamagedFile as error:
+                flaws.append(error.flaw)
+                return None
+
+        result = tolerant(self.result_file)
+        if result is None and flaws:
+            state = RunState.DAMAGED
+        elif result is not None:
+            state = RunState.COMPLETED
+        elif lock.is_in_use(self.path):
+            state = RunState.RUNNING
+        else:
+            state = RunState.TO_DO
+        status = tolerant(self.status_file) or {}
+        if state == RunState.TO_DO and status.get("state") == RunState.FAILED:
+            state = RunState.FAILED
+        elif state == RunState.TO_DO and (status or flaws or self.holds_training()):
+            state = RunState.INTERRUPTED
+        return Snapshot(state, result or {}, status, next(iter(flaws), ""))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None when there is no file. Raises DamagedFile when it holds none."""
+def is_run_folder(name: str, entries: Collection[str]) -> bool:
+    """Whether a folder of this name and with these entries is a run's."""
+    return RESULT in entries or STATUS in entries or (CONFIG in entries and SEED_FOLDER.fullmatch(name) is not None)
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """The keys of a config as it was written. Raises ValueError when there are none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = yaml.load(text, Loader=YAML_LOADER)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"not the config of a run ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise ValueError("not the config of a run (no keys)")
+    return content
+
+
+def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
+    """The object in a JSON file, None when there is no file. A strict reader raises DamagedFile when it holds none, to
+    another that is None too."""
+    try:
+        return _object(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFile(f"{path}: not readable as JSON ({error}); rerun=true sets the run aside") from error
+    except OSError as error:
+        problem = f" cannot be read: {error.strerror}"
+    except ValueError as error:
+        problem = f" {error}"
+    if strict:
+        raise DamagedFile(path, problem, RERUN)
+    return None
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Raises ValueError, saying what is wrong, when the text is no JSON object."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("is not valid JSON; was its writing cut off?") from error
     if not isinstance(content, dict):
-        raise DamagedFile(f"{path}: holds no JSON object; rerun=true sets the run aside")
+        raise ValueError("holds no JSON object")
     return content

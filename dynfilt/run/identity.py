@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 # Keys that do not change the numbers, and those that name the run; a prefix covers everything below it.
 OUTSIDE_DIGEST = (
@@ -18,6 +21,7 @@ OUTSIDE_DIGEST = (
     "run",
     "rerun",
     "output_root",
+    "about",
     "tracking",
     "hydra",
     "data.root",
@@ -28,6 +32,7 @@ OUTSIDE_DIGEST = (
     "trainer.compile_mode",
     "trainer.cuda_graph",
     "trainer.formulation",
+    "trainer.check_layer",
     "trainer.checkpoint_every_seconds",
     "trainer.progress_bar",
 )
@@ -36,6 +41,7 @@ OUTSIDE_DIGEST = (
 ADDED_LATER = {
     "trainer.evaluate_every_steps": None,
     "trainer.formulation": "auto",
+    "trainer.check_layer": True,
     "trainer.compile_mode": "default",
     "trainer.cuda_graph": False,
 }
@@ -64,6 +70,7 @@ ADDED_TO_RESNET18 = {
     "model.conv._partial_": True,
 }
 LONGEST_NAME = 120
+SHORTENED = "~"  # what no escaped name holds
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,13 @@ class Identity:
 
 
 def identify(config: dict[str, Any], choices: dict[str, str], differences: dict[str, Any]) -> Identity:
-    """The place of a composed run among all runs."""
-    name = variant_name(choices["model"], differences)
-    return Identity(config["study"], name, config["seed"], digest(config))
+    """The place of a composed run among all runs; a run begun when names kept numbers as they were written stays
+    where it is."""
+    root, model = config["output_root"], choices["model"]
+    identity = Identity(config["study"], variant_name(model, differences), config["seed"], digest(config))
+    former = dataclasses.replace(identity, variant=variant_name(model, differences, form=_as_written))
+    begun_before = former != identity and former.folder(root).exists() and not identity.folder(root).exists()
+    return former if begun_before else identity
 
 
 @lru_cache(maxsize=4096)
@@ -116,9 +127,14 @@ def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     ]
 
 
+def with_todays_targets(node: Any) -> Any:
+    """A run's config, or part of one, with today's names of its targets."""
+    return _map_targets(node, RENAMED_TARGETS)
+
+
 def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
     """An older run's config with today's names of targets, and later keys at the values that mean what was done."""
-    current = _map_targets(config, RENAMED_TARGETS)
+    current = with_todays_targets(config)
     for key, neutral in _added_later(flatten(current)).items():
         group, *path, name = key.split(".")
         node = current.get(group)
@@ -140,16 +156,32 @@ def canonical(key: str, value: Any) -> Any:
     return float(value) if key in FLOATS_IN_DIGEST else int(value)
 
 
-def variant_name(model: str, differences: dict[str, Any]) -> str:
+def variant_name(model: str, differences: dict[str, Any], form: Callable[[str, Any], Any] = canonical) -> str:
     """`model`, then `,key=value` sorted by key; safe as a folder's name, shortened with a hash when long."""
     parts = [
         model,
-        *(f"{key}={_text(canonical(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
+        *(f"{key}={_text(form(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
     ]
     name = ",".join(escape(part) for part in parts)
     if len(name) <= LONGEST_NAME:
         return name
-    return f"{name[: LONGEST_NAME - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[: LONGEST_NAME - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def with_todays_numbers(variant: str) -> str:
+    """A variant's name with each number in its one form; a shortened name stays as it is."""
+    if SHORTENED in variant:
+        return variant
+    return ",".join(_with_todays_number(part) for part in variant.split(","))
+
+
+def _with_todays_number(part: str) -> str:
+    key, _, text = part.partition("=")
+    try:
+        value = json.loads(unquote(text))
+    except ValueError:
+        return part
+    return escape(f"{key}={_text(canonical(key, value))}")
 
 
 def escape(text: str) -> str:
@@ -193,6 +225,10 @@ def _map_targets(node: Any, names: dict[str, str]) -> Any:
 def _added_later(flat: dict[str, Any]) -> dict[str, Any]:
     """The keys that came later to a config, with what was done before."""
     return {**ADDED_LATER, **(ADDED_TO_RESNET18 if flat.get("model._target_") == RESNET18 else {})}
+
+
+def _as_written(key: str, value: Any) -> Any:
+    return value
 
 
 def _text(value: Any) -> str:

@@ -41,6 +41,7 @@ class FolderLock:
         self.folder = folder
         self._file: int | None = None
         self._released = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -69,13 +70,16 @@ class FolderLock:
         """Raise ValueError when the folder was moved, or its lock removed, while this process worked on it."""
         assert self._file is not None
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._file), os.stat(self.folder / NAME)):
+            mine = self._keeper is None or _stand_in_file(self.folder).read_text(encoding="utf-8") == _me()
+            if mine and os.path.samestat(os.fstat(self._file), os.stat(self.folder / NAME)):
                 return
         raise ValueError(f"{self.folder}: was moved, or its lock removed, while this run worked on it; it stops here")
 
     def release(self) -> None:
         """Give the lock up; the file stays and means nothing."""
-        self._released.set()
+        if self._keeper is not None:
+            self._released.set()
+            self._keeper.join()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -99,21 +103,29 @@ class FolderLock:
     def _stand_in(self) -> None:
         """Hold the folder by a file that only one process can create."""
         path = _stand_in_file(self.folder)
-        if not _is_fresh(path):
-            path.unlink(missing_ok=True)
+        if path.exists() and not _is_fresh(path):
+            _remove_if_stale(path)
         try:
             with open(path, "x", encoding="utf-8") as file:
                 file.write(_me())
         except FileExistsError as error:
             raise RunInUse(_in_use(self.folder, path)) from error
         warnings.warn(f"{self.folder}: this file system cannot lock; {path.name} stands in", stacklevel=3)
-        threading.Thread(target=self._keep_fresh, args=(path,), daemon=True).start()
+        self._keeper = threading.Thread(target=self._keep_fresh, args=(path,), daemon=True)
+        self._keeper.start()
 
     def _keep_fresh(self, path: Path) -> None:
-        while not self._released.wait(HEARTBEAT_SECONDS):
+        """Touch the file until the folder is released, then remove it; leave it when another process has taken over."""
+        released = False
+        while not released:
+            released = self._released.wait(HEARTBEAT_SECONDS)
             with contextlib.suppress(OSError):
-                os.utime(path)
-        path.unlink(missing_ok=True)
+                if path.read_text(encoding="utf-8") != _me():
+                    return
+                if released:
+                    path.unlink()
+                else:
+                    os.utime(path)
 
 
 def is_in_use(folder: Path) -> bool:
@@ -143,6 +155,20 @@ def _in_use(folder: Path, path: Path) -> str:
 
 def _stand_in_file(folder: Path) -> Path:
     return folder / f"{NAME}.holder"
+
+
+def _remove_if_stale(path: Path) -> None:
+    """Remove a stand-in of a holder that is gone; of several processes that see it stale, one at a time."""
+    turn = path.with_suffix(".takeover")
+    try:
+        turn.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise RunInUse(f"{turn}: another process is taking this run over; remove the file if there is none") from error
+    try:
+        if not _is_fresh(path):
+            path.unlink(missing_ok=True)
+    finally:
+        turn.unlink()
 
 
 def _is_fresh(path: Path) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynfilt.run.folder import DamagedFile, RunFolder, RunState
+from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import Identity
 
 
@@ -33,15 +33,14 @@ class Planner:
         name, epochs, state = f"{identity.variant}/seed{identity.seed}", config["trainer"]["epochs"], folder.state()
         if state == RunState.COMPLETED:
             return PlannedRun(name, state, epochs, epochs, 0.0)
-        rows = _evaluations(folder)
-        done = rows[-1]["epoch"] if rows else 0.0
+        done = folder.last_evaluation().get("epoch", 0.0)
         pace = self._seconds_per_epoch(folder.path.parent)
         return PlannedRun(name, state, done, epochs, None if pace is None else (epochs - done) * pace)
 
     def _seconds_per_epoch(self, variant_folder: Path) -> float | None:
         """Training seconds an epoch of the seed that got farthest; evaluation is not counted."""
         if variant_folder not in self._paces:
-            last_rows = [rows[-1] for path in variant_folder.glob("seed*") if (rows := _evaluations(RunFolder(path)))]
+            last_rows = filter(None, (RunFolder(path).last_evaluation() for path in variant_folder.glob("seed*")))
             farthest = max(last_rows, key=lambda row: row["epoch"], default=None)
             self._paces[variant_folder] = farthest["seconds"] / farthest["epoch"] if farthest else None
         return self._paces[variant_folder]
@@ -59,13 +58,6 @@ def format_plan(runs: list[PlannedRun]) -> str:
     note = f", and {unknown} runs of variants that were never timed" if unknown else ""
     done = sum(run.state == RunState.COMPLETED for run in runs)
     return "\n".join([*lines, f"{done} of {len(runs)} done; time left {_duration(sum(known))}{note}"])
-
-
-def _evaluations(folder: RunFolder) -> list[dict[str, Any]]:
-    try:
-        return folder.evaluations()
-    except DamagedFile:
-        return []  # the command itself will say so
 
 
 def _duration(seconds: float | None) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 
-PROJECT = Path(__file__).resolve().parents[2]
+from dynfilt.installation import IS_CHECKOUT, PROJECT, RUN_COMMAND
+
 COMMIT_VARIABLE = "DYNFILT_COMMIT"
 PACKAGES = ("dynfilt", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "wandb")
 
@@ -29,7 +30,7 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
         "threads": torch.get_num_threads(),
-        "command": sys.argv,
+        "command": [*(RUN_COMMAND.split() if sys.argv[0] == RUN_COMMAND else sys.argv[:1]), *sys.argv[1:]],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -37,10 +38,13 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of the project's checkout and whether tracked files differ from it; (None, None) outside git.
 
-    A copy without its history, on a cluster say, is told its commit by the environment variable DYNFILT_COMMIT.
+    An installed package has the commit at which pip fetched it from git, if it did. A copy without its history, on a
+    cluster say, takes its commit from the environment variable DYNFILT_COMMIT.
     """
-    if told := os.environ.get(COMMIT_VARIABLE):
-        return told, None
+    if commit := os.environ.get(COMMIT_VARIABLE):
+        return commit, None
+    if not IS_CHECKOUT:  # git would answer for whatever repository the installed package lies in
+        return _installed_commit(), None
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return commit, None if changes is None else bool(changes)
@@ -52,6 +56,14 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _installed_commit() -> str | None:
+    try:
+        origin = metadata.distribution("dynfilt").read_text("direct_url.json")  # PEP 610
+    except metadata.PackageNotFoundError:
+        return None
+    return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
 
 
 def _version(package: str) -> str | None:

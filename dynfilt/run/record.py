@@ -48,6 +48,8 @@ class RunRecord:
         try:
             if error is not None:
                 self._write_failure(error)
+        except OSError as second:  # a full disk, say; the first error is what matters
+            print(f"{self.folder.path}: its failure could not be written down ({second})", file=sys.stderr)
         finally:
             self._lock.release()
 

@@ -27,6 +27,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._interrupted = False
 
     def __call__(self) -> bool:
         """Whether work should stop."""
@@ -57,9 +58,10 @@ class StopSignals:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.received is None and number == signal.SIGINT:
+        if number == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
             print(
                 "\nstopping after this step, with a checkpoint; Ctrl-C again stops at once", file=sys.stderr, flush=True
             )

@@ -1,7 +1,7 @@
 """The scalars of a run, mirrored to Weights & Biases: online when it answers, else into the run's own folder.
 
 The run folder is the truth. Whatever W&B does after the start, training goes on: an error of the client is
-said in one line, once, and the mirror does nothing from then on.
+printed in one line, once, and the mirror does nothing from then on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
+from dynfilt.wording import one_line
 
 if TYPE_CHECKING:
     import wandb
@@ -24,11 +26,13 @@ MODES = ("auto", "online", "offline", "off")
 START_SECONDS = 10.0
 FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
+# Keys of W&B's summary that tell how a run ended without a result.
+STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """What the user wants of W&B.
+    """The user's settings for W&B.
 
     Raises ValueError for a mode that is not one of MODES.
     """
@@ -52,15 +56,17 @@ class Mirror:
 
     def __init__(self, run: wandb.Run | None, folder: Path) -> None:
         self._run = run
-        self._saved = folder / "wandb" / Path(run.dir).parent.name if run else folder
+        self._saved = RunFolder(folder).wandb_folder / Path(run.dir).parent.name if run else folder
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            reason = f"{type(error).__name__}: {error}"
-            self._attempt(lambda run: run.summary.update({"error": reason}))
+            kind_of_error = type(error).__name__
+            state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
+            told = {STATE: state.value, ERROR_TYPE: kind_of_error, ERROR: f"{kind_of_error}: {error}"}
+            self._attempt(lambda run: run.summary.update(told))
         self._close(exit_code=0 if error is None else 1)
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -85,7 +91,7 @@ class Mirror:
         except Exception as error:
             self._run = None
             command = f"wandb sync {shlex.quote(str(self._saved))}"
-            _say(f"W&B stopped ({_one_line(error)}), the run goes on; upload the rest with: {command}")
+            _say(f"W&B stopped ({one_line(error)}), the run goes on; upload the rest with: {command}")
             end_service()
 
 
@@ -99,7 +105,7 @@ def open_mirror(
     seed: int,
     config: dict[str, Any],
 ) -> Mirror:
-    """Starts the W&B run of one job, in `folder`/wandb, and says in one line where it goes.
+    """Starts the W&B run of one job, in `folder`/wandb, and prints in one line where it goes.
 
     `config` is made of plain containers. A server that does not answer costs at most about PROBE_SECONDS or
     START_SECONDS. Raises ValueError only where the user forces `online` and that cannot be had; no other
@@ -122,7 +128,7 @@ def open_mirror(
         try:
             run = _start_online(identity)
         except Exception as error:
-            reason = f" ({_one_line(error)})"
+            reason = f" ({one_line(error)})"
         else:
             _say(f"online at {run.url}")
             return Mirror(run, folder)
@@ -132,14 +138,28 @@ def open_mirror(
 
 
 def _wanted(mode: str) -> tuple[str, str]:
-    """The mode, with `auto` obeying WANDB_MODE, and the reason to print in brackets."""
-    wish = os.environ.get("WANDB_MODE", "").lower()
-    if mode != "auto" or wish not in ("offline", "dryrun", "disabled"):
+    """The mode, with `auto` obeying what W&B was told here, and the reason to print in brackets."""
+    if mode != "auto":
         return mode, ""
+    wish, told_by = _told_here()
     if wish == "disabled":
-        _say("off (WANDB_MODE=disabled)")
+        _say(f"off ({told_by})")
         return "off", ""
-    return "offline", f" (WANDB_MODE={wish})"
+    return ("offline", f" ({told_by})") if wish in ("offline", "dryrun") else (mode, "")
+
+
+def _told_here() -> tuple[str, str]:
+    """The mode that W&B's environment variables or `wandb offline|disabled` in this folder ask for, and which did."""
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        return "disabled", f"WANDB_DISABLED={os.environ['WANDB_DISABLED']}"
+    if wish := os.environ.get("WANDB_MODE", "").lower():
+        return wish, f"WANDB_MODE={wish}"
+    try:
+        import wandb
+    except ImportError:  # said where the run would start
+        return "", ""
+    wish = wandb.setup(wandb.Settings(quiet=True, show_info=False)).settings.mode
+    return wish, f"`wandb {wish}` in this folder"
 
 
 def _start_online(identity: dict[str, Any]) -> wandb.Run:
@@ -161,7 +181,7 @@ def _open_offline(identity: dict[str, Any], folder: Path, reason: str) -> Mirror
         _set_up("offline")
         run = _init(identity)
     except Exception as error:
-        _say(f"off, W&B does not start ({_one_line(error)})")
+        _say(f"off, W&B does not start ({one_line(error)})")
         return Mirror(None, folder)
     _say(f"offline{reason}; upload later with: wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*")
     return Mirror(run, folder)
@@ -170,7 +190,7 @@ def _open_offline(identity: dict[str, Any], folder: Path, reason: str) -> Mirror
 def _set_up(mode: Literal["online", "offline"]) -> wandb.Settings:
     """Sets the settings of this process's later runs, and gives them back.
 
-    Of what the client says, only warnings and errors are shown. Commit and package versions are not collected
+    Of the client's output, only warnings and errors are shown. Commit and package versions are not collected
     a second time: they cost 0.1 s a run and provenance.json has them.
     """
     import wandb
@@ -227,10 +247,6 @@ def end_service() -> None:
 
     ends_within(TEAR_DOWN_SECONDS, end)
     wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynfilt.wording import one_line
+
 CHECKSUM = "sha256"
 
 
@@ -35,8 +37,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint ({reason}); rerun=true trains the run anew") from error
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({one_line(error)}); rerun=true trains the run anew"
+        ) from error
     if expected != _checksum(state):
         raise ValueError(
             f"{path}: damaged, its content does not have the checksum it was written with; rerun=true trains anew"

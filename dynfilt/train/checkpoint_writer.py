@@ -13,7 +13,7 @@ from dynfilt.train.checkpoint import copy_checkpoint, save_checkpoint
 
 
 class CheckpointWriter:
-    """Writes each checkpoint from a thread of its own; leaving the context waits for the last one.
+    """Writes each checkpoint in another thread; leaving the context waits for the last one.
 
     What is on disk is always a whole checkpoint of the order in which they were given: a crash loses at most the
     one under way, and the run goes on from the one before.
@@ -53,7 +53,7 @@ def _write(state: dict[str, Any], path: Path, also: Path | None) -> None:
 
 
 def _snapshot(node: Any) -> Any:
-    """The same nest of dicts and lists with tensors of its own: training changes the originals in place."""
+    """The same nest of dicts and lists with copied tensors: training changes the originals in place."""
     if isinstance(node, Tensor):
         return node.detach().clone()
     if isinstance(node, dict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,7 @@ class Evaluation:
     true_class_rank: Tensor
 
     def numbers(self, split: str) -> dict[str, float]:
-        """What is recorded of a split, by its keys in metrics.jsonl and result.json: `val_loss`, `val_accuracy`."""
+        """The numbers to record of a split, by their keys in metrics.jsonl and result.json, e.g. `val_loss`."""
         return {f"{split}_loss": self.loss, f"{split}_accuracy": self.accuracy}
 
 
@@ -67,15 +67,14 @@ class Evaluator:
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, split: Split, stop: Callable[[], bool] = lambda: False) -> Evaluation:
         """Raises FloatingPointError when the mean loss is not finite, and Stopped when `stop`, asked before each
-        batch, says so."""
+        batch, returns True."""
         was_training = model.training
         model.eval()
-        split = self.part(split)
+        split = self.subset_to_evaluate(split)
         device = split.labels.device
         losses, probability = (torch.empty(len(split), device=device) for _ in range(2))
         predictions, rank = (torch.empty(len(split), dtype=torch.int64, device=device) for _ in range(2))
-        order, batch_size = self._order_and_batch_size(model, len(split))
-        for indices, images, labels in evaluation_batches(split, self.data.mean, self.data.std, batch_size, order):
+        for indices, images, labels in self.batches(model, split):
             if stop():
                 raise Stopped
             with self.autocast():
@@ -92,17 +91,20 @@ class Evaluator:
         accuracy = (predictions == split.labels).double().mean().item()
         return Evaluation(loss, accuracy, predictions.cpu(), probability.cpu(), torch.exp(-losses).cpu(), rank.cpu())
 
-    def part(self, split: Split) -> Split:
+    def subset_to_evaluate(self, split: Split) -> Split:
         """The images of a split that are evaluated: all, or `max_images` spread evenly."""
         if self.max_images is None:
             return split
         return split.subset(_spread(len(split), self.max_images).to(split.labels.device))
 
-    def _order_and_batch_size(self, model: nn.Module, count: int) -> tuple[Tensor | None, int]:
-        if not getattr(model, "mixes_batch", False):
-            return None, self.batch_size
-        order = torch.randperm(count, generator=seeded_generator("cpu", "evaluation order"))
-        return order, self.train_batch_size
+    def batches(self, model: nn.Module, split: Split) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Indices into the split, images float32 (B, C, H, W) and labels (B,), each image once, as a model is
+        evaluated with them."""
+        order, batch_size = None, self.batch_size
+        if getattr(model, "mixes_batch", False):
+            order = torch.randperm(len(split), generator=seeded_generator("cpu", "evaluation order"))
+            batch_size = self.train_batch_size
+        return evaluation_batches(split, self.data.mean, self.data.std, batch_size, order)
 
 
 def _spread(count: int, wanted: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class RunningSums:
-    """Sums over images that grow step by step; `read` brings them up to date, and only it waits for the device.
+    """Sums over images that grow step by step; `add_up` brings them up to date, and only it waits for the device.
 
     `loss` and `correct` are sums over `images`; `steps_since_bad` counts the steps from the first loss on that was
     not finite.
@@ -27,7 +27,7 @@ class RunningSums:
         """Take a step's mean loss, scores (B, classes) and labels (B,); the first two may be overwritten later."""
         self._unread.append((loss.clone(), scores.clone(), labels))
 
-    def read(self) -> None:
+    def add_up(self) -> None:
         """Add up, in the order of the steps, what was taken since the last call."""
         if not self._unread:
             return
@@ -41,7 +41,7 @@ class RunningSums:
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, up to date."""
-        self.read()
+        self.add_up()
         return {"loss": self.loss, "correct": self.correct, "images": self.images}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a user may set about training, checked when it is read."""
+"""The user's settings for training, checked when they are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from dynfilt.layers.formulation import Formulation
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,14 @@ class TrainerSettings:
     compile: bool
     compile_mode: Literal["default", "reduce-overhead"]
     cuda_graph: bool
-    formulation: Literal["auto", "grouped", "chunked", "taps", "per_image", "outputs", "stacked", "inputs"]
+    formulation: Formulation
     clip_gradient_norm: float | None
     evaluate_every_epochs: float
     evaluate_every_steps: int | None
     patience: int | None
     max_steps: int | None
     max_eval_images: int | None
+    check_layer: bool
     checkpoint_every_seconds: float
     progress_bar: Literal["auto", "on", "off"]
 
@@ -47,7 +50,7 @@ class TrainerSettings:
             self._require_positive(key)
         if self.cuda_graph and self.compile and self.compile_mode != "default":
             raise ValueError(
-                f"trainer.compile_mode={self.compile_mode} records graphs of its own: "
+                f"trainer.compile_mode={self.compile_mode} records its own CUDA graphs: "
                 "choose trainer.compile_mode=default or trainer.cuda_graph=false"
             )
         for key in ("evaluate_every_steps", "clip_gradient_norm", "patience", "max_steps", "max_eval_images"):

@@ -27,7 +27,7 @@ STEPS_BETWEEN_LOSS_CHECKS = 50
 
 
 class Trainer:
-    """Trains one model, evaluates it on the validation split, and says when to keep a checkpoint.
+    """Trains one model, evaluates it on the validation split, and asks for checkpoints.
 
     `on_evaluation(row, improved)` is called after each evaluation, `on_checkpoint()` when one is due in between.
     All state that training needs to go on is in `state_dict()`; order, augmentation and dropout of a step depend
@@ -106,8 +106,9 @@ class Trainer:
     ) -> None:
         """Train until the last step or until patience runs out.
 
-        `stop` is asked after each step and each batch of an evaluation; when it says so, a checkpoint is called for and
-        Stopped raised. Raises FloatingPointError, naming the step, when a training or evaluation loss is not finite.
+        `stop` is called after each step and each batch of an evaluation; when it returns True, a checkpoint is asked
+        for and Stopped raised. Raises FloatingPointError, naming the step, when a loss of training or of an evaluation
+        is not finite.
         """
         every = self.steps_between_evaluations
         self.model.train()
@@ -227,7 +228,7 @@ class Trainer:
             self.applied_temperature = temperature
 
     def _require_finite_loss(self) -> None:
-        self.sums.read()
+        self.sums.add_up()
         if self.sums.steps_since_bad:
             first = self.step - self.sums.steps_since_bad
             raise FloatingPointError(f"the training loss is not finite at step {first} (counted from 0)")

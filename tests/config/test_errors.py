@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -76,12 +77,13 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
         (["seed"], "cannot read the override seed; write KEY=VALUE or GROUP=CHOICE, quote special characters"),
         (["seed=0,1"], "seed=0,1: several values; add -m to run each of them, or write KEY=[...] for a list"),
         # Sweeps.
-        (["-cn", "lab_3x3"], "-cn lab_3x3: is found with `-cd sweeps -cn lab_3x3`"),
-        (
-            [*SWEEPS, "-cn", "lab_3x4"],
-            "-cn lab_3x4: no such sweep (did you mean lab_3x3?); with `-cd sweeps`, sweeps/ ha",
-        ),
+        (["-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: demo, dyconv_twins"),
+        ([*SWEEPS, "-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: demo, dyc"),
         (["-cd", "sweps", "-cn", "lab_3x3"], "-cd: there is no folder "),
+        # Flags, where Hydra prints its usage.
+        (["-cn"], "argument --config-name/-cn: expected one argument; flags stand before all overrides"),
+        (["--sed=1"], "unrecognized arguments: --sed=1; flags stand before all overrides, `python run.py --help` exp"),
+        (["seed=0", "-m", "study=a"], "unrecognized arguments: study=a; flags stand before all overrides"),
     ],
 )
 def test_what_hydra_refuses_is_one_line_with_what_is_allowed(arguments: list[str], line: str, command: Command) -> None:
@@ -90,6 +92,29 @@ def test_what_hydra_refuses_is_one_line_with_what_is_allowed(arguments: list[str
     assert len(outcome.lines) == 1
     assert outcome.err.startswith(f"error: {line}")
     assert "Traceback" not in outcome.err
+
+
+def test_configs_of_ones_own_come_first_and_are_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "wide.yaml").write_text("defaults: [resnet8, _self_]\nwidth: 2.0\n")
+    (tmp_path / "mine" / "demo.yaml").write_text("defaults: [config, override /model: wide, _self_]\nstudy: mine\n")
+    assert "wide/seed0" in command("-cd", "mine", "-cn", "demo", "mode=plan").out
+    for words, line in (
+        (
+            ("model.widht=3",),
+            "model.widht: no such key (did you mean width?); mine/model/wide.yaml allows: num_classes",
+        ),
+        (("model=resnet8", "model.widht=3"), "model.widht: no such key (did you mean width?); conf/model/resnet8.yaml"),
+        (("model=wade",), "model=wade: no such file in conf/model/ (did you mean wide?); allowed: bypass_3x3"),
+        (("-cn", "dema"), "-cn dema: no such sweep (did you mean demo?); mine/ has: demo; sweeps/ has: demo, dyc"),
+    ):
+        outcome = command("-cd", "mine", *(("-cn", "demo") if words[0] != "-cn" else ()), *words)
+        assert (outcome.code, len(outcome.lines)) == (2, 1)
+        assert outcome.err.startswith(f"error: {line}")
+    failed = command("-cd", "mine", "-cn", "demo", "model.width=wide")
+    assert failed.err.startswith(
+        "failed: model.width='wide': must be a valid number; set in mine/model/wide.yaml or by"
+    )
 
 
 def wrapped(inner: Exception, outer: Exception) -> Exception:

@@ -1,9 +1,15 @@
+import inspect
+import typing
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
-from dynfilt.data.bundle import ImageData, Split, hold_out_validation
+from dynfilt.data.bundle import DataSet, ImageData, Split, hold_out_validation, image_data
+
+COMMON_TYPES = {"num_classes": int, "validation_size": int, "split_seed": int, "mean": Sequence[float]}
+COMMON_TYPES |= {"std": Sequence[float], "flip": bool, "pad": int, "return": ImageData}
 
 
 def split(count: int) -> Split:
@@ -14,7 +20,8 @@ def split(count: int) -> Split:
 def data(**changes: Any) -> ImageData:
     settings = {"num_classes": 2, "validation_size": 4, "split_seed": 0, "flip": True, "pad": 1}
     settings |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], **changes}
-    return hold_out_validation("tiny", split(20), split(6), ("cat", "dog"), **settings)  # type: ignore[arg-type]
+    published = DataSet(split(20), split(6), ("cat", "dog"))
+    return hold_out_validation("tiny", published, **settings)  # type: ignore[arg-type]
 
 
 def test_images_keep_their_labels_through_the_split() -> None:
@@ -71,3 +78,20 @@ def test_a_bad_setting_names_its_key(changes: dict[str, Any], message: str) -> N
 def test_a_split_is_uint8_contiguous_with_a_label_an_image(images: torch.Tensor, labels: torch.Tensor) -> None:
     with pytest.raises(AssertionError):
         Split(images, labels)
+
+
+@image_data
+def stripes(count: int) -> DataSet:
+    """As many training images as `count`, and 6 of testing."""
+    return DataSet(split(count), split(6), ("cat", "dog"))
+
+
+def test_a_decorated_loader_takes_its_own_arguments_and_then_those_of_a_run() -> None:
+    common = {"num_classes": 2, "validation_size": 4, "split_seed": 0, "mean": [0.5] * 3, "std": [0.5] * 3}
+    common |= {"flip": False, "pad": 0}
+    assert list(inspect.signature(stripes).parameters) == ["count", *common]
+    assert typing.get_type_hints(stripes) == {"count": int, **COMMON_TYPES}
+    loaded = stripes(count=10, **common)
+    assert (loaded.name, len(loaded.train), len(loaded.val), len(loaded.test)) == ("stripes", 6, 4, 6)
+    with pytest.raises(TypeError, match="missing a required argument: 'pad'"):
+        stripes(count=10, **{key: common[key] for key in common if key != "pad"})

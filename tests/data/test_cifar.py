@@ -9,8 +9,9 @@ import pytest
 import torch
 import torchvision
 import yaml
+from hydra.utils import get_object
 
-from dynfilt.data import cifar, sample
+from dynfilt.data import cifar
 from dynfilt.data.published import CIFAR10, CIFAR100
 
 from .conftest import binary_records, python3_pickle
@@ -32,13 +33,11 @@ def small(fake: Callable, monkeypatch: pytest.MonkeyPatch) -> Any:
     return files
 
 
-@pytest.mark.parametrize(
-    ("choice", "target"),
-    [("cifar10", cifar.cifar10), ("cifar100", cifar.cifar100), ("cifar10_sample", sample.cifar10_sample)],
-)
-def test_the_group_sets_every_argument_of_its_target_and_no_other(choice: str, target: Callable) -> None:
-    config = yaml.safe_load((GROUP / f"{choice}.yaml").read_text())
-    assert config.pop("_target_") == f"{target.__module__}.{target.__name__}"
+@pytest.mark.parametrize("file", sorted(GROUP.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_group_sets_every_argument_of_its_target_and_no_other(file: Path) -> None:
+    config = yaml.safe_load(file.read_text())
+    target = get_object(config.pop("_target_"))
+    assert target.__name__ == file.stem
     assert list(config) == list(inspect.signature(target).parameters)
 
 

@@ -186,6 +186,7 @@ def test_a_temperature_lives_in_a_buffer_and_reaches_the_choice(name: str) -> No
     assert layer.state_dict()["temperature"].item() == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 @ALL
 def test_it_is_compiled_whole(name: str) -> None:
     layer, x = layer_of(name, padding=1), images().requires_grad_()
@@ -202,6 +203,7 @@ def he_normal_of_exact_size(kernel: Tensor) -> None:
     kernel.mul_((2 / kernel[:, 0].numel()) ** 0.5 / kernel.square().mean().sqrt())
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize("kernel_size", [3, 1])
 @pytest.mark.parametrize("rule", ["as conv2d", "He"])

@@ -15,7 +15,7 @@ ONES = (1, 1)
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
     torch.manual_seed(0)
-    taps._cached_sums.cache_clear()
+    taps._cached_summation_matrix.cache_clear()
 
 
 def tensors(size: int = 4, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,10 @@ def test_the_matrix_of_a_geometry_is_made_once() -> None:
     for _ in range(3):
         conv2d_taps(x, weight, ONES, ONES)
     conv2d_taps(x.float(), weight.float(), ONES, ONES)
-    assert (taps._cached_sums.cache_info().misses, taps._cached_sums.cache_info().hits) == (2, 2)
+    assert (taps._cached_summation_matrix.cache_info().misses, taps._cached_summation_matrix.cache_info().hits) == (
+        2,
+        2,
+    )
 
 
 def test_what_an_evaluation_has_made_serves_training() -> None:
@@ -60,7 +63,7 @@ def test_what_only_shapes_were_asked_of_is_not_kept() -> None:
     with FakeTensorMode() as mode:
         fakes = [mode.from_tensor(tensor) for tensor in tensors()]
         assert conv2d_taps(*fakes, ONES, ONES).shape == (2, 2, 4, 4)
-    assert taps._cached_sums.cache_info().currsize == 0
+    assert taps._cached_summation_matrix.cache_info().currsize == 0
     x, weight = tensors()
     torch.testing.assert_close(conv2d_taps(x, weight, ONES, ONES), loop(x, weight))
 

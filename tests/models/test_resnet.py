@@ -70,6 +70,7 @@ def output_shapes(model: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
 def test_equals_torchvision(name):
     theirs = getattr(torchvision.models, name)(weights=None)
@@ -81,6 +82,7 @@ def test_equals_torchvision(name):
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "classes", "stem", "count"),
     [
@@ -110,8 +112,10 @@ def test_multiply_accumulates_are_the_published_ones(name, stem, millions):
     assert count_flops(network(name, f"model.stem={stem}"), (3, 32, 32)) / 2e6 == pytest.approx(millions, abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet18", "resnet34"])
-@pytest.mark.parametrize(("stem", "size"), [("cifar", 32), ("stride2", 16), ("imagenet", 8)])
+@pytest.mark.parametrize(
+    ("name", "stem", "size"),
+    [("resnet8", "cifar", 32), ("resnet20", "stride2", 16), ("resnet18", "imagenet", 8), ("resnet34", "stride2", 16)],
+)
 def test_each_stem_gives_the_first_stage_its_size(name, stem, size):
     model = network(name, f"model.stem={stem}")
     seen: list[int] = []
@@ -315,6 +319,7 @@ def test_dropout_acts_before_the_last_layer_in_training_only():
     assert (seen[1] == 0).float().mean() < 0.5
 
 
+@pytest.mark.slow
 def test_weights_of_a_static_network_start_a_dynamic_one(tmp_path):
     static = resnet18(10, "cifar", 0.1, "none").eval()
     randomise_batch_norm(static)
@@ -343,6 +348,7 @@ def test_the_twins_configs_differ_in_the_filter_only():
     assert {k: v for k, v in dynamic_config.items() if k not in filters} == shared
 
 
+@pytest.mark.slow
 def test_dyconv_resnet18_is_resnet18_with_that_convolution():
     torch.manual_seed(3)
     ours = network("resnet18", "model/conv=dyconv").state_dict()

@@ -115,12 +115,33 @@ def test_a_tensor_of_another_shape(published: dict[str, Tensor], tmp_path: Path)
 
 @pytest.mark.parametrize(
     "content",
-    [{"state_dict": {"conv1.weight": torch.zeros(1)}}, [torch.zeros(1)], {"conv1.weight": 3.0}],
-    ids=["nested", "list", "number"],
+    [
+        {"weights": {"conv1.weight": torch.zeros(1)}},
+        [torch.zeros(1)],
+        {"conv1.weight": 3.0},
+        {"model": {"x": 1}},
+    ],
+    ids=["unknown container", "list", "number", "nested number"],
 )
 def test_a_file_that_holds_something_else(content: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"not a state dict of tensors.*{CHOICES}"):
         Backbone(1, save(content, tmp_path))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+def test_wrappers_and_containers_of_other_code(
+    prefix: str, container: str | None, published: dict[str, Tensor], tmp_path: Path
+) -> None:
+    state: dict[str, Any] = {f"{prefix}{name}": tensor for name, tensor in published.items()}
+    content = state if container is None else {container: state, "epoch": 3, "optimizer": {"lr": 0.1}}
+    assert_equal_except_counters(Backbone(2, save(content, tmp_path)), published)
+
+
+def test_another_prefix_is_named(published: dict[str, Tensor], tmp_path: Path) -> None:
+    state = {f"encoder.{name}": tensor for name, tensor in published.items()}
+    with pytest.raises(ValueError, match=rf"first 'bn1\.bias'; they have 'encoder\.bn1\.bias', so save .*{CHOICES}"):
+        Backbone(2, save(state, tmp_path))
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not weights\n" * 40])

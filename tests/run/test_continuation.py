@@ -34,6 +34,7 @@ CHILD = "parts/tiny,trainer.epochs=4,trainer.evaluate_every_steps=4/seed0"
 WHOLE = "whole/tiny,trainer.epochs=4,trainer.evaluate_every_steps=4/seed0"
 
 
+@pytest.mark.slow
 def test_a_continued_run_equals_an_uninterrupted_one(later_run: Path) -> None:
     child, whole = later_run / CHILD, later_run / WHOLE
     assert [row["step"] for row in read_rows(child)] == [12, 16]
@@ -94,6 +95,7 @@ def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, la
     assert "tiny,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ADDED_LATER)
 def test_a_run_from_before_a_key_existed_is_still_a_run(key: str, command: Command, finished_copy: Path) -> None:
     config = yaml.safe_load((finished_copy / "config.yaml").read_text())

@@ -1,6 +1,7 @@
 import copy
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from dynfilt.run.identity import (
     digest,
     escape,
     flatten,
+    identify,
     in_digest,
     in_todays_terms,
     variant_name,
@@ -102,6 +104,26 @@ def test_two_ways_to_say_the_same_are_one_run(compose: Compose) -> None:
     assert differing_keys(short.config, long.config) == []
 
 
+@pytest.mark.parametrize("key", ["trainer.epochs", "trainer.evaluate_every_epochs"])
+def test_a_number_is_one_value_however_it_is_written(key: str, compose: Compose) -> None:
+    jobs = [compose(f"{key}={number}", "optimizer.betas=[0,0.9]")[0] for number in ("30", "30.0", "3e1")]
+    jobs.append(compose(f"{key}=30", "optimizer.betas=[0.0,9e-1]")[0])
+    identities = {identify(job.config, job.choices, job.differences) for job in jobs}
+    assert len(identities) == 1 and len({identity.wandb_id for identity in identities}) == 1
+
+
+def test_a_run_begun_under_a_name_with_another_form_of_a_number_stays_there(compose: Compose, tmp_path: Path) -> None:
+    job, same = (compose(f"trainer.epochs={number}", f"output_root={tmp_path}")[0] for number in ("30.0", "30"))
+    today = identify(job.config, job.choices, job.differences)
+    before = tmp_path / "default" / "dynamic_3x3,trainer.epochs=30.0" / "seed0"
+    before.mkdir(parents=True)
+    begun = identify(job.config, job.choices, job.differences)
+    assert begun.folder(str(tmp_path)) == before and begun.digest == today.digest
+    assert identify(same.config, same.choices, same.differences) == today
+    today.folder(str(tmp_path)).mkdir(parents=True)
+    assert identify(job.config, job.choices, job.differences) == today
+
+
 @pytest.fixture(scope="module")
 def config(compose: Compose) -> dict:
     return compose(*TINY)[0].config
@@ -123,11 +145,14 @@ def test_every_key_that_can_change_the_numbers_changes_the_digest(config: dict) 
             assert differing_keys(config, changed) == [f"{key}: {flatten(config)[key]} -> changed"]
     assert outside == {
         *("study", "seed", "mode", "run", "rerun", "output_root"),
+        *("about.question", "about.baseline", "about.controls", "about.metric", "about.margin", "about.looks"),
+        *("about.tuning", "about.names"),
         *("tracking._target_", "tracking.mode", "tracking.project", "tracking.entity"),
         *("trainer.device", "trainer.eval_batch_size", "trainer.channels_last", "trainer.compile"),
         "trainer.compile_mode",
         "trainer.cuda_graph",
         "trainer.formulation",
+        "trainer.check_layer",
         *("trainer.checkpoint_every_seconds", "trainer.progress_bar"),
     }
 

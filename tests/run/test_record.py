@@ -64,6 +64,19 @@ def test_a_failure_is_recorded_with_its_traceback_and_passed_on(folder: Path) ->
     assert "test_record.py" in status["error"]["traceback"]
 
 
+def test_a_failure_that_cannot_be_recorded_hides_no_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FloatingPointError), RunRecord(folder, CONFIG):
+        monkeypatch.setattr(record_module, "write_json", full)
+        raise FloatingPointError("the loss is nan")
+    assert "its failure could not be written down" in capsys.readouterr().err
+    assert not is_in_use(folder)
+
+
 def test_an_interrupt_is_no_failure(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), RunRecord(folder, CONFIG) as record:
         record.start({})
@@ -242,6 +255,6 @@ def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text('{"state": ')
-    with pytest.raises(ValueError, match=r"status\.json: not readable as JSON"):
+    with pytest.raises(ValueError, match=r"status\.json is not valid JSON"):
         read_json(tmp_path / "status.json")
     assert read_json(tmp_path / "result.json") is None

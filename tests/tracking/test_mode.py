@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from dynfilt.config.compose import compose
 from dynfilt.tracking import mirror
 from dynfilt.tracking.mirror import Tracking
 from tests.conftest import ROOT
@@ -31,12 +31,18 @@ def test_auto_obeys_the_environment(
     monkeypatch.setenv("WANDB_MODE", "disabled")
     train(mirror_in(tmp_path))
     assert not (tmp_path / "wandb").exists()
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    train(mirror_in(tmp_path))
+    assert not (tmp_path / "wandb").exists()
+    monkeypatch.delenv("WANDB_DISABLED")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(mirror_in(tmp_path))
     assert_mirrored(read_offline(tmp_path))
     told = capfd.readouterr().out.splitlines()
     assert told[0] == "tracking: off (WANDB_MODE=disabled)"
-    assert told[1].startswith("tracking: offline (WANDB_MODE=offline)")
+    assert told[1] == "tracking: off (WANDB_DISABLED=true)"
+    assert told[2].startswith("tracking: offline (WANDB_MODE=offline)")
     assert not server.runs
 
 
@@ -69,8 +75,32 @@ def test_a_wrong_mode_names_the_right_ones(mode: Any, hint: str) -> None:
 
 
 def test_every_mode_is_a_choice_of_the_config() -> None:
-    files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf/tracking").glob("*.yaml")}
-    assert set(files) == set(mirror.MODES)
-    for name, content in files.items():
+    assert {path.stem for path in (ROOT / "conf/tracking").glob("*.yaml")} == set(mirror.MODES)
+    for name in mirror.MODES:
+        content = compose([f"tracking={name}"])["tracking"]
         assert content.pop("_target_") == "dynfilt.tracking.mirror.Tracking"
         assert Tracking(**content) == Tracking(name, "dynfilt", None)
+
+
+def test_project_and_entity_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "my-thesis")
+    monkeypatch.setenv("WANDB_ENTITY", "lab")
+    assert compose([])["tracking"]["project"] == "my-thesis"
+    tracking = compose(["tracking.project=chosen"])["tracking"]
+    assert (tracking["project"], tracking["entity"]) == ("chosen", "lab")
+
+
+@pytest.mark.parametrize(("wish", "where"), [("disabled", "off"), ("offline", "offline")])
+def test_auto_obeys_what_the_wandb_command_left_in_the_folder(
+    wish: str, where: str, tmp_path: Path, server: WandbServer
+) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text(f"[default]\nmode = {wish}\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom tests.tracking.mirrored import mirror_in, train\n"
+        "train(mirror_in(Path('run')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"tracking: {where} (`wandb {wish}` in this folder)")
+    assert not server.runs

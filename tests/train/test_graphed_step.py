@@ -117,7 +117,7 @@ def test_an_update_that_waits_for_its_rate_is_refused() -> None:
 
 @pytest.mark.parametrize("mode", ["reduce-overhead"])
 def test_a_compiler_with_graphs_of_its_own_is_refused(mode: str, make_trainer: Callable[..., Trainer]) -> None:
-    with pytest.raises(ValueError, match=rf"compile_mode={mode} records graphs of its own: choose"):
+    with pytest.raises(ValueError, match=rf"compile_mode={mode} records its own CUDA graphs: choose"):
         make_trainer(cuda_graph=True, compile=True, compile_mode=mode)
 
 

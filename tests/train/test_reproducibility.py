@@ -35,6 +35,7 @@ def assert_same_state(left: dict[str, Any], right: dict[str, Any]) -> None:
         torch.testing.assert_close(left[key], right[key], rtol=0, atol=0, msg=lambda text, key=key: f"{key}: {text}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_from_any_step_on_a_resumed_run_is_bit_identical(
     name: str, make_trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

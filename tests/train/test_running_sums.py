@@ -32,7 +32,7 @@ def test_the_sums_are_those_of_all_images_whenever_they_are_read(
         sums.add(*batch)
         loss += batch[0].item() * len(batch[2])  # in this order, so that a resumed run has the same last bit
         if step in reads:
-            sums.read()
+            sums.add_up()
     hits = sum(
         int(score.argmax() == label) for _, scores, labels in steps for score, label in zip(scores, labels, strict=True)
     )
@@ -75,6 +75,6 @@ def test_the_steps_since_the_first_bad_loss_are_counted(bad: float, reads_betwee
     for loss in (1.0, 2.0, bad, 3.0):
         sums.add(torch.tensor(loss), torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))
         if reads_between:
-            sums.read()
-    sums.read()
+            sums.add_up()
+    sums.add_up()
     assert sums.steps_since_bad == 2

@@ -107,7 +107,7 @@ def header_records(log: TransactionLog) -> Iterator[Record]:
 
 
 def history_rows(log: TransactionLog) -> Iterator[dict[str, Any]]:
-    """What was logged at each step, nested names joined by dots. Raises ValueError as `header_records` does."""
+    """Read what was logged at each step, nested names joined by dots. Raises ValueError as `header_records` does."""
     return (content for kind, content in _records(log, with_history=True) if kind == "history")
 
 

@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dynfilt.run.folder import RunState
+from dynfilt.run.identity import with_todays_numbers
+from dynfilt.tracking.mirror import ERROR, ERROR_TYPE, STATE
+
 from ..metrics import METRICS, SPLITS
 from ..run import NO_SEED, NOT_FINITE, Run, one_line, provenance_of, settings, usable_numbers
 
@@ -13,7 +17,7 @@ PROJECT_PREFIX = "wandb:"
 # How the keys of logged pictures begin.
 PICTURES = "pictures/"
 # W&B's summary holds the result and the last value of everything that was logged; this is not of the result.
-LOGGED_ONLY = {"epoch", "step", "lr", "temperature", "seconds", "error"} | {
+LOGGED_ONLY = {"epoch", "step", "lr", "temperature", "seconds"} | {
     metric.key(split) for metric in METRICS for split in SPLITS if not metric.is_in_result
 }
 # Keys of W&B's config that are no settings of the run.
@@ -23,13 +27,14 @@ FINISHED, FAILED = "finished", "failed"
 
 @dataclass
 class MirroredRun:
-    """What W&B stores of a run; `state` is W&B's: finished, failed, or any other for a run without an end."""
+    """What W&B stores of a run; `state` is W&B's: finished, failed, running as long as a server hears of it, or any
+    other for a run without an end."""
 
     run_id: str
     group: str = ""
     job_type: str = ""
     display_name: str = ""
-    state: str = "running"
+    state: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -40,14 +45,19 @@ def to_run(mirrored: MirroredRun, source: str, place: str, logged: Callable[[], 
     recorded = {**mirrored.config, **summary}
     seed = _seed(recorded.get("seed"))
     numbers, state, error = _outcome(mirrored, summary, seed)
+    kind = summary.get(ERROR_TYPE)
+    failure = {"type": kind, "message": str(summary.get(ERROR)).removeprefix(f"{kind}: ")}
     return Run(
         source=source,
         place=place,
         study=str(recorded.get("study") or mirrored.group),
-        variant=str(summary.get("variant") or mirrored.job_type or mirrored.display_name or mirrored.run_id),
+        variant=with_todays_numbers(
+            str(summary.get("variant") or mirrored.job_type or mirrored.display_name or mirrored.run_id)
+        ),
         seed=seed,
         state=state,
         error=error,
+        failure=failure if state == RunState.FAILED else {},
         numbers=numbers,
         digest=str(summary.get("config_digest") or "") if numbers else "",
         config=settings({k: v for k, v in mirrored.config.items() if k not in NO_SETTINGS and k[:1] != "_"}),
@@ -56,24 +66,23 @@ def to_run(mirrored: MirroredRun, source: str, place: str, logged: Callable[[], 
     )
 
 
-def _outcome(mirrored: MirroredRun, summary: Mapping[str, Any], seed: int) -> tuple[dict[str, float], str, str]:
+def _outcome(mirrored: MirroredRun, summary: Mapping[str, Any], seed: int) -> tuple[dict[str, float], RunState, str]:
     """Numbers, state and error. A summary outlives its run, so without a good end it is no result.
 
     W&B also calls a run failed that was killed and uploaded later; one that an exception ended has its error.
     """
-    error = one_line(summary.get("error"))
-    if mirrored.state == FAILED and error:
-        interrupted = error.startswith(KeyboardInterrupt.__name__)
-        return {}, *(("interrupted", "") if interrupted else ("failed", error))
+    error = one_line(summary.get(ERROR))
+    if mirrored.state == FAILED and error and summary.get(STATE) != RunState.INTERRUPTED:
+        return {}, RunState.FAILED, error
     if mirrored.state != FINISHED:
-        return {}, "running", ""
+        return {}, RunState.RUNNING if mirrored.state == RunState.RUNNING else RunState.INTERRUPTED, ""
     if "test_accuracy" not in summary:
-        return {}, "incomplete", "it finished, but its summary holds no test_accuracy"
+        return {}, RunState.DAMAGED, "it finished, but its summary holds no test_accuracy"
     result = {key: value for key, value in summary.items() if key not in LOGGED_ONLY}
     numbers, flaw = usable_numbers(result, "the summary")
     if numbers and seed == NO_SEED:
         numbers, flaw = {}, "neither its summary nor its config tells the seed"
-    return numbers, "unreadable" if flaw else "completed", flaw
+    return numbers, RunState.DAMAGED if flaw else RunState.COMPLETED, flaw
 
 
 def _seed(value: Any) -> int:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from ..find_runs import SEED_FOLDER
+from dynfilt.run.folder import SEED_FOLDER, RunState
+
 from ..run import NO_SEED, Run
 from .log_records import TransactionLog, header_records, history_rows
 from .mirrored import FAILED, FINISHED, PICTURES, MirroredRun, to_run
@@ -93,4 +94,4 @@ def _unusable(source: str, path: str, reason: str, same: Run | None) -> Run:
         study, variant, seed = same.study, same.variant, same.seed
     elif match := SEED_FOLDER.fullmatch(above[2]):
         study, variant, seed = above[0], above[1], int(match[1])
-    return Run(source, place, study, variant, seed, "unreadable", reason)
+    return Run(source, place, study, variant, seed, RunState.DAMAGED, reason)

@@ -41,11 +41,10 @@ def test_runs_that_do_not_count_are_named_with_state_error_and_place(study: Writ
     assert told() == [
         "not counted: dynamic_3x3 seeds 2, 3, failed: RuntimeError: out of memory "
         "(outputs/lab_3x3/dynamic_3x3/seed2 and 1 more)",
-        "not counted: static_3x3 seed 2, interrupted (outputs/lab_3x3/static_3x3/seed2)",
-        "not counted: static_3x3 seed 3, running or killed (outputs/lab_3x3/static_3x3/seed3)",
-        "not counted: static_3x3 seed 4, incomplete: state completed and no result.json "
+        "not counted: static_3x3 seeds 2, 3, interrupted (outputs/lab_3x3/static_3x3/seed2 and 1 more)",
+        "not counted: static_3x3 seed 4, interrupted: status.json says completed, but there is no result.json "
         "(outputs/lab_3x3/static_3x3/seed4)",
-        "not counted: static_3x3 seed 5, unreadable: result.json is not valid JSON; was its writing cut off? "
+        "not counted: static_3x3 seed 5, damaged: result.json is not valid JSON; was its writing cut off? "
         "(outputs/lab_3x3/static_3x3/seed5)",
     ]
 
@@ -54,7 +53,7 @@ def test_a_result_that_its_status_denies(study: WriteRun) -> None:
     study("static_3x3", 2, 0.67, state="failed")
     study("dynamic_3x3", 2, 0.67)
     (line,) = told()
-    assert line.startswith("static_3x3 seed 2 has a result and counts, but its state is failed")
+    assert line.startswith("static_3x3 seed 2 has a result and counts, but its status.json says failed")
 
 
 def test_missing_seeds(study: WriteRun) -> None:

@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from analysis.comparing.arrangement import Layout
+from analysis.comparing.claims import Claim
 from analysis.comparing.comparison import Comparison, compare
 from analysis.comparing.statistics import holm
-from analysis.comparing.variants import Claim, Variant
+from analysis.comparing.variants import Variant
 from analysis.reading.run import Run
 
 STATIC = [0.671, 0.668, 0.676, 0.665]

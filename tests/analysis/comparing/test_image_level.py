@@ -1,6 +1,5 @@
 """The uncertainty over test images, against scipy and by hand, and what makes predictions unusable."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.comparing import image_level as image_level_module
 from analysis.comparing.comparison import Comparison, compare
 from analysis.comparing.image_level import ImageLevel, image_level
 from analysis.reading.sources import read_runs
@@ -115,14 +115,14 @@ def test_arms_of_other_test_images_are_not_paired(study: WriteRun) -> None:
     assert [key[1] for key in level.differences] == ["dynamic"]
 
 
-def test_predictions_of_many_runs_are_read_fast(write_run: WriteRun) -> None:
-
-    labels = [image % 10 for image in range(10_000)]
-    best = [label if image % 4 else 0 for image, label in enumerate(labels)]
-    accuracy = float(np.mean(np.array(labels) == np.array(best)))
-    for seed in range(100):
-        write_run("static", seed, accuracy, predictions={"label": labels, "best_class": best})
-    comparison = compare(read_runs(["outputs"]), None)
-    started = time.process_time()
-    assert image_level(comparison).accuracy["lab_3x3", "static"].n == 10_000
-    assert time.process_time() - started < 0.5
+def test_the_predictions_of_a_run_are_read_once_however_often_it_is_compared(
+    study: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        write(study, "another", seed)
+    read: list[str] = []
+    read_file = image_level_module.read_predictions
+    monkeypatch.setattr(image_level_module, "read_predictions", lambda run: (read.append(run.place), read_file(run))[1])
+    level, comparison = found()
+    assert len(level.differences) == 2  # both with the same twin
+    assert sorted(read) == sorted(run.place for variant in comparison.variants for run in variant.runs)

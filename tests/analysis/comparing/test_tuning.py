@@ -79,8 +79,8 @@ def test_weight_decay_is_an_axis_of_the_grid_and_zero_is_no_edge() -> None:
 
 
 def test_divergence_is_an_outcome_and_any_other_failure_is_none() -> None:
-    diverged = {"state": "failed", "error": "FloatingPointError: the loss is nan"}
-    broken = {"state": "failed", "error": "RuntimeError: out of memory"}
+    diverged = {"state": "failed", "failure": {"type": "FloatingPointError", "message": "the loss is nan"}}
+    broken = {"state": "failed", "failure": {"type": "RuntimeError", "message": "FloatingPointError"}}
     for failure, expected in ((diverged, "yes"), (broken, tuning.OTHER_GRIDS)):
         lost = [run("dynamic", seed, 1.0, None, **failure) for seed in (100, 101)]
         dynamic = grid("dynamic", {0.01: 0.70, 0.1: 0.75}) + lost

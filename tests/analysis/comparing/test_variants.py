@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from analysis.comparing.claims import NO_CLAIM, REFUTED, SUPPORTED, UNDECIDED, claim, verdict
 from analysis.comparing.statistics import holm
-from analysis.comparing.variants import NO_CLAIM, REFUTED, SUPPORTED, UNDECIDED, claim, verdict
 
 
 @pytest.mark.parametrize(

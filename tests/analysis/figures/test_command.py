@@ -29,6 +29,7 @@ def names(folder: str, ending: str) -> list[str]:
     return sorted(path.stem for path in Path(folder).glob(f"*.{ending}"))
 
 
+@pytest.mark.slow
 def test_a_study_gets_its_figures_and_their_captions(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     assert figures("--out", "paper", "--before", "static", "--after", "dynamic", "--width", "column") == 0
     assert names("paper/lab_3x3", "png") == sorted([*CURVES, *ACCURACIES, "before_after"])
@@ -40,6 +41,7 @@ def test_a_study_gets_its_figures_and_their_captions(study: WriteRun, capsys: py
     assert "written: paper/lab_3x3/loss.png" in printed.err
 
 
+@pytest.mark.slow
 def test_every_format_has_the_same_bytes_each_time_and_names_no_foreign_address(study: WriteRun) -> None:
     for out in ("first", "second"):
         assert figures("--out", out, "--format", "svg,pdf,png", "--x", "steps") == 0
@@ -52,6 +54,7 @@ def test_every_format_has_the_same_bytes_each_time_and_names_no_foreign_address(
         assert set(re.findall(r"https?://[^/\"]*", path.read_text())) == {"http://www.w3.org"}
 
 
+@pytest.mark.slow
 def test_missing_and_short_curves_are_named(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     study("dynamic", 2, [0.4, 0.5], flops=None)
     Path("outputs/lab_3x3/static/seed1/metrics.jsonl").unlink()
@@ -66,7 +69,7 @@ def test_missing_and_short_curves_are_named(study: WriteRun, capsys: pytest.Capt
         "no curves of static seed 1: no evaluation recorded (outputs/lab_3x3/static/seed1)",
         note,
         "dynamic: flops not recorded, so not drawn",
-        "not counted: killed seed 0, running or killed",
+        "not counted: killed seed 0, interrupted",
         "without seed 2, which others have: static",
     ):
         assert f"warning: {warning}" in told

@@ -210,7 +210,7 @@ def test_a_caption_of_curves_is_honest() -> None:
 def test_a_caption_mentions_nothing_that_is_not_drawn() -> None:
     told = caption("lab", [of_seeds("static", 1)], LOSS, "seconds")
     assert "interval" not in told and "thin lines" not in told and "Training" not in told
-    assert "n = 1 seed each, so nothing tells how much of this is chance." in told and "seeds' times" in told
+    assert "n = 1 seed each, so how much of this is chance is unknown." in told and "seeds' times" in told
 
 
 def test_a_caption_of_a_pair_says_which_was_first() -> None:

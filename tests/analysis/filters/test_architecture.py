@@ -40,6 +40,7 @@ def test_each_module_counts_what_it_computes_itself() -> None:
     assert not Nested().inner[0]._forward_hooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_the_rows_add_up_to_the_runs_result(model: str, opened: Callable, trained: Callable[[str], Path]) -> None:
     run = opened(model)
@@ -62,6 +63,7 @@ def test_a_dynamic_network_row_by_row(opened: Callable) -> None:
     assert list(rows).index("filter.generator.linear") < list(rows).index("filter")
 
 
+@pytest.mark.slow
 def test_attention_and_mixing_stand_alone(opened: Callable) -> None:
     rows = [row for row in layers_of(opened("dyconv_resnet18")) if row.name.startswith("layer1.0.conv1")]
     assert [(row.kind, row.kernel) for row in rows] == [
@@ -81,6 +83,7 @@ def test_lent_parameters_and_class_filters_have_rows(opened: Callable) -> None:
     assert rows["responses"].kernel == "1×1" and rows["responses"].output_shape == (10, 8, 8)
 
 
+@pytest.mark.slow
 def test_three_formats_are_printed_and_written(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from analysis.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_dyconv_run_has_attention_and_all_checks(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -19,8 +20,8 @@ def test_a_dyconv_run_has_attention_and_all_checks(
     assert "after re-estimation" in printed and "| shuffled within an image |" in printed
     names = {path.name: path for path in tmp_path.rglob("*") if path.is_file()}
     assert set(names) == {
-        *(f"attention-{what}.csv" for what in ("layers", "classes", "checks")),
-        *(f"attention-{what}.png" for what in ("entropy", "classes", "extremes", "checks")),
+        *(f"attention-{what}.csv" for what in ("choices", "layers", "classes", "checks")),
+        *(f"attention-{what}.png" for what in ("choices", "entropy", "classes", "extremes", "checks")),
     }
     with names["attention-checks.csv"].open() as file:
         rows = list(csv.DictReader(file))
@@ -32,7 +33,7 @@ def test_a_dyconv_run_has_attention_and_all_checks(
         assert len(list(csv.DictReader(file))) == 2 * 10 * 4
 
 
-def test_a_run_with_generated_filters_has_checks_only(
+def test_a_run_with_generated_filters_has_no_attention(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = str(trained("dynamic_3x3"))
@@ -42,6 +43,8 @@ def test_a_run_with_generated_filters_has_checks_only(
     assert sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file()) == [
         "attention-checks.csv",
         "attention-checks.png",
+        "attention-choices.csv",
+        "attention-choices.png",
     ]
     assert main(["attention", run, "--layer", "conv9", "--device", "cpu"]) == 2
     assert "--layer conv9: unknown; the layers are none" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def test_a_score_has_the_interval_of_the_paired_difference() -> None:
 def test_dynamic_filters_have_two_means_and_one_shuffle(opened: Callable) -> None:
     run = opened("dynamic_3x3")
     rows = checks(run, 60, 100)
-    names = ["untouched", "mean over images", "mean, unit norm", "shuffled across images"]
+    names = ["untouched", "mean over images", "mean, length kept", "shuffled across images"]
     assert [row.name for row in rows] == names
     split = run.data.test.subset(run.sample(run.data.test, 60))
     assert rows[0].as_trained.accuracy == (run.scores(split).argmax(1) == split.labels).double().mean()
@@ -80,6 +80,7 @@ def test_dynamic_filters_have_two_means_and_one_shuffle(opened: Callable) -> Non
     assert len(sheet(rows).columns) == 4
 
 
+@pytest.mark.slow
 def test_attention_is_checked_again_with_reestimated_statistics(opened: Callable) -> None:
     run = opened("dyconv_resnet18")
     state = {name: value.clone() for name, value in run.model.state_dict().items()}

@@ -1,6 +1,5 @@
 """The command `kernels`: whose filters are drawn, which numbers are printed, what is written."""
 
-import argparse
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from analysis.__main__ import main
-from analysis.filters.kernels import choose, draw_run, filters_of
+from analysis.filters.kernels import choose, filters_of, layers_with_filters
 
 NAMES = tuple("abcdefghij")
 
@@ -18,31 +17,33 @@ NAMES = tuple("abcdefghij")
 def test_filters_are_those_that_the_network_applies(opened: Callable) -> None:
     run = opened("dynamic_3x3")
     indices = torch.tensor([3, 499, 120])
-    found = filters_of(run, indices)
+    found = filters_of(run, "filter", indices)
     for position, index in enumerate(indices):
         _, image, label = next(run.batches(run.data.test.subset(index[None])))
         v = run.model.backbone(image)
-        torch.testing.assert_close(found.filters[position], run.model.filter.filters(v)[0].detach())
+        torch.testing.assert_close(found.kernels[position], run.model.filter.filters(v)[0, 0].detach())
         assert found.predictions[position] == run.model(image).argmax() and found.labels[position] == label
     outputs = run.model.filter.generator(run.model.backbone(image)).abs()
-    assert filters_of(run, indices[2:]).saturated == pytest.approx((outputs > 0.99).float().mean().item())
+    assert filters_of(run, "filter", indices[2:]).saturated == pytest.approx((outputs > 0.99).float().mean().item())
 
 
 def test_a_layer_that_does_not_tell_its_kernels_is_refused(opened: Callable) -> None:
     run = opened("static_3x3")
     run.model.filter = torch.nn.Conv2d(64, 1, 3, padding=1)
-    with pytest.raises(ValueError, match=r"`kernels` is for the lab's networks whose filter layer has a method `filt"):
-        draw_run(run, argparse.Namespace(images=2))
+    with pytest.raises(
+        ValueError, match=r"`kernels` is for networks with a layer that gives each .* a method `filters"
+    ):
+        layers_with_filters(run)
 
 
 def test_a_filter_of_a_batch_goes_to_the_images_of_that_batch(opened: Callable) -> None:
     run = opened("published_bug_3x3")
     indices = torch.arange(0, 500, 5)
-    found = filters_of(run, indices)
+    found = filters_of(run, "filter", indices)
     for positions, images, _ in run.batches(run.data.test.subset(indices)):
         expected = run.model.filter.filters(run.model.backbone(images)).detach()
-        torch.testing.assert_close(found.filters[positions], expected)
-    assert len({tuple(row[:4].tolist()) for row in found.filters.flatten(1)}) == 2
+        torch.testing.assert_close(found.kernels[positions], expected[:, 0])
+    assert len({tuple(row[:4].tolist()) for row in found.kernels.flatten(1)}) == 2
 
 
 def test_three_of_one_class_and_three_of_others() -> None:
@@ -56,6 +57,7 @@ def test_three_of_one_class_and_three_of_others() -> None:
         choose(labels[:20], NAMES, "d")
 
 
+@pytest.mark.slow
 def test_a_static_filter_shows_nothing_and_a_detached_one_is_said_to_be_untrained(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_static_filter_shows_nothing_and_a_detached_one_is_said_to_be_untraine
         assert all(path.read_bytes().startswith(start) for path in pictures)
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_same_every_time_and_names_no_foreign_address(
     trained: Callable[[str], Path], tmp_path: Path
 ) -> None:

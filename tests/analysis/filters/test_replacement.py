@@ -7,19 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.filters.replacement import (
-    argmax,
-    dynamic_layers,
-    mean_of,
-    recorded,
-    replaced,
-    shuffled_across,
-    shuffled_within,
-)
+from analysis.filters.replacement import argmax, replaced, shuffled_across, shuffled_within
+from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, dynamic_layers
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 
 Noise = Callable[..., Tensor]
+
+
+def to_each(change: Callable[[Tensor], Tensor]) -> Callable[[str, str, Tensor], Tensor]:
+    return lambda layer, name, choice: change(choice)
 
 
 @pytest.fixture
@@ -44,18 +41,25 @@ def test_layers_with_a_choice_are_found(dyconv: nn.Sequential, generated: nn.Seq
 def test_recording_changes_nothing_and_ends(dyconv: nn.Sequential, noise: Noise) -> None:
     x = noise(5, 4, 5, 5)
     before = dyconv(x)
-    with recorded(dyconv) as choices:
+    seen = []
+
+    def record(layer: str, name: str, choice: Tensor) -> Tensor:
+        seen.append((layer, name, choice))
+        return choice
+
+    with replaced(dyconv, record):
         assert torch.equal(dyconv(x), before)
         dyconv(x[:2])
     dyconv(x)
     pi = dyconv[0].choice(x)
-    assert torch.equal(torch.cat(choices["0"]), torch.cat([pi, pi[:2]]))
+    assert [each[:2] for each in seen] == [("0", KERNEL_ATTENTION)] * 2
+    assert torch.equal(torch.cat([choice for *_, choice in seen]), torch.cat([pi, pi[:2]]))
 
 
 def test_the_mean_attention_is_one_ordinary_convolution(dyconv: nn.Sequential, noise: Noise) -> None:
     x, mean = noise(5, 4, 5, 5), torch.tensor([0.2, 0.5, 0.3])
     kernel = sum(share * weight for share, weight in zip(mean.tolist(), dyconv[0].weight, strict=True))
-    with replaced(dyconv, {"0": mean_of(mean)}):
+    with replaced(dyconv, to_each(lambda pi: mean.expand_as(pi))):
         found = dyconv(x)
     torch.testing.assert_close(found, dyconv[1](F.conv2d(x, kernel, padding=1)))
     assert not torch.allclose(dyconv(x), found)
@@ -65,7 +69,7 @@ def test_argmax_leaves_each_image_one_kernel(dyconv: nn.Sequential, noise: Noise
     x = 3 * noise(40, 4, 2, 2)
     chosen = dyconv[0].choice(x).argmax(1).tolist()
     assert len(set(chosen)) > 1
-    with replaced(dyconv, {"0": argmax}):
+    with replaced(dyconv, to_each(argmax)):
         found = dyconv(x)
     for image, kernel, output in zip(x, chosen, found, strict=True):
         alone = dyconv[1](F.conv2d(image[None], dyconv[0].weight[kernel], padding=1))[0]
@@ -94,7 +98,7 @@ def test_a_shuffle_across_images_keeps_whole_choices_and_leaves_nobody_his_own(n
 
 def test_a_mean_filter_is_one_ordinary_convolution(generated: nn.Sequential, noise: Noise) -> None:
     x, mean = noise(5, 4, 5, 5), noise(2, 4, 3, 3)
-    with replaced(generated, {"0": mean_of(mean)}):
+    with replaced(generated, to_each(lambda filters: mean.expand_as(filters))):
         found = generated(x)
     torch.testing.assert_close(found, generated[1](F.conv2d(x, mean, padding=1)))
     assert not torch.allclose(generated(x), found)
@@ -103,15 +107,39 @@ def test_a_mean_filter_is_one_ordinary_convolution(generated: nn.Sequential, noi
 def test_filters_shuffled_across_images_belong_to_the_image_before(generated: nn.Sequential, noise: Noise) -> None:
     x = noise(4, 4, 5, 5)
     filters = generated[0].filters(x)
-    with replaced(generated, {"0": shuffled_across}):
+    with replaced(generated, to_each(shuffled_across)):
         found = generated(x)
     for i in range(4):
         torch.testing.assert_close(found[i], generated[1](F.conv2d(x[i][None], filters[i - 1], padding=1))[0])
 
 
+class Gates(nn.Module):
+    """A stranger's layer, whose forward is code of its own: one gate on the inputs, one on the outputs."""
+
+    choice_names = ("input gate", FILTER)
+
+    def choice(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.mean((2, 3)), x.amax((2, 3))
+
+    def apply_choice(self, x: Tensor, choice: tuple[Tensor, Tensor]) -> Tensor:
+        return x * choice[0][:, :, None, None] + choice[1][:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.mean((2, 3), keepdim=True) + x.amax((2, 3), keepdim=True)
+
+
+def test_one_tensor_of_a_strangers_choice_is_replaced_though_its_forward_never_asks_for_it(noise: Noise) -> None:
+    network, x = nn.Sequential(nn.Identity(), Gates()), noise(4, 3, 5, 5)
+    with replaced(network, lambda layer, name, choice: choice.roll(1, 0) if name == FILTER else choice):
+        found = network(x)
+    first, second = network[1].choice(x)
+    assert torch.equal(found, network[1].apply_choice(x, (first, second.roll(1, 0))))
+    torch.testing.assert_close(network(x), network[1].apply_choice(x, (first, second)))
+
+
 def test_hooks_go_away_after_an_error(dyconv: nn.Sequential, noise: Noise) -> None:
     x = noise(2, 4, 5, 5)
     before = dyconv(x)
-    with pytest.raises(RuntimeError), replaced(dyconv, {"0": argmax}):
+    with pytest.raises(RuntimeError), replaced(dyconv, to_each(argmax)):
         raise RuntimeError
     assert torch.equal(dyconv(x), before)

@@ -42,7 +42,7 @@ def test_a_wrong_folder_is_one_line(
 @pytest.mark.parametrize(
     ("command", "model", "words"),
     [
-        ("kernels", "cnn_5x5", "is for the lab's networks whose filter layer has a method `filters`"),
+        ("kernels", "cnn_5x5", "is for networks with a layer that gives each image's whole filter"),
         ("responses", "dynamic_3x3", "is for the label-guided networks"),
         ("attention", "static_3x3", "is for networks with a dynamic layer"),
     ],
@@ -79,12 +79,13 @@ def test_a_wrong_option_is_refused(
         chosen.run(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "model", "names"),
     [
         ("kernels", "static_3x3", ["kernels", "kernels-differences"]),
         ("responses", "label_guided_1x1", ["responses"]),
-        ("attention", "dynamic_3x3", ["attention-checks"]),
+        ("attention", "dynamic_3x3", ["attention-checks", "attention-choices"]),
         ("filters", "static_3x3", ["filters"]),
     ],
 )

@@ -20,6 +20,8 @@ from tests.conftest import TINY, Command
 from tests.wandb_logs import exit_record, log_folder, run_record, write_log
 from tests.wandb_server import WandbServer
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path("outputs/tests/tiny/seed0")
 PROJECT = "wandb:tester/dynfilt"
 CAPTION = "tiny, seed 0, best weights"

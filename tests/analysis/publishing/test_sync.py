@@ -54,6 +54,7 @@ def told(source: str = "runs") -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_runs_arrive_whole_and_what_cannot_is_named(
     server: WandbServer, write_offline: WriteOffline, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,7 +76,7 @@ def test_runs_arrive_whole_and_what_cannot_is_named(
 
     resumed, torn_run = read_runs(["wandb:tester/dynfilt"])
     assert resumed.counts and resumed.evaluations() == [row(1, 1.0), row(2, 1.0), row(3, 2.0), row(4, 2.0)]
-    assert (torn_run.seed, torn_run.state, torn_run.evaluations()) == (3, "running", [row(1), row(2), row(3)])
+    assert (torn_run.seed, torn_run.state, torn_run.evaluations()) == (3, "interrupted", [row(1), row(2), row(3)])
 
     assert main(["sync", "runs"]) == 1
     assert capfd.readouterr().out.splitlines()[-1] == "3 already uploaded, 1 unreadable"
@@ -187,7 +188,7 @@ def test_an_upload_without_end_is_ended(
         ("wandb: ERROR Failed to get: 401\n\n", "ERROR Failed to get: 401"),
         ("wandb: ERROR a\nwandb: ERROR Find detailed error logs at: x\nError: No API key.\n", "Error: No API key."),
         ("wandb: something else\n", "something else"),
-        ("", "wandb sync said nothing"),
+        ("", "wandb sync printed nothing"),
     ],
 )
 def test_the_last_complaint_of_wandb_is_the_reason(

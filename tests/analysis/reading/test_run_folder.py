@@ -1,15 +1,20 @@
 """Reading run folders: what counts as a run, and what a damaged or unfinished one is worth."""
 
+import builtins
 import json
-import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from analysis.comparing.comparison import compare
+from analysis.reading import run_folder
 from analysis.reading.find_runs import find_runs
 from analysis.reading.run import NO_SEED, Run
 from analysis.reading.sources import read_runs
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.lock import FolderLock
 
 WriteRun = Callable[..., Path]
 
@@ -70,7 +75,7 @@ def test_what_is_no_run_of_its_own_is_passed_over(write_run: WriteRun) -> None:
 def test_an_unusable_result_does_not_count_and_says_why(write_run: WriteRun, content: str, reason: str) -> None:
     (write_run("a", 2, 0.5) / "result.json").write_text(content)
     (run,) = read()
-    assert not run.counts and run.state == "unreadable" and reason in run.error
+    assert not run.counts and run.state == "damaged" and reason in run.error
     assert (run.study, run.variant, run.seed) == ("lab_3x3", "a", 2)
 
 
@@ -101,24 +106,30 @@ def test_any_shape_of_error_is_read(write_run: WriteRun, error: object) -> None:
     assert run.state == "failed" and len(run.error) <= 160 and "\n" not in run.error
 
 
-@pytest.mark.parametrize("state", ["running", "interrupted"])
-def test_a_run_without_a_result_keeps_its_state(write_run: WriteRun, state: str) -> None:
-    write_run("a", 0, None, state=state)
-    assert [(run.state, run.counts) for run in read()] == [(state, False)]
+@pytest.mark.parametrize("said", ["running", "interrupted", "paused, as a newer version may say"])
+def test_a_run_without_a_result_that_nobody_works_on_is_interrupted(write_run: WriteRun, said: str) -> None:
+    folder = write_run("a", 0, None, state=said)
+    assert [(run.state, run.counts) for run in read()] == [("interrupted", False)]
+    with FolderLock(folder):
+        assert [run.state for run in read()] == ["running"]
 
 
-def test_a_run_that_says_completed_without_a_result_is_incomplete(write_run: WriteRun) -> None:
+def test_a_run_that_says_completed_without_a_result_is_not_done(write_run: WriteRun) -> None:
     write_run("a", 0, None)
     (write_run("b", 0, None) / "status.json").unlink()
     (write_run("c", 0, None) / "status.json").write_text("{")
-    assert [run.state for run in read()] == ["incomplete"] * 3
-    assert "status.json is not valid JSON" in read()[2].error
+    runs = read()
+    assert [run.state for run in runs] == ["interrupted", "to do", "interrupted"]
+    assert [RunFolder(Path(run.place)).state() for run in runs] == [run.state for run in runs]
+    assert runs[0].error == "status.json says completed, but there is no result.json"
+    assert "status.json is not valid JSON" in runs[2].error
 
 
 def test_the_result_decides_when_the_status_is_lost_or_behind(write_run: WriteRun) -> None:
     (write_run("a", 0, 0.5) / "status.json").unlink()
     write_run("b", 0, 0.5, state="running")
-    assert [(run.state, run.counts) for run in read()] == [("completed", True), ("running", True)]
+    assert [(run.state, run.counts) for run in read()] == [("completed", True), ("completed", True)]
+    assert [run.error for run in read()] == ["", "its status.json says running"]
 
 
 def test_a_run_without_provenance_or_config_is_still_a_run(write_run: WriteRun) -> None:
@@ -162,6 +173,15 @@ def test_a_result_without_any_seed_does_not_count(write_run: WriteRun) -> None:
     assert run.seed == NO_SEED and not run.counts and "seed" in run.error
 
 
+def test_numbers_in_a_variants_name_have_one_form(write_run: WriteRun) -> None:
+    written = ("1", "1.0", "1e0")
+    for seed, number in enumerate(written):
+        write_run(f"a,optimizer.lr={number},trainer.epochs=2{'' if seed else '.0'}", seed, 0.5, digest="d")
+    assert {run.variant for run in read()} == {"a,optimizer.lr=1,trainer.epochs=2"}
+    (row,) = compare(read(), None).variants
+    assert row.seeds == [0, 1, 2]
+
+
 def test_runs_that_differ_in_study_and_seed_only_share_a_parsed_config(write_run: WriteRun) -> None:
     for seed in range(3):
         write_run("a", seed, 0.5)
@@ -198,9 +218,19 @@ def test_an_unlistable_folder_is_an_error(write_run: WriteRun, monkeypatch: pyte
         find_runs("outputs")
 
 
-def test_a_thousand_run_folders_are_read_within_three_seconds(write_run: WriteRun) -> None:
-    for number in range(1000):
+def test_each_file_is_opened_once_and_a_config_that_seeds_share_is_parsed_once(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
         write_run(f"variant_{number // 5}", number % 5, 0.5, epochs=10 + number // 5)
-    started = time.process_time()
-    runs = read()
-    assert len(runs) == 1000 and time.process_time() - started < 3
+    opened: list[str] = []
+    parsed: list[str] = []
+    open_file, parse = builtins.open, run_folder._parsed
+    noting = lambda path, **options: (opened.append(path), open_file(path, **options))[1]  # noqa: E731
+    monkeypatch.setattr(run_folder, "open", noting, raising=False)
+    monkeypatch.setattr(run_folder, "_parsed", lambda text: (parsed.append(text), parse(text))[1])
+    assert len(read("outputs", "outputs/lab_3x3")) == 20
+    names = Counter(Path(path).name for path in opened)
+    assert len(set(opened)) == len(opened)
+    assert names == dict.fromkeys(("result.json", "status.json", "config.yaml", "provenance.json"), 20)
+    assert len(parsed) == 4

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.comparing.claims import claim
 from analysis.comparing.comparison import compare
-from analysis.comparing.variants import Variant, claim
+from analysis.comparing.variants import Variant
 from analysis.reading.sources import read_runs
 from analysis.report.answer import Answer, answer_of
 

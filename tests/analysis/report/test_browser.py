@@ -10,6 +10,8 @@ import pytest
 
 from tests.analysis.report.conftest import HOSTILE, shown
 
+pytestmark = pytest.mark.slow
+
 WriteRun = Callable[..., Path]
 Report = Callable[..., tuple[str, str]]
 CONSOLE_ERRORS = {"SEVERE", "WARNING"}

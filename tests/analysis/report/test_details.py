@@ -48,7 +48,7 @@ def test_a_failure_tells_its_whole_message_and_traceback(write_run: WriteRun) ->
     failed, running = failures_of(read_runs(["outputs"]))
     assert (failed.who, failed.state, failed.traceback) == ("static seed 1", "failed", error["traceback"])
     assert failed.error == f"ValueError: {error['message']}"
-    assert (running.state, running.error, running.traceback) == ("running or killed", "", "")
+    assert (running.state, running.error, running.traceback) == ("interrupted", "", "")
 
 
 def test_a_status_that_cannot_be_read_leaves_what_the_run_tells(write_run: WriteRun) -> None:

@@ -11,13 +11,15 @@ from analysis.report.answer import Question, question_of
 
 WriteRun = Callable[..., Path]
 SWEEP = """\
-# Question  Does it beat "one shared
-#           filter"? By how much?
 # Command   python run.py -cd sweeps -cn mine
 defaults:
   - config
 
 study: mine
+about:
+  question: >-
+    Does it beat "one shared
+    filter"? By how much?
 """
 
 
@@ -67,3 +69,14 @@ def test_a_study_whose_name_is_a_path_has_no_sweep(runs: WriteRun) -> None:
     Path("sweeps").mkdir()
     rows = compare(read_runs(["outputs"]), None).groups["mine"]
     assert question_of("../mine", rows).origin == ""
+
+
+def test_what_the_runs_declared_comes_before_any_file(write_run: WriteRun) -> None:
+    for variant in ("static_3x3", "dynamic_3x3"):
+        write_run(variant, 0, 0.5, study="mine", settings={"about.question": "Does it pay?"})
+    Path("sweeps").mkdir()
+    Path("sweeps/mine.yaml").write_text(SWEEP)
+    comparison = compare(read_runs(["outputs"]), None)
+    assert question_of("mine", comparison.groups["mine"], comparison.declared["mine"]) == Question(
+        "Does it pay?", "declared"
+    )

@@ -54,6 +54,9 @@ def test_the_three_sources_tell_the_same(study: None, capsys: pytest.CaptureFixt
     project.sort(key=lambda run: (run.variant, run.seed))
     assert [run.state for run in folders] == ["completed"] * 4 + ["failed"]
     assert "FloatingPointError" in folders[-1].error
+    for runs in (folders, logs, project):
+        assert [run.diverged for run in runs] == [False] * 4 + [True]
+        assert runs[-1].failure["message"] == folders[-1].failure["message"]
     for mine, others in ((folders, logs), (folders, project)):
         assert [told(run) for run in mine] == [told(run) for run in others]
         assert [run.evaluations() for run in mine] == [run.evaluations() for run in others]

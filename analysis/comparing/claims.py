@@ -1,0 +1,173 @@
+"""A variant's claims to beat others, and the verdicts on them: a rule, not an opinion."""
+
+import math
+from dataclasses import dataclass, replace
+
+from .anytime import anytime_half_width, e_value
+from .declaration import UNDECLARED, Declaration
+from .equivalence import equivalence_p, pairs_needed
+from .looks import adjusted_p
+from .statistics import (
+    ALPHA,
+    Interval,
+    Paired,
+    detectable_difference,
+    half_width,
+    paired,
+    smallest_exact_p,
+    welch,
+)
+
+SUPPORTED, EQUIVALENT, REFUTED, UNDECIDED = "supported", "equivalent", "refuted", "undecided"
+# What stands in a verdict's place: the seeds are between two looks; the study did not declare the comparison.
+INTERIM, EXPLORATORY = "interim", "exploratory"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
+
+    The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`; `tuned` says whether
+    both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the
+    declared looks and for the other claims, and are compared with ALPHA.
+    """
+
+    rival: str
+    is_control: bool
+    paired: Paired
+    welch: Interval
+    tuned: str
+    declared: Declaration = UNDECLARED
+    is_exploratory: bool = False
+    p_holm: float = math.nan
+    equivalence_p_holm: float = math.nan
+
+    @property
+    def n(self) -> int:
+        """The number of pairs."""
+        return self.paired.difference.n
+
+    @property
+    def alpha(self) -> float:
+        """The level of its intervals: that of the look's boundary, NaN between looks."""
+        return self.declared.level(self.n)
+
+    @property
+    def is_declared_control(self) -> bool:
+        """Whether the rival is a control by the study's own word, not by a rule."""
+        return self.is_control and self.declared.names_claims and not self.is_exploratory
+
+    @property
+    def is_between_looks(self) -> bool:
+        """Whether the study declared looks, and none at this number of pairs."""
+        return bool(self.declared.looks) and self.n not in self.declared.looks
+
+    @property
+    def p_over_looks(self) -> float:
+        """p adjusted for the declared looks alone; NaN where there is no verdict to read."""
+        return self._over_looks(self.paired.p, one_sided=False)
+
+    @property
+    def equivalence_p_over_looks(self) -> float:
+        """The same of the claim that both differ by less than the declared margin."""
+        return self._over_looks(equivalence_p(self.paired.difference, self.declared.margin), one_sided=True)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict by the rule of `verdict`, or what stands in its place."""
+        if self.is_exploratory:
+            return EXPLORATORY
+        if self.is_between_looks:
+            return INTERIM
+        if self.equivalence_p_holm <= ALPHA:
+            return EQUIVALENT
+        return verdict(self.paired.difference.low, self.paired.difference.high, self.p_holm)
+
+    @property
+    def verdict_in_words(self) -> str:
+        """The verdict; between looks, when the next one is."""
+        if self.verdict != INTERIM:
+            return self.verdict
+        following = self.declared.next_look(self.n)
+        last = f"past the last look at n = {self.declared.looks[-1]}"
+        return f"{INTERIM}, {f'next look at n = {following}' if following else last}"
+
+    @property
+    def interval_in_words(self) -> str:
+        """What the interval of the difference is."""
+        if not self.declared.looks:
+            return "95 % interval"
+        return "anytime-valid 95 % interval" if self.is_between_looks else "95 % interval over all looks"
+
+    @property
+    def e_value(self) -> float:
+        """Evidence against no difference that may be read at any number of pairs."""
+        return e_value(self.paired.effect_size, self.n)
+
+    @property
+    def pairs_needed(self) -> float:
+        """Of an undecided claim, the pairs that would find a difference of the declared margin at the last look."""
+        if self.verdict != UNDECIDED:
+            return math.nan
+        looks = self.declared.looks
+        return pairs_needed(
+            self.paired.difference.sd, self.declared.margin, self.declared.level(looks[-1] if looks else 0)
+        )
+
+    @property
+    def is_normal_in_doubt(self) -> bool:
+        """Whether the exact test of the same differences decides otherwise than t, where it could decide at all."""
+        level, exact = self.declared.level(self.n), self.paired.sign_flip_p
+        can_decide = not math.isnan(exact) and smallest_exact_p(self.n) <= level
+        return can_decide and (exact <= level) != (self.paired.p <= level)
+
+    def _over_looks(self, p: float, *, one_sided: bool) -> float:
+        if self.is_exploratory or not self.declared.looks:
+            return math.nan if self.is_exploratory else p
+        return adjusted_p(p, self.n, self.declared.looks, one_sided=one_sided)
+
+
+NO_CLAIM = Claim("", False, paired([], []), Interval(math.nan, math.nan, math.nan), "")
+
+
+def claim(
+    ours: dict[int, float],
+    theirs: dict[int, float],
+    rival: str,
+    *,
+    is_control: bool,
+    tuned: str,
+    declared: Declaration = UNDECLARED,
+    is_exploratory: bool = False,
+) -> Claim:
+    """The claim of accuracies by seed against the rival's: paired over the shared seeds, Welch over all.
+
+    The paired interval is the t interval; in a study with declared looks that of the look's boundary, and between looks
+    the anytime-valid one.
+    """
+    shared = sorted(ours.keys() & theirs.keys())
+    pairs = paired([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
+    if declared.looks:
+        difference, level = pairs.difference, declared.level(len(shared))
+        between = math.isnan(level)
+        half = (
+            anytime_half_width(difference.sd, difference.n)
+            if between
+            else half_width(difference.standard_error, difference.n - 1, level)
+        )
+        difference = replace(difference, low=difference.mean - half, high=difference.mean + half)
+        detectable = math.nan if between else detectable_difference(difference.sd, difference.n, level)
+        pairs = replace(pairs, difference=difference, detectable=detectable)
+    unpaired = welch(list(ours.values()), list(theirs.values()))
+    return Claim(rival, is_control, pairs, unpaired, tuned, declared, is_exploratory)
+
+
+def verdict(low: float, high: float, p_holm: float) -> str:
+    """The verdict on a difference with interval [low, high] and adjusted p; NaN decides nothing.
+
+    Supported: p_holm <= ALPHA and low > 0. Refuted: high <= 0, whatever the p: the burden of proof is on the claim.
+    Undecided: all else; a difference of 0 can thus never be shown, only that there is no gain.
+    """
+    if p_holm <= ALPHA and low > 0:
+        return SUPPORTED
+    return REFUTED if high <= 0 else UNDECIDED

@@ -1,0 +1,125 @@
+"""What a study declared, as its runs keep it under `about` or a sweep file says it; the default rules do the rest."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row
+
+from ..reading.run import Run
+from .looks import boundaries
+from .statistics import ALPHA
+
+ABOUT_KEYS = tuple(f"about.{key.name}" for key in fields(About))
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A study's declaration; `margin` is a fraction, NaN where there is none, and what is empty was not declared.
+
+    `tuning` are seeds of the study, or the name of another study; None where the default rule tells which runs tuned.
+    `origin` is the file that was given instead of what the runs recorded.
+    """
+
+    question: str = ""
+    baseline: str = ""
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    margin: float = math.nan
+    looks: tuple[int, ...] = ()
+    tuning: tuple[int, ...] | str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def names_claims(self) -> bool:
+        """Whether it says what is compared with what, so that all else is exploratory."""
+        return bool(self.baseline or self.controls)
+
+    def controls_of(self, variant: str) -> tuple[str, ...]:
+        """The rows that a variant must beat beside the baseline."""
+        named = [name for name in self.controls if is_row(name, variant)]
+        return self.controls[variant if variant in named else named[0]] if named else ()
+
+    def level(self, n: int) -> float:
+        """The largest p of one claim that decides at n pairs; NaN where n is between looks."""
+        if not self.looks:
+            return ALPHA
+        return dict(zip(self.looks, boundaries(self.looks), strict=True)).get(n, math.nan)
+
+    def next_look(self, n: int) -> int | None:
+        """The first look after n pairs, None after the last."""
+        return next((look for look in self.looks if look > n), None)
+
+
+UNDECLARED = Declaration()
+NONE_DECLARED: Mapping[str, Declaration] = {}
+
+
+def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
+    """Each study's declaration: of its runs with the lowest seed that counts, the commonest.
+
+    Looks are counted from the first seeds on, so what later runs declare comes too late.
+    """
+    by_study: dict[str, list[Run]] = {}
+    for run in runs:
+        by_study.setdefault(run.study, []).append(run)
+    found = {}
+    for study, members in by_study.items():
+        first = min(run.seed for run in ([run for run in members if run.counts] or members))
+        said = [str(run.config.get("about")) for run in members if run.seed == first]
+        commonest = max(said, key=said.count)
+        found[study] = next(
+            _declaration(run.config.get("about"))
+            for run in members
+            if run.seed == first and str(run.config.get("about")) == commonest
+        )
+    return found
+
+
+def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration]:
+    """The declaration of a sweep file, for the study that it names.
+
+    Raises ValueError for a file that cannot be read, declares nothing or what cannot be meant, or is of no such study.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"--about {path}: cannot be read as YAML ({type(error).__name__})") from error
+    about = content.get("about") if isinstance(content, Mapping) else None
+    known = [key.name for key in fields(About)]
+    if not isinstance(about, Mapping) or not about.keys() <= set(known):
+        raise ValueError(f"--about {path}: is no sweep file with a block `about:`; its keys may be {', '.join(known)}")
+    study = str(content.get("study"))
+    if study not in (there := sorted(set(studies))):
+        raise ValueError(f"--about {path}: is of the study {study}; the sources hold {', '.join(there)}")
+    check_about(_complete(about), f"{path}: about")
+    return {study: _declaration(about, path)}
+
+
+def _complete(about: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys; an empty one is as good as none."""
+    empty = {"controls": {}, "names": {}, "metric": METRICS[0]}
+    return {key.name: about.get(key.name, None) or empty.get(key.name) for key in fields(About)} | {
+        key: about[key] for key in ("margin", "looks", "tuning") if key in about
+    }
+
+
+def _declaration(about: Any, origin: str = "") -> Declaration:
+    if not isinstance(about, Mapping):
+        return UNDECLARED
+    complete = _complete(about)
+    tuning, margin = complete["tuning"], complete["margin"]
+    return Declaration(
+        question=complete["question"] or "",
+        baseline=complete["baseline"] or "",
+        controls={variant: tuple(controls_of(complete, variant)) for variant in complete["controls"]},
+        margin=math.nan if margin is None else margin / 100,
+        looks=tuple(complete["looks"] or ()),
+        tuning=tuple(tuning) if isinstance(tuning, list) else tuning,
+        names=complete["names"],
+        origin=origin,
+    )

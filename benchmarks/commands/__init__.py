@@ -1,0 +1,1 @@
+"""What can be asked for: `python -m benchmarks COMMAND`, one file each."""

@@ -1,0 +1,96 @@
+"""Runs an hour: the jobs of a sweep one after the other, against the same jobs in a pool of processes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.commands.step import names
+from benchmarks.measuring.timing import NO_TIME, Deadline
+from benchmarks.reporting.report import Result, Timing, require_any
+from dynfilt.run.folder import RESULT
+from dynfilt.train.settings import resolve_device
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEMO = ["-cd", "sweeps", "-cn", "demo"]
+SEQUENTIAL = "sequential"
+FIGURE = "runs an hour"
+LONGEST_RUN_S = 3600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--arms",
+        type=names,
+        default=[SEQUENTIAL, "1x2", "2x1"],
+        help=f"{SEQUENTIAL}, SLOTSxTHREADS on a CPU, or jobs at once on a GPU, as 1,4,8 (default: sequential,1x2,2x1)",
+    )
+    parser.add_argument("--jobs-per-slot", type=int, help="instead of the sweep's own seeds: seeds 0 .. slots * this")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument(
+        "words",
+        nargs="*",
+        default=DEMO,
+        help="words after `python run.py` that make a sweep, after -- (default: the demo)",
+    )
+
+
+def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
+    """Time the whole command by each arm in turn; its milliseconds are those of one run of the sweep."""
+    device = resolve_device(arguments.device)
+    case = " ".join(["python run.py", *arguments.words])
+    timings = {
+        arm: Timing(case, arm, "static" if arm == SEQUENTIAL else "ours", figures={FIGURE: []})
+        for arm in arguments.arms
+    }
+    for _ in range(arguments.repetitions):
+        for arm, timing in timings.items():
+            if timing.failure is None:
+                timings[arm] = _repeat(timing, _words(arm, arguments, device.type), deadline)
+    require_any(list(timings.values()))
+    return Result("pool", device, list(timings.values()))
+
+
+def _words(arm: str, arguments: argparse.Namespace, device_type: str) -> list[str]:
+    """The command's words for an arm. Raises ValueError for an arm that cannot be read."""
+    words = [*arguments.words, f"trainer.device={device_type}", "tracking=off"]
+    if arm == SEQUENTIAL:
+        return [*words, "hydra/launcher=basic"]
+    if not (match := re.fullmatch(r"(\d+)(?:x(\d+))?", arm)):
+        raise ValueError(f"--arms {arm}: must be {SEQUENTIAL}, SLOTSxTHREADS or a number of jobs at once")
+    slots, threads = match[1], match[2]
+    words += ["hydra/launcher=pool", f"hydra.launcher.{'slots_per_gpu' if device_type == 'cuda' else 'slots'}={slots}"]
+    words += [f"hydra.launcher.threads={threads}"] if threads else []
+    if arguments.jobs_per_slot:
+        words.append(f"seed=range(0,{int(slots) * arguments.jobs_per_slot})")
+    return words
+
+
+def _repeat(timing: Timing, words: list[str], deadline: Deadline) -> Timing:
+    """One more repetition of the whole command, in an empty output folder."""
+    if not deadline.seconds_left():
+        return timing if timing.ms else Timing(timing.case, timing.arm, timing.role, failure=NO_TIME)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "run.py", *words, f"output_root={folder}"]
+        started = time.perf_counter()
+        try:
+            limit = min(LONGEST_RUN_S, deadline.seconds_left())
+            done = subprocess.run(
+                command, cwd=PROJECT, capture_output=True, text=True, timeout=limit, env=os.environ, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return timing if timing.ms else Timing(timing.case, timing.arm, timing.role, failure=NO_TIME)
+        seconds = time.perf_counter() - started
+        runs = len(list(Path(folder).rglob(RESULT)))
+    if done.returncode or not runs:
+        line = " ".join(done.stderr.strip().splitlines()[-1:])
+        return Timing(timing.case, timing.arm, timing.role, failure=line or "no run was finished")
+    timing.ms.append(seconds * 1e3 / runs)
+    timing.figures[FIGURE].append(3600 * runs / seconds)
+    return timing

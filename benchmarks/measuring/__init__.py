@@ -1,0 +1,1 @@
+"""How time and memory are measured: candidates in turn, arms of training in processes, and the public forms."""

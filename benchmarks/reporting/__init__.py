@@ -1,0 +1,1 @@
+"""What was measured, on paper: timings, their JSON files, tables and goals."""

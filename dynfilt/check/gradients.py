@@ -1,0 +1,104 @@
+"""Whether every parameter trains: gradients against finite differences, and what moves in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dynfilt.check.findings import Measured, short
+from dynfilt.check.subject import SMALLEST_MOVE, Subject, run
+
+STEP = 1e-5
+# Rounding in float64 and a rectifier's kink within a step stay far below, a gradient that is cut somewhere above.
+TOLERANCE = 1e-3
+# Of the output's own size: below, a difference is rounding.
+NOISE = 1e-9
+
+
+def gradients(subject: Subject) -> Measured:
+    """Whether the gradients of x and of every parameter are those of central differences in float64."""
+    layer, x = subject.lively(), subject.images(4)
+    inputs: dict[str, Tensor] = {"the input": x.requires_grad_(), **dict(layer.named_parameters())}
+    y = run(layer, x)
+    cotangent = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1)) / y.detach().norm()
+
+    def loss() -> Tensor:
+        return (run(layer, x) * cotangent).sum()
+
+    value = loss()
+    if not value.requires_grad:
+        return Measured(False, "no parameter gets a gradient")
+    analytic = torch.autograd.grad(value, list(inputs.values()), allow_unused=True)
+    faults, worst = [], 0.0
+    for (name, tensor), gradient in zip(inputs.items(), analytic, strict=True):
+        slope, numeric = _both(loss, tensor, gradient, seed=len(name))
+        if abs(numeric) < NOISE and abs(slope) < NOISE:
+            faults.append(f"{name} has no effect on the output")
+        elif gradient is None:
+            faults.append(f"{name} gets no gradient, though the output depends on it")
+        else:
+            error = abs(slope - numeric) / max(abs(slope), abs(numeric), NOISE / TOLERANCE)
+            worst = max(worst, error)
+            if error > TOLERANCE:
+                faults.append(f"{name}: gradient {short(slope)}, finite difference {short(numeric)}")
+    if faults:
+        more = f" and {len(faults) - 2} more" if len(faults) > 2 else ""
+        faults.sort(key=lambda fault: "gets no gradient" not in fault)  # the plainest first
+        return Measured(False, "; ".join(faults[:2]) + more, float(len(faults)))
+    count = len(inputs) - 1
+    return Measured(True, f"input and {count} parameters as finite differences, largest error {worst:.1g}", worst)
+
+
+def _both(loss: Callable[[], Tensor], tensor: Tensor, gradient: Tensor | None, seed: int) -> tuple[float, float]:
+    """The loss's slope along one random direction, by the gradient and by central differences."""
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    direction *= max(tensor.detach().square().mean().sqrt().item(), SMALLEST_MOVE)
+    with torch.no_grad():
+        start = tensor.detach().clone()
+        tensor.copy_(start + STEP * direction)
+        above = loss().item()
+        tensor.copy_(start - STEP * direction)
+        below = loss().item()
+        tensor.copy_(start)
+    slope = 0.0 if gradient is None else (gradient * direction).sum().item()
+    return slope, (above - below) / (2 * STEP)
+
+
+def training_steps(subject: Subject) -> Measured:
+    """Whether SGD with learning rate 1 moves every parameter within three steps from the start.
+
+    One step is not enough for what lies before a head that starts at zero.
+    """
+    layer = subject.fresh().train()
+    x = subject.images(16).float()
+    parameters = list(layer.parameters())
+    start = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+    target: Tensor | None = None
+    after_one: list[str] = []
+    for step in range(3):
+        y = run(layer, x)
+        target = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)) if target is None else target
+        loss = (y - target).square().mean()
+        if not loss.requires_grad:
+            return Measured(False, "no parameter gets a gradient")
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.sub_(gradient)
+        if step == 0:
+            after_one = _still(layer, start)
+        if not (still := _still(layer, start)):
+            break
+    if still:
+        return Measured(False, f"{', '.join(still)} never moved in 3 steps of SGD from the start", float(len(still)))
+    late = f"; {', '.join(after_one)} only after the first" if after_one else ""
+    return Measured(True, f"{len(start)} parameters move in one step of SGD{late}", float(len(after_one)))
+
+
+def _still(layer: nn.Module, start: dict[str, Tensor]) -> list[str]:
+    now = dict(layer.named_parameters())
+    return [name for name, before in start.items() if torch.equal(now[name].detach(), before)]

@@ -1,0 +1,81 @@
+"""What a study declares before it runs: its question, what is compared with what, and when verdicts are read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+FEWEST_PAIRS = 2  # below there is no spread, and no test
+WIDEST_MARGIN = 100
+METRICS = ("test_accuracy",)  # what variants are compared by
+
+
+@dataclass
+class About:
+    """The keys of `about`; conf/config.yaml holds their values and says what they mean."""
+
+    question: str | None
+    baseline: str | None
+    controls: dict[str, Any]
+    metric: str
+    margin: float | None
+    looks: list[int] | None
+    tuning: Any
+    names: dict[str, str]
+
+
+def check_about(about: dict[str, Any], where: str = "about") -> None:
+    """Raise ValueError for a declaration that cannot be meant; `where` is what the message calls it."""
+    for variant in about["controls"]:
+        if variant in (controls := controls_of(about, variant)):
+            raise ValueError(f"{where}.controls: {variant} cannot be its own control")
+        if not controls or not all(isinstance(control, str) and control for control in controls):
+            raise ValueError(
+                f"{where}.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
+            )
+    if about["metric"] not in METRICS:
+        raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
+    margin, looks, tuning = about["margin"], about["looks"], about["tuning"]
+    if margin is not None and not 0 < margin < WIDEST_MARGIN:
+        raise ValueError(
+            f"{where}.margin={margin:g}: must be more than 0 and less than {WIDEST_MARGIN} points, or null for none"
+        )
+    if looks is not None and not _rises([FEWEST_PAIRS - 1, *looks]):
+        raise ValueError(
+            f"{where}.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, e.g. [3, 5, 10], or null"
+        )
+    is_study = isinstance(tuning, str) and tuning != ""
+    is_seeds = isinstance(tuning, list) and all(type(seed) is int and seed >= 0 for seed in tuning)
+    if tuning is not None and not is_study and not is_seeds:
+        raise ValueError(
+            f"{where}.tuning={tuning!r}: must be a list of this study's seeds, another study's name, [] for no tuning "
+            "at all, or null"
+        )
+
+
+def controls_of(about: dict[str, Any], variant: str) -> list[str]:
+    """The rows that a variant must beat beside the baseline, as declared by one name or a list."""
+    controls = about["controls"].get(variant, [])
+    return controls if isinstance(controls, list) else [controls]
+
+
+def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
+    """Raise ValueError when a declaration names a row that none of a sweep's variants makes."""
+    rows = sorted(set(variants))
+    named = {f"about.controls.{variant}": [variant, *controls_of(about, variant)] for variant in about["controls"]}
+    named |= {"about.baseline": [about["baseline"]] if about["baseline"] else [], "about.names": list(about["names"])}
+    for key, names in named.items():
+        for name in names:
+            if not any(is_row(name, row) for row in rows):
+                raise ValueError(f"{key}: {name} is no row of this sweep; its rows are: {', '.join(rows)}")
+
+
+def is_row(name: str, variant: str) -> bool:
+    """Whether a declared name means this variant: the same, or the same with settings after it."""
+    return variant == name or variant.startswith(f"{name},")
+
+
+def _rises(numbers: list[int]) -> bool:
+    return len(numbers) > 1 and all(a < b for a, b in itertools.pairwise(numbers))

@@ -1,0 +1,207 @@
+"""A sweep on a Slurm cluster: an array of allocations, each of which runs its share of the jobs as a pool."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynfilt.config.compose import Job
+from dynfilt.launch.jobs import PoolJob
+from dynfilt.launch.outcome import JobOutcome, JobState, count
+from dynfilt.launch.slots import JOBS_PER_GPU
+from dynfilt.run.folder import RunFolder, RunState
+from dynfilt.run.identity import identify
+from dynfilt.run.stopping import TRY_AGAIN, StopSignals
+
+if TYPE_CHECKING:
+    import submitit
+
+SECONDS_BETWEEN_LOOKS = 2.0
+# A result may reach this machine over the network's file system after its job has left the queue.
+LOOKS_WITHOUT_A_JOB = 5
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What each allocation asks of Slurm; conf/hydra/launcher/slurm.yaml says what each number is.
+
+    Raises ValueError for a number that makes no sense.
+    """
+
+    jobs: int | None
+    minutes: int
+    cpus: int
+    gpus: int
+    at_once: int
+    stop_ahead_seconds: int
+    max_requeues: int
+    setup: Sequence[str]
+    sbatch: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in ("jobs", "minutes", "cpus", "gpus", "at_once", "stop_ahead_seconds", "max_requeues"):
+            value, least = getattr(self, name), 0 if name in ("gpus", "max_requeues") else 1
+            if (value, name) != (None, "jobs") and (type(value) is not int or value < least):
+                raise ValueError(f"hydra.launcher.allocation.{name}={value}: must be a whole number >= {least}")
+
+    def executor(self, folder: Path) -> submitit.SlurmExecutor:
+        """What submits such allocations; scripts, logs and answers go into a folder that all nodes see.
+
+        Raises ValueError where submitit or Slurm is missing.
+        """
+        try:
+            import submitit
+        except ImportError as error:
+            raise ValueError("hydra/launcher=slurm needs submitit: pip install 'dynfilt[slurm]'") from error
+        try:
+            executor = submitit.SlurmExecutor(folder / "%j")
+        except RuntimeError as error:
+            raise ValueError("hydra/launcher=slurm: no srun here; call it on a login node of the cluster") from error
+        executor.update_parameters(
+            job_name="dynfilt",
+            time=self.minutes,
+            cpus_per_task=self.cpus,
+            gpus_per_node=self.gpus or None,
+            array_parallelism=self.at_once,
+            signal_delay_s=self.stop_ahead_seconds,
+            setup=list(self.setup),
+            stderr_to_stdout=True,
+            srun_args=[f"--cpus-per-task={self.cpus}"],  # since Slurm 22.05 a step does not inherit it
+            additional_parameters={"requeue": True, **{k: v for k, v in self.sbatch.items() if v is not None}},
+        )
+        return executor
+
+
+@dataclass(frozen=True)
+class Share:
+    """The jobs of one allocation: what submitit calls there, in a process of its own."""
+
+    jobs: Sequence[PoolJob]
+    pool: dict[str, Any]
+    max_requeues: int
+
+    def __call__(self) -> list[JobOutcome]:
+        """What came of each job. Asked to stop, it ends with checkpoints and goes back to the queue."""
+        from dynfilt.launch.hydra_plugins import PoolLauncher
+
+        stop = StopSignals()
+        with stop.handled():
+            outcomes = PoolLauncher(**self.pool).run(
+                [job.name for job in self.jobs], [job.job for job in self.jobs], stop
+            )
+            left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
+            if left and stop() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < self.max_requeues:
+                _queue_again()
+        return outcomes
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A share in the queue, or beyond it."""
+
+    share: Share
+    task: submitit.Job[list[JobOutcome]]
+
+    def answered(self) -> bool:
+        """Whether its allocation has said what came of the jobs."""
+        return self.task.paths.result_pickle.exists()
+
+    def outcomes(self, still_queued: bool) -> list[JobOutcome]:
+        """What came of its jobs, by its answer, else by their run folders."""
+        if self.answered():
+            try:
+                return self.task.result()
+            except Exception as error:  # submitit passes on what was raised there as text
+                reason = str(error).strip().rpartition("\n")[2]
+                return [JobOutcome(job.name, JobState.FAILED, reason) for job in self.share.jobs]
+        return [
+            JobOutcome(job.name, JobState.SUBMITTED) if still_queued else _by_its_folder(job) for job in self.share.jobs
+        ]
+
+
+def submit(jobs: Sequence[PoolJob], pool: dict[str, Any], allocation: Allocation) -> list[Submitted]:
+    """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside is set aside now."""
+    executor = allocation.executor(Path(jobs[0].job.config["output_root"]).absolute() / ".slurm")
+    jobs = [PoolJob(job.name, _without_rerun(job.job)) for job in jobs]
+    per_allocation = allocation.jobs or (JOBS_PER_GPU * allocation.gpus or allocation.cpus)
+    shares = [
+        Share(jobs[first : first + per_allocation], pool, allocation.max_requeues)
+        for first in range(0, len(jobs), per_allocation)
+    ]
+    return [Submitted(share, task) for share, task in zip(shares, executor.submit_array(shares), strict=True)]
+
+
+def _without_rerun(job: Job) -> Job:
+    """The same job of a run that was set aside: an allocation that is queued again must go on, not begin anew."""
+    if not job.config["rerun"]:
+        return job
+    if (folder := _folder(job).path).exists():
+        from dynfilt.run.record import set_aside
+
+        print(f"{folder}: set aside as {set_aside(folder).name}", flush=True)
+    return replace(job, config={**job.config, "rerun": False})
+
+
+def _folder(job: Job) -> RunFolder:
+    return RunFolder(identify(job.config, job.choices, job.differences).folder(job.config["output_root"]))
+
+
+def wait_for(submitted: Sequence[Submitted], stop: StopSignals) -> None:
+    """Return when each share has its answer, nothing of the array is in the queue, or a signal asks to stop."""
+    missing = 0
+    while not stop() and not all(share.answered() for share in submitted):
+        missing = 0 if _is_queued(array_id(submitted)) else missing + 1
+        if missing == LOOKS_WITHOUT_A_JOB:
+            return
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def array_id(submitted: Sequence[Submitted]) -> str:
+    """Slurm's number of all of them together."""
+    return submitted[0].task.job_id.partition("_")[0]
+
+
+def _is_queued(job_id: str) -> bool:
+    """Whether Slurm still has something to do for a job; yes where Slurm does not answer."""
+    done = subprocess.run(["squeue", "--noheader", "--jobs", job_id], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip()) if done.returncode == 0 else "Invalid job id" not in done.stderr
+
+
+def _by_its_folder(job: PoolJob) -> JobOutcome:
+    """What came of a job whose allocation ended without an answer: it was cancelled, or its node was lost."""
+    folder = _folder(job.job)
+    match folder.state():
+        case RunState.COMPLETED:
+            return JobOutcome(job.name, JobState.TRAINED)
+        case RunState.FAILED:
+            error = (folder.status() or {}).get("error") or {}
+            return JobOutcome(job.name, JobState.FAILED, str(error.get("message", "")))
+        case RunState.DAMAGED:
+            return JobOutcome(job.name, JobState.FAILED, f"{folder.path}: its result cannot be read")
+        case RunState.RUNNING:
+            return JobOutcome(job.name, JobState.BUSY)
+        case RunState.INTERRUPTED:
+            return JobOutcome(job.name, JobState.INTERRUPTED)
+    return JobOutcome(job.name, JobState.WAITING)
+
+
+def _queue_again() -> None:
+    """Put this allocation back into the queue and end this process; return when it was cancelled.
+
+    A job that ends by itself within its grace time counts as done for Slurm, also when it was to make room.
+    """
+    job_id = os.environ["SLURM_JOB_ID"]
+    states = subprocess.run(
+        ["squeue", "--noheader", "--jobs", job_id, "--format=%T"], capture_output=True, text=True, check=False
+    )
+    if states.stdout.strip() != "RUNNING":
+        return
+    print("stopped with checkpoints; back to the queue", file=sys.stderr, flush=True)
+    subprocess.run(["scontrol", "requeue", job_id], check=True)
+    sys.exit(TRY_AGAIN)

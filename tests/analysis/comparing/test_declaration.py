@@ -1,0 +1,268 @@
+"""A declared study: which comparisons are claims, when they have a verdict, and what Holm covers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.comparing.caveats import caveats
+from analysis.comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED, Claim
+from analysis.comparing.comparison import Comparison, compare
+from analysis.comparing.declaration import UNDECLARED, declarations_of, read_declaration
+from analysis.comparing.looks import adjusted_p, boundaries
+from analysis.comparing.statistics import holm
+from analysis.comparing.variants import Variant
+from analysis.reading.run import Run
+
+RANDOM = np.random.default_rng(5)
+STATIC = [0.70 + float(x) for x in RANDOM.normal(0, 0.004, 12)]
+LOOKS = {"looks": [3, 5, 10]}
+
+
+def runs(variant: str, accuracies: Sequence[float], about: Any = None, study: str = "lab", **config: Any) -> list[Run]:
+    told = {**config, **({} if about is None else {"about": about})}
+    return [
+        Run(
+            "outputs",
+            f"outputs/{study}/{variant}/seed{seed}",
+            study,
+            variant,
+            seed,
+            "completed",
+            numbers={"test_accuracy": accuracy, "val_accuracy": accuracy},
+            digest=f"of {variant}",
+            config=told,
+        )
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+def better(by: float, n: int, spread: float = 0.003) -> list[float]:
+    random = np.random.default_rng(round(1e4 * (by + 1)) + n)
+    noise = random.normal(0, spread, n)
+    return [base + by + float(x) for base, x in zip(STATIC, noise - noise.mean(), strict=False)]
+
+
+def study(n: int, about: Any, study: str = "lab") -> list[Run]:
+    arms = {"static": STATIC[:n], "up": better(0.02, n), "same": better(0.0002, n), "down": better(-0.02, n)}
+    return [run for variant, accuracies in arms.items() for run in runs(variant, accuracies, about, study)]
+
+
+def row(comparison: Comparison, label: str) -> Variant:
+    return next(variant for variant in comparison.variants if variant.label == label)
+
+
+def against(comparison: Comparison, label: str, rival: str) -> Claim:
+    return next(claim for claim in row(comparison, label).claims if claim.rival == rival)
+
+
+def test_only_declared_comparisons_are_claims_and_holm_covers_these() -> None:
+    about = {"baseline": "down", "controls": {"up": ["same", "static"]}}
+    comparison = compare(study(5, about), None)
+    assert [variant.label for variant in comparison.variants if variant.is_baseline] == ["down"]
+    rows = comparison.variants
+    assert {(row.label, claim.rival, claim.is_control) for row in rows for claim in row.claims} == {
+        *(("static", "down", False), ("same", "down", False), ("up", "down", False)),
+        *(("up", "same", True), ("up", "static", True)),
+    }
+    found = comparison.claims
+    assert not any(claim.is_exploratory for claim in found)
+    assert [claim.p_holm for claim in found] == holm([claim.paired.p for claim in found])
+
+
+def test_a_baseline_from_the_command_line_is_exploratory_where_another_was_declared() -> None:
+    comparison = compare(study(5, {"baseline": "static", "controls": {"up": "same"}}), "same")
+    assert {claim.verdict for variant in comparison.variants for claim in variant.claims} == {EXPLORATORY}
+    assert all(math.isnan(claim.p_holm) for claim in comparison.claims)
+    assert {claim.verdict for claim in compare(study(5, {}), "same").claims} <= {SUPPORTED, REFUTED, UNDECIDED}
+
+
+def test_the_control_that_a_rule_finds_is_exploratory_where_claims_are_declared() -> None:
+    models = {"static": {"second_head": None}, "bypass": {"second_head": "head"}, "dynamic": {"filter": "f"}}
+    for about, verdicts in ((None, {SUPPORTED, REFUTED}), ({"baseline": "static"}, {SUPPORTED, EXPLORATORY})):
+        made = []
+        for (variant, model), by in zip(models.items(), (0.0, 0.04, 0.02), strict=True):
+            size = {"static": 10.0}.get(variant, 100.0)
+            for each in runs(variant, better(by, 5), about, model=model):
+                made.append(replace(each, numbers={**each.numbers, "parameters": size}))
+        assert {claim.verdict for claim in row(compare(made, None), "dynamic").claims} == verdicts
+
+
+def test_holms_family_is_the_study_whatever_stands_beside_it() -> None:
+    alone = compare(study(5, {"baseline": "static"}), None)
+    others = study(5, None, "other") + study(4, {"baseline": "up"}, "more")
+    beside = compare(study(5, {"baseline": "static"}) + others, None)
+    for label in ("up", "down", "same"):
+        assert against(alone, label, "static").p_holm == against(beside, label, "static").p_holm
+    assert beside.family == 3  # the undeclared study's own
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_at_a_look_p_and_interval_are_those_of_its_boundary(n: int) -> None:
+    comparison = compare(study(n, {"baseline": "static", **LOOKS}), None)
+    level = dict(zip((3, 5, 10), boundaries((3, 5, 10)), strict=True))[n]
+    found = against(comparison, "same", "static")
+    ours, theirs = (list(row(comparison, label).by_seed("test_accuracy").values()) for label in ("same", "static"))
+    expected = stats.ttest_rel(ours, theirs)
+    interval = expected.confidence_interval(1 - level)
+    assert (found.paired.difference.low, found.paired.difference.high) == pytest.approx((interval.low, interval.high))
+    assert found.paired.p == pytest.approx(expected.pvalue)
+    assert found.p_over_looks == adjusted_p(found.paired.p, n, (3, 5, 10)) > found.paired.p
+    claims = comparison.claims
+    assert [claim.p_holm for claim in claims] == holm([claim.p_over_looks for claim in claims])
+
+
+def test_verdicts_are_read_at_looks_alone() -> None:
+    words = {}
+    for n in (2, 4, 5, 10, 12):
+        found = against(compare(study(n, {"baseline": "static", **LOOKS}), None), "up", "static")
+        words[n] = found.verdict_in_words
+        assert (found.verdict == INTERIM) == (n not in (5, 10)) == math.isnan(found.p_holm)
+    assert words == {
+        2: "interim, next look at n = 3",
+        4: "interim, next look at n = 5",
+        5: SUPPORTED,
+        10: SUPPORTED,
+        12: "interim, past the last look at n = 10",
+    }
+
+
+def test_between_looks_the_interval_is_the_one_that_may_always_be_read() -> None:
+    found = against(compare(study(8, {"baseline": "static", **LOOKS}), None), "up", "static")
+    difference = found.paired.difference
+    assert found.interval_in_words == "anytime-valid 95 % interval"
+    assert (difference.high - difference.low) / 2 / difference.sd == pytest.approx(1.49, abs=0.005)
+
+
+def test_a_claim_that_waits_for_its_look_counts_in_holms_family() -> None:
+    about = {"baseline": "static", **LOOKS}
+    made = (
+        runs("static", STATIC[:5], about) + runs("up", better(0.005, 5), about) + runs("late", better(0.02, 4), about)
+    )
+    found = compare(made, None)
+    assert against(found, "late", "static").verdict == INTERIM
+    up = against(found, "up", "static")
+    assert up.p_holm == pytest.approx(min(1, 2 * up.p_over_looks))
+
+
+def test_within_the_margin_is_equivalent_and_what_is_undecided_says_how_many_pairs_it_takes() -> None:
+    about = {"baseline": "static", "margin": 0.5, **LOOKS}
+    comparison = compare(study(10, about), None)
+    assert {label: against(comparison, label, "static").verdict for label in ("up", "same", "down")} == {
+        "up": SUPPORTED,
+        "same": EQUIVALENT,
+        "down": REFUTED,
+    }
+    wide = runs("static", STATIC[:5], about) + runs("wide", better(0.002, 5, spread=0.01), about)
+    found = against(compare(wide, None), "wide", "static")
+    assert found.verdict == UNDECIDED and math.isnan(against(comparison, "up", "static").pairs_needed)
+    sd, critical = found.paired.difference.sd, boundaries((3, 5, 10))[-1]
+    power = [
+        float(stats.nct.sf(stats.t.ppf(1 - critical / 2, n - 1), n - 1, 0.005 / sd * math.sqrt(n)))
+        for n in (int(found.pairs_needed) - 1, int(found.pairs_needed))
+    ]
+    assert power[0] < 0.8 <= power[1]
+
+
+def test_the_first_seeds_declaration_counts_and_another_is_a_caveat_that_shows_both() -> None:
+    first, later = {"baseline": "static", **LOOKS}, {"baseline": "static", "looks": [10]}
+    made = study(5, first)
+    made += [replace(run, seed=run.seed + 5, config={"about": later}) for run in study(5, later)]
+    comparison = compare(made, None)
+    assert comparison.declared["lab"].looks == (3, 5, 10)
+    lines = [line for line in caveats(comparison) if "about" in line]
+    assert lines == [
+        "about.looks differs: [3, 5, 10] for static (seeds 0-4), down (seeds 0-4), same (seeds 0-4), up (seeds 0-4); "
+        "[10] for static (seeds 5-9), down (seeds 5-9), same (seeds 5-9), up (seeds 5-9); what the first seed's runs "
+        "declare counts"
+    ]
+    assert not [line for line in caveats(compare(study(5, None), None)) if "about" in line]
+
+
+def test_runs_without_a_declaration_and_with_an_empty_one_follow_the_default_rules() -> None:
+    empty = {"question": None, "baseline": None, "controls": {}, "metric": "test_accuracy", "looks": None}
+    for about in (None, empty, "nonsense"):
+        assert declarations_of(study(3, about)) == {"lab": UNDECLARED}
+    plain, declared = compare(study(5, None), None), compare(study(5, empty), None)
+    assert [repr(claim) for claim in plain.claims] == [repr(claim) for claim in declared.claims]
+
+
+def test_a_declared_row_without_result_is_a_caveat() -> None:
+    comparison = compare(study(3, {"baseline": "static_3x3", "controls": {"up": "bypass"}}), None)
+    assert [line for line in caveats(comparison) if "declared" in line] == [
+        "the declared baseline static_3x3 has no result",
+        "the declared control of up bypass has no result",
+    ]
+    assert comparison.variants[0].label == "static"
+
+
+def test_declared_names_mean_rows_with_settings_after_them_too() -> None:
+    about = {"baseline": "b", "controls": {"up": "same"}}
+    made = [
+        replace(run, variant=f"{run.variant},trainer.epochs=9") if run.variant in ("up", "same") else run
+        for run in study(4, about)
+    ]
+    comparison = compare(made, None)
+    assert against(comparison, "up,trainer.epochs=9", "same,trainer.epochs=9").is_control
+
+
+def test_rows_are_shown_under_their_declared_names_and_known_by_both() -> None:
+    about = {"baseline": "static", "names": {"static": "Static 3x3", "up": "Dynamic"}}
+    comparison = compare(study(4, about), None)
+    assert [variant.label for variant in comparison.variants] == ["Static 3x3", "down", "same", "Dynamic"]
+    assert against(comparison, "Dynamic", "Static 3x3").verdict == SUPPORTED
+    assert compare(study(4, about), "up").variants[0].label == "Dynamic"
+
+
+def test_tuning_seeds_are_those_that_the_study_declares() -> None:
+    def made(about: Any) -> list[Run]:
+        arms = [("a,lr=1", {"lr": 1}), ("a,lr=2", {"lr": 2})]
+        grid = [run for name, recipe in arms for run in runs(name, [0.5, 0.6], about, optimizer=recipe)]
+        return [replace(run, seed=run.seed + 100) for run in grid] + runs(
+            "a,lr=2", [0.5] * 3, about, optimizer={"lr": 2}
+        )
+
+    assert len(compare(made(None), None).tuning) == 4
+    assert len(compare(made({"tuning": []}), None).tuning) == 0
+    assert [run.seed for run in compare(made({"tuning": [0]}), None).tuning] == [0]
+    other = compare([replace(run, study="tuned") for run in made(None)] + study(3, {"tuning": "tuned"}), None)
+    assert len(other.tuning) == 7 and set(other.groups) == {"lab"}
+
+
+def test_a_sweep_file_may_declare_for_runs_that_did_not(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("study: lab\nabout:\n  baseline: up\n  looks: [3, 5]\n  margin: 1\n")
+    comparison = compare(study(4, None), None, about=str(path))
+    assert comparison.declared["lab"].looks == (3, 5) and comparison.variants[0].label == "up"
+    assert {claim.verdict for claim in comparison.claims} == {INTERIM}
+    assert f"claims and looks are those of {path}, applied afterwards: these runs did not record them" in caveats(
+        comparison
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("study: lab\n", "is no sweep file with a block `about:`"),
+        (
+            "study: lab\nabout: {looks: [3], lokos: 3}\n",
+            "a block `about:`; its keys may be question",
+        ),
+        ("study: other\nabout: {looks: [3]}\n", "is of the study other; the sources hold lab"),
+        ("study: lab\nabout: {looks: [5, 3]}\n", r"about.looks=\[5, 3\]: must be rising"),
+        ("study: lab\nabout: {margin: 0}\n", "about.margin=0: must be more than 0"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_sweep_file_that_declares_nothing_usable_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_declaration(str(path), ["lab"])
+    with pytest.raises(ValueError, match="cannot be read as YAML"):
+        read_declaration(str(tmp_path / "absent.yaml"), ["lab"])

@@ -1,0 +1,44 @@
+"""Every fault of public code is rejected by the line that is there for it, and a right layer by none."""
+
+import re
+
+import pytest
+from torch import nn
+
+from dynfilt.check.layer import check_layer
+from tests.check.public_faults import FAULTS, Filter, Hangs, UndefinedBias
+
+IMAGES = (16, 8, 8)
+
+
+def test_without_a_fault_the_layer_passes() -> None:
+    report = check_layer(Filter, IMAGES)
+    assert report.passed, str(report)
+    assert {finding.property: finding.status for finding in report.findings}["geometry"] == "note"  # refuses groups
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_public_fault_is_rejected(fault: type[nn.Module]) -> None:
+    name, words = FAULTS[fault]
+    finding = check_layer(fault, IMAGES, only=[name])[name]
+    assert finding.status == "FAIL"
+    assert re.search(words, finding.words), finding.words
+    assert "\n" not in finding.words
+
+
+def test_a_layer_that_raises_in_one_case_is_checked_in_the_others() -> None:
+    report = check_layer(UndefinedBias, IMAGES, only=("repeat", "own image", "geometry"), bias=False)
+    assert [str(finding)[:16].split() for finding in report.findings[:2]] == [["ok", "repeat"], ["ok", "own", "image"]]
+    assert "bias=True: forward raises NameError" in report["geometry"].words
+
+
+def test_a_layer_that_hangs_is_stopped_and_named() -> None:
+    report = check_layer(Hangs, IMAGES, only=("repeat", "registered", "parameters"), limit_seconds=1.0)
+    assert report["repeat"].words == "TookTooLong: takes more than 1 s"
+    assert report["registered"].status == "FAIL" and report["parameters"].status == "ok"
+
+
+def test_a_failure_that_is_allowed_is_reported_and_does_not_decide() -> None:
+    name, _ = FAULTS[Filter.__subclasses__()[0]]
+    report = check_layer(Filter.__subclasses__()[0], IMAGES, only=[name], allow=[name])
+    assert report.passed and report[name].status == "note"

@@ -1,0 +1,81 @@
+"""The jobs of a sweep are those that Hydra itself composes, value by value and type by type."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynfilt.config.compose import Job
+from dynfilt.launch.jobs import expand
+from tests.conftest import ROOT, TINY, Command
+
+Compose = Callable[..., list[Job]]
+SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
+
+
+def assert_as_hydra_composes(compose: Compose, *words: str) -> list[Job]:
+    """A multirun through Hydra's own launcher composes each job anew; a plan does not."""
+    plain = compose(*words, "hydra/launcher=basic")
+    ours = compose(*words, "mode=plan")
+    assert len(ours) == len(plain)
+    for job, oracle in zip(ours, plain, strict=True):
+        assert _typed({**job.config, "mode": "train"}) == _typed(oracle.config)
+        assert job.choices == oracle.choices
+        assert job.differences == {**oracle.differences, "mode": "plan"}
+    return ours
+
+
+def _typed(value: Any) -> Any:
+    """1, 1.0 and True are different values, and the order of keys is part of a config."""
+    if isinstance(value, dict):
+        return [(key, _typed(item)) for key, item in value.items()]
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
+    return type(value), value
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_declared_sweep(name: str, compose: Compose) -> None:
+    words = ("-cd", str(ROOT / "sweeps"), "-cn", name, "seed=3", "trainer.epochs=2", "optimizer.lr=1e-2")
+    assert_as_hydra_composes(compose, *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=tiny,faulty", "data.num_classes=4,5", "seed=1"),  # values that others refer to
+        ("data.flip=true,false", "optimizer.lr=1,0.5", "study=1", "trainer.epochs=2"),  # types that a schema asks for
+        ("schedule=multistep", "schedule.milestones=[0.5],[0.25,0.75]", "trainer.max_steps=null,4"),
+        ("model=resnet8", "model/conv=static,dyconv", "model.width=0.5,1", "model.dynamic_layers=[],all"),
+        ("++model.conv.num_kernels=2,4", "model=resnet8", "model/conv=dyconv", "seed=0"),
+        ("study=${model.dropout},a", "model.dropout=0.1,0.2"),  # a reference in an override
+        ("seed=range(2,4)", "tracking=off,offline"),
+    ],
+)
+def test_overrides_of_every_kind(words: tuple[str, ...], compose: Compose) -> None:
+    jobs = assert_as_hydra_composes(compose, *TINY, "-m", *words)
+    assert len(jobs) > 1
+
+
+def test_the_first_key_changes_slowest() -> None:
+    assert expand(["seed=0,1", "study=x", "model=a,b"]) == [
+        (f"seed={seed}", "study=x", f"model={model}") for seed in (0, 1) for model in ("a", "b")
+    ]
+    assert expand(["seed=3"]) == [("seed=3",)]
+    assert expand(["seed=0,1", "seed=5"]) == [("seed=5",)]  # what comes later wins
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("seed=1,2,1", "names seed=1 more than once"),
+        ("seed=range(3,3)", "the sweep is empty"),
+        ("optimizer.lr=interval(0,1)", "a sweep is a list of values, e.g. optimizer.lr=1,2,3"),
+    ],
+)
+def test_a_sweep_that_is_none(word: str, line: str, command: Command, tmp_path: Path) -> None:
+    outcome = command(*TINY, "-m", word)
+    assert outcome.code == 2
+    assert line in outcome.err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,83 @@
+"""Which places for jobs a machine has."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dynfilt.launch import slots
+from dynfilt.launch.slots import Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process may use the cores 2 to 9, and no container or scheduler bounds it further."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(2, 10)))
+    monkeypatch.setattr(slots, "_quota_cores", lambda: 2**16)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_cores_are_shared_out_and_never_twice() -> None:
+    assert cpu_slots(None, None) == [Slot(1, (core,)) for core in range(2, 10)]
+    assert cpu_slots(2, None) == [Slot(4, (2, 3, 4, 5)), Slot(4, (6, 7, 8, 9))]
+    assert cpu_slots(None, 3) == [Slot(3, (2, 3, 4)), Slot(3, (5, 6, 7))]
+    assert cpu_slots(1, 2) == [Slot(2, (2, 3))]
+    assert cpu_slots(None, 8) == [Slot(8, tuple(range(2, 10)))]
+    with pytest.raises(ValueError, match="3 slots of 3 threads need 9 cores, this machine gives 8"):
+        cpu_slots(3, 3)
+
+
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize("bound", ["quota", "slurm"])
+def test_a_share_of_the_cores_binds_no_job_to_those_that_others_use(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if bound == "quota":
+        monkeypatch.setattr(slots, "_quota_cores", lambda: 4)
+    else:
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
+    assert len(available_cores()) == 4
+    assert cpu_slots(None, 2) == [Slot(2), Slot(2)]
+    with pytest.raises(ValueError, match="this machine gives 4"):
+        cpu_slots(5, 1)
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_gpus_are_handed_out_in_turn() -> None:
+    assert gpu_slots(["0", "3"], 2, None) == [Slot(2, gpu=gpu) for gpu in ("0", "3", "0", "3")]
+    assert gpu_slots(["0"], None, None) == [Slot(1, gpu="0")] * 8
+    assert gpu_slots(["0"], 16, 5) == [Slot(5, gpu="0")] * 16
+
+
+@pytest.mark.parametrize(
+    ("shown", "names"), [("0,1", ["0", "1"]), ("GPU-a", ["GPU-a"]), ("", []), ("-1", []), ("NoDevFiles", [])]
+)
+def test_the_visible_gpus_are_those_that_cuda_would_show(
+    shown: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert visible_gpus() == names
+
+
+def test_without_a_choice_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-1)'\necho '  MIG 1g'\necho 'GPU 1: B (UUID: GPU-2)'\n")
+    driver.chmod(0o755)
+    assert visible_gpus() == ["0", "1"]
+
+
+def test_a_process_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    bound: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: bound.append(cores))
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: bound.append((threads,)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    Slot(3, gpu="1").occupy()
+    Slot(2, (4, 5)).occupy()
+    assert bound == [(3,), (4, 5), (2,)]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"

@@ -1,0 +1,142 @@
+"""What hydra/launcher=slurm submits, and what it says came of it; tests/slurm has the same on a real Slurm."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dynfilt.launch import slurm
+from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.slurm import Allocation, Share
+from tests.conftest import TINY, Command
+
+SLURM = (*TINY, "-m", "hydra/launcher=slurm")
+
+
+@dataclass
+class Queue:
+    """Slurm and submitit: takes shares, and answers for those that `answers` has something for."""
+
+    folder: Path
+    answers: dict[int, list[JobOutcome] | Exception] = field(default_factory=dict)
+    allocations: list[Allocation] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
+
+    def submit_array(self, shares: list[Share]) -> list[SimpleNamespace]:
+        self.shares = shares
+        return [self._task(number) for number in range(len(shares))]
+
+    def _task(self, number: int) -> SimpleNamespace:
+        def result() -> list[JobOutcome]:
+            if isinstance(answer := self.answers[number], Exception):
+                raise answer
+            return answer
+
+        pickle = self.folder / f"answer{number}"
+        if number in self.answers:
+            pickle.touch()
+        return SimpleNamespace(job_id=f"7_{number}", paths=SimpleNamespace(result_pickle=pickle), result=result)
+
+
+@pytest.fixture
+def queue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    taken = Queue(tmp_path_factory.mktemp("queue"))
+
+    def executor(allocation: Allocation, folder: Path) -> Queue:
+        taken.allocations.append(allocation)
+        return taken
+
+    monkeypatch.setattr(Allocation, "executor", executor)
+    monkeypatch.setattr(slurm, "_is_queued", lambda job_id: False)
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.0)
+    yield taken
+
+
+def seeds(queue: Queue) -> list[list[int]]:
+    return [[job.job.config["seed"] for job in share.jobs] for share in queue.shares]
+
+
+@pytest.mark.parametrize(
+    ("options", "shares"),
+    [
+        ((), [[0, 1], [2, 3], [4]]),  # as many as there are cores
+        (("hydra.launcher.allocation.jobs=3",), [[0, 1, 2], [3, 4]]),
+        (("hydra.launcher.allocation.gpus=1",), [[0, 1, 2, 3, 4]]),
+    ],
+)
+def test_jobs_are_dealt_out_in_order(
+    options: tuple[str, ...], shares: list[list[int]], queue: Queue, command: Command
+) -> None:
+    outcome = command(*SLURM, "seed=range(0,5)", "hydra.launcher.wait=false", "hydra.launcher.retries=4", *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
+        f"5 jobs in {len(shares)} allocations, Slurm job 7; how far they are: python run.py status outputs; "
+        "to stop them with a checkpoint: scancel 7\n"
+    )
+    assert seeds(queue) == shares
+    assert all(share.pool["retries"] == 4 for share in queue.shares)
+
+
+def test_what_is_done_is_not_queued_and_what_is_run_anew_is_set_aside_at_once(
+    queue: Queue, command: Command, finished_copy: Path
+) -> None:
+    assert command(*SLURM, "seed=0,1", "hydra.launcher.wait=false").code == 0
+    assert seeds(queue) == [[1]]
+    assert command(*SLURM, "seed=0,1", "hydra.launcher.wait=false", "rerun=true").code == 0
+    assert seeds(queue) == [[0, 1]]
+    assert [job.job.config["rerun"] for job in queue.shares[0].jobs] == [False, False]
+    assert (finished_copy.with_name(".seed0.1") / "result.json").exists()
+    assert not finished_copy.exists()
+
+
+def test_the_outcome_is_the_answer_else_what_the_folders_tell(
+    queue: Queue, command: Command, finished_copy: Path
+) -> None:
+    shutil.move(finished_copy, finished_copy.with_name("seed2"))  # done, but its allocation was lost after that
+    for seed, status in ((3, {"state": "failed", "error": {"message": "no luck"}}), (4, {"state": "running"})):
+        finished_copy.with_name(f"seed{seed}").mkdir()
+        (finished_copy.with_name(f"seed{seed}") / "status.json").write_text(json.dumps(status))
+    (finished_copy.with_name("seed2") / "result.json").rename(queue.folder / "result.json")
+    queue.answers = {
+        0: [JobOutcome("seed=0", JobState.TRAINED)],
+        1: RuntimeError("Traceback\nValueError: no such GPU\n"),
+    }
+
+    def is_queued(job_id: str) -> bool:
+        shutil.copy(queue.folder / "result.json", finished_copy.with_name("seed2"))
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slurm, "_is_queued", is_queued)
+        outcome = command(*SLURM, "seed=range(0,6)", "hydra.launcher.allocation.jobs=1")
+    assert outcome.code == 1
+    assert outcome.err.splitlines() == [
+        "2 jobs failed:",
+        "  seed=1: ValueError: no such GPU",
+        "  seed=3: no luck",
+        "2 of 6 jobs are not done; the same command goes on with them",  # one was interrupted, one never began
+    ]
+
+
+def test_ctrl_c_ends_the_waiting_and_leaves_the_jobs(
+    queue: Queue, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "_is_queued", lambda job_id: os.kill(os.getpid(), signal.SIGINT) or True)
+    assert command(*SLURM, "seed=0,1").code == 130
+
+
+def test_numbers_are_checked_and_what_is_missing_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = command(*SLURM, "seed=0,1", "hydra.launcher.allocation.gpus=-1")
+    assert outcome.code == 2
+    assert "hydra.launcher.allocation.gpus=-1: must be a whole number >= 0" in outcome.err
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    outcome = command(*SLURM, "seed=0,1")
+    assert outcome.code == 2
+    assert outcome.err == "error: hydra/launcher=slurm needs submitit: pip install 'dynfilt[slurm]'\n"

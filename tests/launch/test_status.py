@@ -1,0 +1,74 @@
+"""`status`: what the folders of a study tell, whoever works on it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dynfilt.launch import status
+from dynfilt.run.record import RunRecord
+from tests.conftest import Command
+
+
+@pytest.fixture
+def study(finished_copy: Path) -> Path:
+    """A study with a run in every state; the folder of its variant."""
+    variant = finished_copy.parent
+    for seed, state in ((1, "failed"), (2, "running"), (3, "interrupted"), (4, "running")):
+        folder = variant / f"seed{seed}"
+        shutil.copytree(finished_copy, folder)
+        (folder / "result.json").unlink()
+        error = {"type": "ValueError", "message": "something\nbroke"} if state == "failed" else None
+        (folder / "status.json").write_text(json.dumps({"state": state, "error": error}))
+        rows = (folder / "metrics.jsonl").read_text().splitlines()[:2]
+        (folder / "metrics.jsonl").write_text("\n".join(rows) + '\n{"torn')
+    shutil.copytree(finished_copy, variant / "seed5")
+    (variant / "seed5" / "result.json").write_text("{")
+    shutil.copytree(finished_copy, variant / ".seed0.1")  # set aside
+    return variant
+
+
+def test_every_state_is_told_once(command: Command, study: Path) -> None:
+    with RunRecord(study / "seed4", yaml.safe_load((study / "seed4" / "config.yaml").read_text())):
+        outcome = command("status")
+    assert (outcome.code, outcome.err) == (0, "")
+    heading, *rows, reason, sentence = outcome.lines
+    assert heading.split() == ["run", "state", "epoch", "val", "accuracy", "images/s", "time", "left"]
+    states = {row.split()[0]: row.split()[1:3] for row in rows}
+    assert states == {
+        "tests/tiny/seed1": ["failed", "1.533/3"],
+        "tests/tiny/seed2": ["interrupted", "1.533/3"],  # it says that it runs, but nobody holds its lock
+        "tests/tiny/seed3": ["interrupted", "1.533/3"],
+        "tests/tiny/seed4": ["running", "1.533/3"],
+        "tests/tiny/seed5": ["damaged", "3/3"],
+    }
+    accuracy = json.loads((study / "seed1" / "metrics.jsonl").read_text().splitlines()[1])["val_accuracy"]
+    assert all(f" {accuracy:.1%} " in row for row in rows[:4])
+    assert reason == "tests/tiny/seed1: something broke"
+    assert sentence == "6 runs: 1 completed, 1 failed, 2 interrupted, 1 running, 1 damaged"
+
+
+def test_folders_may_be_named_and_none_is_an_error(command: Command, study: Path, tmp_path: Path) -> None:
+    outcome = command("status", str(study / "seed0"))
+    assert (outcome.code, outcome.lines) == (0, ["1 runs: 1 completed"])
+    (tmp_path / "empty").mkdir()
+    outcome = command("status", str(tmp_path / "empty"))
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: no runs in {tmp_path / 'empty'}: looked at any depth")
+
+
+def test_watching_looks_again_until_ctrl_c(command: Command, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([lambda: shutil.copytree(study / "seed0", study / "seed9"), lambda: None])
+
+    def sleep(seconds: float) -> None:
+        if (change := next(looks, None)) is None:
+            raise KeyboardInterrupt
+        change()
+
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    outcome = command("status", "--watch")
+    assert outcome.code == 0
+    assert re.findall(r"(\d+) runs: (\d+) completed", outcome.out)[-1] == ("7", "2")

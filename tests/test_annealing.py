@@ -1,0 +1,36 @@
+"""The temperature of a network in a loop of one's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from dynfilt.annealing import anneal
+from dynfilt.layers import DYConv2d, get_temperature
+from tests.test_layout import HEAVY, modules_after_importing
+
+
+def test_it_goes_in_a_straight_line_and_stays() -> None:
+    network = nn.Sequential(DYConv2d(3, 4, 1), nn.Sequential(DYConv2d(4, 4, 1)))
+    for step, expected in ((0, 30.0), (5, 15.5), (10, 1.0), (11, 1.0), (10**6, 1.0)):
+        assert anneal(network, step, steps=10, initial=30.0, final=1.0) == pytest.approx(expected)
+        assert get_temperature(network) == pytest.approx(expected)
+
+
+def test_it_reaches_any_layer_that_has_the_buffer() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    network[0].register_buffer("blend", torch.tensor(0.0))
+    anneal(network, 3, steps=4, initial=1.0, final=0.2, buffer="blend")
+    assert network[0].blend.item() == pytest.approx(0.4)
+    with pytest.raises(ValueError, match="no layer has a buffer 'temperature' to anneal; single numbers here: blend"):
+        anneal(network, 3, steps=4, initial=1.0, final=0.2)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"initial": 0.0}, {"final": -1.0}])
+def test_numbers_that_are_not_positive(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be > 0"):
+        anneal(DYConv2d(3, 4, 1), 0, **{"steps": 5, "initial": 30.0, "final": 1.0, **wrong})
+
+
+def test_it_loads_with_torch_alone() -> None:
+    loaded = modules_after_importing("dynfilt.annealing")
+    assert not loaded & {"torchvision", "hydra", "omegaconf", "yaml", "PIL", *HEAVY}
