@@ -66,7 +66,7 @@ class Shape:
 STAGES = ((64, 8), (128, 4), (256, 2), (512, 1), (16, 32), (32, 16), (16, 16), (32, 8), (64, 4))
 STAGES += ((64, 32), (128, 16), (256, 8), (512, 4))
 BATCHES = (32, 64, 128, 512)
-HOPELESS = 4  # times the fastest: not timed again
+HOPELESS = 4  # times the fastest: not timed again with --all
 SHAPES = [Shape(64, 1, 8, batch, mixture=False) for batch in (64, 128, 512)] + [
     Shape(channels, channels, size, 128, mixture=True) for channels, size in ((64, 32), (128, 16), (256, 8), (512, 4))
 ]
@@ -111,14 +111,16 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
             for shape in dict.fromkeys(shapes):
                 for way in arguments.run:
                     setting = Setting(device, precision, layout, way)
-                    timings += _measure(shape, setting, arguments.rounds, machine, deadline)
+                    timings += _measure(shape, setting, arguments, machine, deadline)
     require_any(timings)
     regrets = [statistics.median(timing.figures[REGRET]) for timing in timings if timing.figures.get(REGRET)]
     worst = {"largest regret": max(regrets)} if regrets else {}
     return Result("layers", device, timings, {**machine.facts(), **worst})
 
 
-def _measure(shape: Shape, setting: Setting, rounds: int, machine: Machine, deadline: Deadline) -> list[Timing]:
+def _measure(
+    shape: Shape, setting: Setting, arguments: argparse.Namespace, machine: Machine, deadline: Deadline
+) -> list[Timing]:
     case = f"{shape.name}, {setting.precision}, {setting.layout}"
     floor_ms = machine.floor_ms(*shape.work(setting.dtype), setting.dtype)
     torch.compiler.reset()  # shapes and formulations share code, and only so many variants of it are kept
@@ -134,11 +136,11 @@ def _measure(shape: Shape, setting: Setting, rounds: int, machine: Machine, dead
         except Exception as error:  # out of memory, a kernel that does not exist, a compiler's own
             steps.pop(name, None)
             timings[name] = replace(timing, failure=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    ours = [took[name] for name in took if name != "static"]
-    for name in [name for name in took if took[name] > HOPELESS * min(ours)]:
+    hopeless = HOPELESS * min(took.values(), default=0.0) if arguments.all else float("inf")
+    for name in [name for name in took if name != "auto" and took[name] > hopeless]:
         del steps[name]
         timings[name] = replace(timings[name], failure=f"over {HOPELESS} times the fastest")
-    for name, ms in interleaved_ms(steps, setting.device, rounds, deadline).items():
+    for name, ms in interleaved_ms(steps, setting.device, arguments.rounds, deadline).items():
         timings[name] = replace(timings[name], ms=ms, failure=None if ms else NO_TIME)
     if timings["auto"].ms:
         timings["auto"] = replace(timings["auto"], figures={REGRET: _regret(timings)})

@@ -179,12 +179,12 @@ CHOICES = {
         ((256, 2, 512, 3, 2), "stacked stacked stacked"),
     ],
     "small networks": [
-        ((16, 32, 16, 3, 1), "grouped grouped grouped"),
+        ((16, 32, 16, 3, 1), "grouped grouped chunked"),
         ((32, 16, 32, 3, 1), "grouped grouped grouped"),
         ((16, 16, 16, 3, 1), "grouped grouped grouped"),
         ((32, 8, 32, 3, 1), "grouped grouped grouped"),
         ((64, 4, 64, 3, 1), "stacked stacked stacked"),
-        ((16, 32, 32, 3, 2), "grouped grouped grouped"),
+        ((16, 32, 32, 3, 2), "grouped grouped chunked"),
     ],
     "cifar stem": [
         ((64, 32, 64, 3, 1), "grouped chunked chunked"),

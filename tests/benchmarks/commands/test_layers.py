@@ -22,7 +22,7 @@ LAB, EARLY = "64 -> 1,", "64 -> 64"
         (
             EARLY,
             {
-                **{"static": "nn.Conv2d", "grouped": "grouped", "auto": "chunked", "chunked": "chunked"},
+                **{"static": "nn.Conv2d", "grouped": "grouped", "auto": "grouped", "chunked": "chunked"},
                 **{"outputs": "outputs", "stacked": "stacked", "inputs": "inputs"},
             },
         ),
