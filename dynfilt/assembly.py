@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,18 @@ def build_data(config: dict[str, Any], device: torch.device) -> ImageData:
     return make(config["data"], "data").to(device)
 
 
-def load(run_folder: str | Path, device: str = "cpu", checkpoint: Weights = "best") -> nn.Module:
+def load(
+    run_folder: str | Path, device: str = "cpu", checkpoint: Weights = "best", trust: Collection[str] = ()
+) -> nn.Module:
     """The model of a run with the weights of one of its checkpoints, in eval mode, for notebooks and analysis.
 
-    Raises ValueError when the folder is not a run's, when its checkpoint is missing or damaged, and for a model that
-    this version cannot rebuild.
+    A folder is data: it builds what dynfilt, torch and torchvision define, and what the packages in `trust`, or in the
+    environment variable DYNFILT_TRUST, do. Raises ValueError for anything else, when the folder is not a run's, when its
+    checkpoint is missing or damaged, and for a model that this version cannot rebuild.
     """
     folder = RunFolder(Path(run_folder))
     with rebuilding(folder, "model"):
-        node = dict(folder.config()["model"])
+        node = dict(folder.config_to_build(trust)["model"])
         if "weights" in node:
             node["weights"] = "none"  # the checkpoint holds them
         model = make(node, "model")

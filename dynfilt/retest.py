@@ -30,7 +30,7 @@ def retest(job: Job) -> None:
             f"{', '.join(refused)}: mode=test uses the run's own config; only {', '.join(MAY_DIFFER)} may differ"
         )
     folder = RunFolder(Path(job.config["run"]))
-    config = folder.config()
+    config = folder.config_to_build()
     for key in MAY_DIFFER:
         group, name = key.split(".")
         if key in job.overridden:

@@ -20,6 +20,7 @@ from dynfilt import experiment
 from dynfilt.config.compose import Job
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["DYNFILT_TRUST"] = "tests"  # where the tiny model of most tests is at home
 # A run of a fraction of a second, see tests/conf/tiny.yaml.
 TINY = ("-cd", str(ROOT / "tests" / "conf"), "-cn", "tiny")
 

@@ -57,7 +57,7 @@ class TrainedRun:
 
         Raises ValueError when it cannot be read, and for a data root that its data set does not take.
         """
-        config = self._files.config()
+        config = self._files.config_to_build()
         if self.data_root is not None:
             if "root" not in config["data"]:
                 raise ValueError(f"--data-root: {self.folder} trained on {config['data']['_target_']}, which has none")

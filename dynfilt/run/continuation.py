@@ -23,7 +23,7 @@ def continue_from(job: Job) -> Job:
     """
     parent = Path(job.config["run"])
     folder = RunFolder(parent)
-    config, origin = folder.config(), folder.provenance() or {}
+    config, origin = folder.config_to_build(), folder.provenance() or {}
     if not folder.last_checkpoint.exists():
         raise ValueError(f"run={parent}: has no {folder.name_of(folder.last_checkpoint)} to go on from")
     for key in job.overridden:

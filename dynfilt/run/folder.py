@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 import yaml
 
+from dynfilt.config.trust import require_trusted_targets
 from dynfilt.run import lock
 from dynfilt.run.identity import in_todays_terms
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The same safe loader, compiled where PyYAML was built with libyaml.
+# A config has about a hundred; YAML's aliases make billions of a few lines.
+MOST_VALUES = 10_000
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The one place that knows these names.
@@ -153,6 +157,15 @@ class RunFolder:
         """The resolved config in today's terms. Raises DamagedFile when it is missing, too."""
         return in_todays_terms(self.recorded_config())
 
+    def config_to_build(self, trust: Collection[str] = ()) -> dict[str, Any]:
+        """The same, once it is known to build nothing that a stranger could have put there.
+
+        `trust` names packages beside those of DYNFILT_TRUST. Raises ValueError as require_trusted_targets does.
+        """
+        config = self.config()
+        require_trusted_targets(config, self.config_file, trust)
+        return config
+
     def recorded_config(self) -> dict[str, Any]:
         """The resolved config as it was written. Raises DamagedFile when it is missing, too."""
         try:
@@ -274,7 +287,17 @@ def parse_config(text: str) -> dict[str, Any]:
         raise ValueError(f"not the config of a run ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise ValueError("not the config of a run (no keys)")
+    if sum(1 for _ in islice(_values(content), MOST_VALUES + 1)) > MOST_VALUES:
+        raise ValueError(f"not the config of a run (more than {MOST_VALUES:,} values)")
     return content
+
+
+def _values(node: Any) -> Iterator[Any]:
+    """What a config holds, lists and mappings counted too, each alias as often as it is used."""
+    yield node
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for value in inside:
+        yield from _values(value)
 
 
 def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:

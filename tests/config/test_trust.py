@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
+from analysis.__main__ import main
 from dynfilt.config.compose import compose
 from dynfilt.config.trust import CONSENT, require_trusted_targets
-from tests.conftest import ROOT
+from dynfilt.experiment import load
+from tests.conftest import ROOT, Command
 
-FOLDER = Path("from/a/stranger")
+FILE = Path("from/a/stranger/config.yaml")
 
 
 def config_with(target: Any) -> dict[str, Any]:
@@ -20,11 +22,11 @@ def config_with(target: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*/**/*.yaml")), ids=lambda path: path.stem)
 def test_all_that_our_own_configs_name_is_trusted(path: Path) -> None:
     if path.parts[-3] != "hydra" and "hydra" not in path.parts:
-        require_trusted_targets({"group": yaml.safe_load(path.read_text().replace("${", "{"))}, FOLDER)
+        require_trusted_targets({"group": yaml.safe_load(path.read_text().replace("${", "{"))}, FILE)
 
 
 def test_a_composed_config_is_trusted() -> None:
-    require_trusted_targets(compose(["model=resnet8", "model/conv=dyconv"]), FOLDER)
+    require_trusted_targets(compose(["model=resnet8", "model/conv=dyconv"]), FILE)
 
 
 @pytest.mark.parametrize(
@@ -56,25 +58,53 @@ def test_a_composed_config_is_trusted() -> None:
 )
 def test_what_could_run_code_is_refused_with_its_key(target: Any) -> None:
     with pytest.raises(ValueError, match=r"model\.filter\._target_=.*is not built from a run's folder"):
-        require_trusted_targets(config_with(target), FOLDER)
+        require_trusted_targets(config_with(target), FILE)
 
 
 def test_consent_is_for_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_with("my_package.layers.MyConv")
-    require_trusted_targets(config, FOLDER, trust=["my_package"])
+    require_trusted_targets(config, FILE, trust=["my_package"])
     monkeypatch.setenv(CONSENT, "other,my_package")
-    require_trusted_targets(config, FOLDER)
+    require_trusted_targets(config, FILE)
     with pytest.raises(ValueError, match="my_packages"):
-        require_trusted_targets(config_with("my_packages.MyConv"), FOLDER)
+        require_trusted_targets(config_with("my_packages.MyConv"), FILE)
 
 
-def test_a_bomb_of_aliases_is_refused_soon() -> None:
+def test_a_bomb_of_aliases_is_damage_for_every_reader(finished_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    with pytest.raises(ValueError, match="more than 10,000 values"):
-        require_trusted_targets(yaml.safe_load("\n".join(lines)), FOLDER)
+    with (finished_copy / "config.yaml").open("a") as file:
+        file.write("\n".join(lines))
+    with pytest.raises(ValueError, match=r"config\.yaml: not the config of a run \(more than 10,000 values\)"):
+        load(finished_copy)
+    assert main(["table", str(finished_copy)]) == 0
+
+
+def test_a_folder_that_names_what_runs_code_is_refused_by_whatever_builds(
+    finished_copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = finished_copy / "victim"
+    victim.write_text("text")
+    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
+    config["model"] = {"_target_": "builtins.open", "file": str(victim), "mode": "w"}
+    (finished_copy / "config.yaml").write_text(yaml.safe_dump(config))
+    line = "model._target_=builtins.open: is not built from a run's folder"
+    with pytest.raises(ValueError, match=line):
+        load(finished_copy)
+    for words in (["mode=test", f"run={finished_copy}"], [f"run={finished_copy}", "trainer.epochs=9"]):
+        outcome = command(*words)
+        assert outcome.code == 1 and line in outcome.err and len(outcome.lines) == 1
+    assert main(["attention", str(finished_copy)]) == 2 and line in capsys.readouterr().err
+    assert victim.read_text() == "text"
+
+
+def test_a_users_own_modules_are_built_by_consent(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CONSENT)
+    with pytest.raises(ValueError, match=rf"if you trust the package tests, set {CONSENT}=tests"):
+        load(finished_copy)
+    load(finished_copy, trust=["tests"])
 
 
 def test_a_reference_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data\.root=.*no references"):
-        require_trusted_targets({"data": {"root": "${oc.env:HOME}"}}, FOLDER)
+        require_trusted_targets({"data": {"root": "${oc.env:HOME}"}}, FILE)
