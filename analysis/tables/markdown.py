@@ -5,6 +5,7 @@ import re
 from .table import RESULTS_TITLE, Row, Table
 
 SPECIAL = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|\](?=\()|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # A rule needs three characters to be one, colon included.
 NARROWEST = 3
@@ -20,8 +21,11 @@ def render(tables: list[Table], footer: list[str], caveats: list[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text without Markdown's own signs; underscores inside words and plain brackets need no escape."""
-    return SPECIAL.sub(lambda match: "\\" + match[0], text)
+    """Text without Markdown's own signs, and without control characters, which a terminal would obey.
+
+    Underscores inside words and plain brackets need no escape.
+    """
+    return SPECIAL.sub(lambda match: "\\" + match[0], CONTROL.sub("\ufffd", text))
 
 
 def titled(table: Table) -> list[str]:

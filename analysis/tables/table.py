@@ -10,6 +10,8 @@ from .numbers import MISSING
 
 T = TypeVar("T")
 
+# To a spreadsheet; an apostrophe before it makes it text.
+STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # The one table that needs no title where it stands first.
 RESULTS_TITLE = "Results"
 
@@ -111,9 +113,15 @@ def is_undefined(value: Any) -> bool:
 
 
 def csv_text(fields: Iterable[str], records: Iterable[Iterable[Any]]) -> str:
-    """CSV with a header; what is undefined is empty."""
+    """CSV with a header; what is undefined is empty, and no text is a formula to a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
-    writer.writerows(["" if is_undefined(value) else value for value in record] for record in records)
+    writer.writerows([_csv_cell(value) for value in record] for record in records)
     return text.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if is_undefined(value):
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(STARTS_A_FORMULA) else value

@@ -130,3 +130,11 @@ def test_csv_leaves_undefined_values_empty(troubled: WriteRun) -> None:
     assert {found["static_1x1"][key] for key in ("test_accuracy_sd", "test_accuracy_ci95_low", "p")} == {""}
     assert found["never_3x3"]["n"] == "0" and found["never_3x3"]["parameters"] == ""
     assert "nan" not in table(["outputs"], None, "csv").text.lower()
+
+
+def test_no_name_is_a_formula_to_a_spreadsheet(write_run: WriteRun) -> None:
+    write_run("=cmd|' /C calc'!A0", 0, 0.5, study="+1")
+    write_run("-0.5", 1, 0.5, study="+1")
+    rows = list(csv.DictReader(io.StringIO(table(["outputs"], None, "csv").text)))
+    assert [(row["study"], row["variant"]) for row in rows] == [("'+1", "'-0.5"), ("'+1", "'=cmd|' /C calc'!A0")]
+    assert all(not value or not value[0] in "=+@" for row in rows for value in row.values())

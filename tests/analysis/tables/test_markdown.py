@@ -26,6 +26,7 @@ def test_markdown_rows_have_as_many_cells_as_the_header(troubled: WriteRun) -> N
     ("text", "expected"),
     [
         ("dynamic_3x3,lr=0.1", "dynamic_3x3,lr=0.1"),
+        ("a\x1b[31mred\x07", "a\ufffd[31mred\ufffd"),
         ("_hidden_ a|b", r"\_hidden\_ a\|b"),
         ("*x* `y` <b> a\\b", r"\*x\* \`y\` \<b> a\\b"),
         ("+0.52 [-0.21, +1.25] <0.001", "+0.52 [-0.21, +1.25] <0.001"),
