@@ -79,9 +79,9 @@ def load(
 ) -> nn.Module:
     """The model of a run with the weights of one of its checkpoints, in eval mode, for notebooks and analysis.
 
-    A folder is data: it builds what dynfilt, torch and torchvision define, and what the packages in `trust`, or in the
-    environment variable DYNFILT_TRUST, do. Raises ValueError for anything else, when the folder is not a run's, when its
-    checkpoint is missing or damaged, and for a model that this version cannot rebuild.
+    A folder is data: it builds what dynfilt, torch and torchvision define, and what packages in `trust`, or in the
+    environment variable DYNFILT_TRUST, do. Raises ValueError for anything else, when the folder is not a run's, when
+    its checkpoint is missing or damaged, and for a model that this version cannot rebuild.
     """
     folder = RunFolder(Path(run_folder))
     with rebuilding(folder, "model"):

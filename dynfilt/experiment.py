@@ -74,11 +74,11 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
     if job.config["rerun"] and path.exists():
         print(f"{path}: set aside as {set_aside(path).name}")
     if RunFolder(path).result() is not None:
-        require_same_config(RunFolder(path), job.config)
-        print(f"{path}: already done{_commit_note(path)}; skipped, rerun=true runs it anew")
-        return Ending.SKIPPED
+        return _skip(path, job)
     device = resolve_device(job.config["trainer"]["device"])
     with RunRecord(path, job.config) as record, force_formulation(job.config["trainer"]["formulation"]):
+        if record.folder.result() is not None:  # another process ended it between the look above and the lock
+            return _skip(path, job)
         origin = {"model": job.choices["model"], "differences": job.differences, "parent": job.config["parent"]}
         display.enter(path)
         record.start({**collect_provenance(device), **origin})
@@ -98,6 +98,12 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         record.finish(result)
     print(f"{path}: test accuracy {result['test_accuracy']:.2%} (best on validation, epoch {result['best_epoch']:g})")
     return Ending.TRAINED
+
+
+def _skip(path: Path, job: Job) -> Ending:
+    require_same_config(RunFolder(path), job.config)
+    print(f"{path}: already done{_commit_note(path)}; skipped, rerun=true runs it anew")
+    return Ending.SKIPPED
 
 
 def resume(trainer: Trainer, record: RunRecord) -> None:

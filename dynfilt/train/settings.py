@@ -73,6 +73,8 @@ class TrainerSettings:
         """
         if self.precision == "tf32" and device.type != "cuda":
             raise ValueError(f"trainer.precision=tf32 needs a CUDA device, but trainer.device is {device}")
+        if device.type != "cuda":  # nothing to choose; and once chosen, torch.export refuses to run in this process
+            return
         arithmetic = "tf32" if self.precision == "tf32" else "ieee"
         torch.backends.cudnn.conv.fp32_precision = arithmetic  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = arithmetic

@@ -144,7 +144,7 @@ def test_two_pools_over_one_study_share_the_work(tmp_path: Path) -> None:
     said = [command.communicate() for command in commands]
     assert [command.returncode for command in commands] == [0, 0], said
     trained = re.findall(r"seed=(\d): trained", said[0][0] + said[1][0])
-    assert sorted(trained) == list("012345")  # each by one of them
+    assert sorted(trained) == list("012345"), said  # each by one of them
     for path in runs_of(tmp_path).values():
         assert [row["step"] for row in read_rows(path)] == [3, 6, 9, 12]
         assert "resumed" not in json.loads((path / "provenance.json").read_text())

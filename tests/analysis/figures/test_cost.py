@@ -103,7 +103,7 @@ def test_each_cost_has_a_panel_in_which_the_variants_are_named(variants: Sequenc
 
 
 def test_names_that_do_not_fit_go_to_the_legend(write_run: WriteRun) -> None:
-    labels = [f"a_variant_with_a_long_name,optimizer.lr=0.{i:02}" for i in range(30)]
+    labels = [f"a_variant_with_a_long_name,optimizer.lr=0.{i:02}1" for i in range(30)]
     for label in labels:
         write_run(label, 0, 0.7)
     variants = compare(read_runs(["outputs"]), None).variants

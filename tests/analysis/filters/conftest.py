@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from analysis.__main__ import parser
+from analysis.__main__ import PROGRAM, parser
 from analysis.drawing import style
 from analysis.filters.trained import TrainedRun, open_runs
 from dynfilt import experiment
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, compose: Callable[..., lis
 @pytest.fixture
 def options() -> Callable[..., argparse.Namespace]:
     """options("kernels", "RUN", ...) are the arguments of a command line."""
-    return lambda command, *words: parser(command).parse_args([command, *map(str, words)])
+    return lambda command, *words: parser(command, PROGRAM).parse_args([command, *map(str, words)])
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Reading run folders: what counts as a run, and what a damaged or unfinished one is worth."""
 
-import builtins
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from analysis.reading import run_folder
 from analysis.reading.find_runs import find_runs
 from analysis.reading.run import NO_SEED, Run
 from analysis.reading.sources import read_runs
-from dynfilt.run.folder import RunFolder
+from dynfilt.run.folder import CONFIG, PROVENANCE, RESULT, STATUS, RunFolder
 from dynfilt.run.lock import FolderLock
 
 WriteRun = Callable[..., Path]
@@ -223,14 +222,14 @@ def test_each_file_is_opened_once_and_a_config_that_seeds_share_is_parsed_once(
 ) -> None:
     for number in range(20):
         write_run(f"variant_{number // 5}", number % 5, 0.5, epochs=10 + number // 5)
-    opened: list[str] = []
+    opened: list[Path] = []
     parsed: list[str] = []
-    open_file, parse = builtins.open, run_folder._parsed
-    noting = lambda path, **options: (opened.append(path), open_file(path, **options))[1]  # noqa: E731
-    monkeypatch.setattr(run_folder, "open", noting, raising=False)
-    monkeypatch.setattr(run_folder, "_parsed", lambda text: (parsed.append(text), parse(text))[1])
+    read_text, parse = Path.read_text, run_folder.parse_config
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, *args, **options: (opened.append(path), read_text(path, *args, **options))[1]
+    )
+    monkeypatch.setattr(run_folder, "parse_config", lambda text: (parsed.append(text), parse(text))[1])
     assert len(read("outputs", "outputs/lab_3x3")) == 20
-    names = Counter(Path(path).name for path in opened)
     assert len(set(opened)) == len(opened)
-    assert names == dict.fromkeys(("result.json", "status.json", "config.yaml", "provenance.json"), 20)
+    assert Counter(path.name for path in opened) == dict.fromkeys((RESULT, STATUS, CONFIG, PROVENANCE), 20)
     assert len(parsed) == 4

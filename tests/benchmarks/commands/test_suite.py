@@ -65,7 +65,8 @@ def test_it_runs_on_a_bare_machine(tmp_path: Path) -> None:
     for name in ABSENT:
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError({name!r})")
     program = f"""
-        from benchmarks import suite, __main__
+        from benchmarks import __main__
+        from benchmarks.commands import suite
         suite.PLANS["cpu"] = {{
             "layers": "layers --only one",
             "step": "step --models static_3x3,dynamic_3x3",
