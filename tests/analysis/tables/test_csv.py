@@ -137,4 +137,4 @@ def test_no_name_is_a_formula_to_a_spreadsheet(write_run: WriteRun) -> None:
     write_run("-0.5", 1, 0.5, study="+1")
     rows = list(csv.DictReader(io.StringIO(table(["outputs"], None, "csv").text)))
     assert [(row["study"], row["variant"]) for row in rows] == [("'+1", "'-0.5"), ("'+1", "'=cmd|' /C calc'!A0")]
-    assert all(not value or not value[0] in "=+@" for row in rows for value in row.values())
+    assert all(not value or value[0] not in "=+@" for row in rows for value in row.values())
