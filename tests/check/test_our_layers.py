@@ -48,7 +48,8 @@ def test_a_choice_of_convolution_passes_all_else(name: str) -> None:
     if deviates:
         assert "initial_scale=published" in report["initial variance"].words
     assert report["dynamic"].number is not None
-    assert (report["dynamic"].number > 1e-3) == (name != "static")
+    # Gates alone explain little more than a static filter: se leaves 0.8 % of the variance, a static layer rounding.
+    assert report["dynamic"].number < 1e-9 if name == "static" else report["dynamic"].number > 1e-3
 
 
 def test_the_deviation_is_the_published_number() -> None:

@@ -46,6 +46,7 @@ def test_a_composed_config_is_trusted() -> None:
         "dynfilt.config.checks.make",
         "dynfilt.train.checkpoint.load_checkpoint",
         "dynfilt.data.published.shutil.rmtree",
+        "dynfilt.data.cut_sample.main",
         "torchvision.models._api.sys.exit",
         "torchvision.datasets.utils.download_url",
         "torch.nn",
