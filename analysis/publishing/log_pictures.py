@@ -5,6 +5,7 @@ evaluation and the result are sent with the pictures once more, unchanged.
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -52,6 +53,9 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence
     files = RunFolder(folder)
     config, result = files.recorded_config(), files.result()
     assert result is not None
+    # W&B names a log by the second it starts in, and that name is all that tells which log is the last.
+    while time.strftime("%Y%m%d_%H%M%S") in earlier[-1]:
+        time.sleep(0.05)
     waiting = any(Path(log).parent.name.startswith(OFFLINE) and not is_uploaded(log) for log in earlier)
     mirror = open_mirror(
         Tracking("offline" if waiting else "auto", config["tracking"]["project"], config["tracking"]["entity"]),
