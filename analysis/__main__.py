@@ -26,6 +26,8 @@ COMMANDS = {
     "attention": (".filters.attention", "describe DY-Conv's attention; check whether a network is dynamic"),
     "filters": (".filters.first_layer", "picture the first filters and what they and the last ones answer"),
     "architecture": (".filters.architecture", "print the layers of a network with parameters and FLOPs"),
+    "archive": (".reference.pack", "finished runs as one file, itself a SOURCE"),
+    "reproduce": (".reference.reproduce", "do a run of a source again, drawn at random; does it come out as recorded?"),
     "sync": (".publishing.sync", "upload offline W&B runs, one by one"),
     "dashboard": (".publishing.dashboard", "save a W&B workspace that compares the variants of a project"),
 }

@@ -111,13 +111,13 @@ def in_digest(key: str) -> bool:
 
 def digest(config: dict[str, Any]) -> str:
     """16 hexadecimal digits that are equal exactly when two resolved configs describe the same numbers."""
-    content = _content(config)
+    content = digest_content(config)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Dotted keys inside the digest whose values differ, each as `key: value here -> value there`."""
-    here, there = _content(config), _content(other)
+    here, there = digest_content(config), digest_content(other)
     keys = sorted(here.keys() | there.keys())
     missing = "absent"
     return [
@@ -202,7 +202,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _content(config: dict[str, Any]) -> dict[str, Any]:
+def digest_content(config: dict[str, Any]) -> dict[str, Any]:
     """What the digest covers, by dotted key, in the names under which it was first published."""
     flat = flatten(_map_targets(config, {today: former for former, today in reversed(RENAMED_TARGETS.items())}))
     flat = {key: canonical(key, value) for key, value in flat.items()}
