@@ -21,6 +21,7 @@ from dynfilt.config.compose import Job, group_choices, job_of
 
 Overrides = tuple[str, ...]
 REFERENCE = re.compile(r"\$\{(\.*)([^${}:]*)\}")
+ENVIRONMENT = re.compile(r"\$\{oc\.env:[^${}]*\}")  # refers to no key
 
 
 @dataclass
@@ -167,8 +168,9 @@ def _references(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
         for value in node:
             yield from _references(value, path)
     elif isinstance(node, str) and "${" in node:
-        matches = REFERENCE.findall(node)
-        if len(matches) < node.count("${"):
+        inside = ENVIRONMENT.sub("", node)
+        matches = REFERENCE.findall(inside)
+        if len(matches) < inside.count("${"):
             yield "*"
         for dots, key in matches:
             above = path[: len(path) - len(dots)] if dots else ()
