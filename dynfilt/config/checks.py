@@ -13,7 +13,7 @@ import hydra
 from hydra.errors import InstantiationException
 
 from dynfilt.config.about import check_about
-from dynfilt.config.compose import GROUPS, Schema
+from dynfilt.config.compose import GROUPS, Schema, data_node
 from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
 
@@ -37,8 +37,9 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
     check_about(config["about"])
+    nodes = {**config, "data": data_node(config)}
     for group in GROUPS:
-        _check_group(group, json.dumps(choices), json.dumps(config[group]))
+        _check_group(group, json.dumps(choices), json.dumps(nodes[group]))
 
 
 @functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
