@@ -43,6 +43,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
         optimizer=_build_optimizer(config["optimizer"], model),
         schedule=make(config["schedule"], "schedule"),
         temperature=make(config["temperature"], "temperature"),
+        buffers={name: make(node, f"buffers.{name}") for name, node in config["buffers"].items()},
         settings=settings,
         device=device,
         seed=config["seed"],

@@ -40,6 +40,7 @@ class Schema:
     optimizer: Any
     schedule: Any
     temperature: Any
+    buffers: dict[str, Any]
     trainer: Any
     tracking: Any
 
@@ -67,8 +68,8 @@ def resolve(cfg: DictConfig, *, throw_on_missing: bool = True) -> dict[str, Any]
     """The plain config of a composed one. `data.split_seed=${seed}` becomes the word `seed` in it, so that the runs of
     all seeds are one variant."""
     group, _, key = SPLIT_SEED.partition(".")
-    node = OmegaConf.select(cfg, group)
-    if OmegaConf.is_interpolation(node, key) and OmegaConf.to_container(node, resolve=False)[key] == "${seed}":
+    data = OmegaConf.select(cfg, group)
+    if isinstance(data, DictConfig) and typing.cast(dict[str, Any], OmegaConf.to_container(data)).get(key) == "${seed}":
         OmegaConf.update(cfg, SPLIT_SEED, FOLLOWS_SEED)
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=throw_on_missing)
     return typing.cast(dict[str, Any], plain)
