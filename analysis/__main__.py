@@ -17,6 +17,7 @@ PROGRAM = "python -m analysis"
 COMMANDS = {
     "table": (".tables.command", "compare the variants of one or more studies"),
     "diff": (".tables.diff", "what differs between two runs, variants or studies"),
+    "tuned": (".comparing.tuned_sweep", "the sweep again, each arm with the recipe that its tuning study chose"),
     "runs": (".frames.command", "one tidy row a run, as CSV, JSON or Parquet"),
     "curves": (".frames.command", "one tidy row an evaluation during training, as CSV, JSON or Parquet"),
     "report": (".report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),

@@ -12,8 +12,9 @@ from dynfilt.launch.jobs import expand
 from tests.conftest import ROOT, TINY, Command
 
 Compose = Callable[..., list[Job]]
-# Those of the field are as field_small, and many.
-SWEEPS = sorted({path.stem for path in (ROOT / "sweeps").glob("*.yaml") if not re.match("field(_[^s]|$)", path.stem)})
+# Those of the field are as field_small, that of tuning as lab_3x3, and many.
+MANY = re.compile(r"field(_(cifar100|resnet18.*))?|.*_tuning")
+SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml") if not MANY.fullmatch(path.stem))
 
 
 def assert_as_hydra_composes(compose: Compose, *words: str) -> list[Job]:
