@@ -79,6 +79,7 @@ def do_again(recorded: Run, output_root: str, device: str, data_root: str | None
     folder = RunFolder(Path(recorded.place))
     config = _config(folder, output_root, device, data_root)
     identity = Identity(recorded.study, recorded.variant, recorded.seed, digest(config))
+    config["rerun"] = RunFolder(identity.folder(output_root)).result() is not None  # an interrupted one goes on
     origin = folder.provenance(strict=False) or {}
     choices = {"model": str(origin.get("model") or recorded.variant.partition(",")[0])}
     job = Job(config, choices, dict(origin.get("differences") or {}), ())
@@ -91,7 +92,7 @@ def do_again(recorded: Run, output_root: str, device: str, data_root: str | None
 def _config(folder: RunFolder, output_root: str, device: str, data_root: str | None) -> dict[str, Any]:
     """The recorded config at another place, without W&B."""
     config = folder.config_to_build()
-    config |= {"output_root": output_root, "rerun": False, "run": None, "mode": "train"}
+    config |= {"output_root": output_root, "run": None, "mode": "train"}
     config["tracking"] = {**config["tracking"], "mode": "off"}
     config["trainer"] = {**config["trainer"], "device": device}
     if resolve_device(device).type != "cuda":
