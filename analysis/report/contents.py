@@ -8,7 +8,8 @@ from ..comparing.comparison import Comparison
 from ..comparing.image_level import image_level
 from ..comparing.variants import Variant
 from ..comparing.words import number_of, seed_list
-from ..figures.legend import looks
+from ..figures.legend import looks_of
+from ..figures.selection import drawn as drawn_of
 from ..figures.study import Choice, StudyFigures
 from ..reading.run import Run, error_message
 from ..tables.columns import RESULTS
@@ -74,11 +75,13 @@ class Contents:
 def contents_of(comparison: Comparison, question: str | None, pictures: Sequence[Picture]) -> Contents:
     """The report of a comparison; `question`, where given, is the question of every study."""
     images = image_level(comparison)
-    looks_by_label = looks(variant.label for variant in comparison.variants)
+    looks = looks_of(
+        comparison.variants, [each for members in comparison.groups.values() for each in drawn_of(members)]
+    )
     budget = VALUES // len(comparison.groups)
     parts = []
     for heading, variants in comparison.groups.items():
-        study = StudyFigures(heading, variants, looks_by_label, FIGURES)
+        study = StudyFigures(heading, variants, looks, FIGURES)
         parts.append(
             Part(
                 heading=heading,
