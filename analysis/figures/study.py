@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..comparing.variants import Variant
 from ..reading.metrics import LOSS, METRICS, SPLITS, Metric
 from ..reading.run import Run
-from . import cost, curves, differences, selection
+from . import classes, cost, curves, differences, selection
 from .legend import Look
 from .series import X_AXES, Evaluations, Series, series
 
@@ -55,19 +56,20 @@ class StudyFigures:
         self.looks = looks
         self.choice = choice
         self._missing: list[str] = []
-        evaluations = {
+        self._evaluations = {
             each.label: {run.seed: self._read(run, each.label) for run in each.runs} for each in self.variants
         }
         self._series = {
             metric.name: [
                 each
-                for label, by_seed in evaluations.items()
+                for label, by_seed in self._evaluations.items()
                 for split in SPLITS
                 if (each := series(label, by_seed, metric, split, choice.x)).lines
             ]
             for metric in METRICS
         }
         self._costs = cost.cost_points(self.shown)
+        self.confusions, self._unusable = classes.confusions_of(self.shown)
 
     def drawings(self) -> Iterator[Drawing]:
         """The figures for which there are numbers; before/after only if it was chosen."""
@@ -80,6 +82,8 @@ class StudyFigures:
             if drawing := self.overlay(metric, "val"):
                 yield drawing
         yield from self.accuracies(width)
+        if drawing := self.confusion():
+            yield drawing
         if pair := self._pair_series():
             figure = curves.before_after(pair, self.looks, x, width)
             yield Drawing("before_after", figure, curves.pair_caption(self.heading, pair, x))
@@ -87,6 +91,11 @@ class StudyFigures:
     def series(self, metric: Metric) -> list[Series]:
         """The series of all variants and splits that hold any value."""
         return self._series[metric.name]
+
+    def at_steps(self, label: str, seed: int, key: str, steps: np.ndarray) -> np.ndarray:
+        """What a run logged under a key at these steps, shape (steps,); NaN where it did not."""
+        values = {each.get("step"): each.get(key, math.nan) for each in self._evaluations[label][seed]}
+        return np.array([values.get(step, math.nan) for step in steps.tolist()])
 
     def overlay(self, metric: Metric, split: str | None = None) -> Drawing | None:
         """The curves of the variants over each other, those of one split with an axis of its own; None where there
@@ -111,6 +120,14 @@ class StudyFigures:
             caption = differences.caption(self.heading, paired, baseline, to_controls)
             yield Drawing("differences", figure, self._captioned(caption))
 
+    def confusion(self) -> Drawing | None:
+        """What each variant takes for what; None where no predictions are kept."""
+        if not self.confusions:
+            return None
+        figure = classes.confusion_figure(self.confusions, self.choice.width)
+        caption = self._captioned(classes.caption(self.heading, self.confusions))
+        return Drawing("confusion", figure, caption)
+
     def pair(self) -> tuple[str, str] | None:
         """The labels before and after, where they were chosen and this study has both.
 
@@ -127,7 +144,7 @@ class StudyFigures:
         """Curves that are missing or cut short, and costs that are missing, one line each."""
         lacks = self.pair() and not self._pair_series()
         unpaired = ["before_after is not drawn: one of the two variants has no curves"] if lacks else []
-        return [*self._left_out(), *self._missing, *self._uneven(), *self._without_cost(), *unpaired]
+        return [*self._left_out(), *self._missing, *self._uneven(), *self._without_cost(), *self._unusable, *unpaired]
 
     def _drawn(self, metric: Metric) -> list[Series]:
         """The series of the variants that are drawn."""

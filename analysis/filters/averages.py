@@ -12,6 +12,8 @@ from .trained import TrainedRun
 
 # Words of a row, then of each field of its numbers the summary over the runs.
 Averages = dict[str, Any]
+# Columns that say nothing of the mean: which run it is, and intervals over the test images of one run.
+OF_ONE_RUN = ("seed", "margin", "reestimated_margin")
 
 
 class RunTables:
@@ -36,7 +38,7 @@ class RunTables:
                     write_text(out / study / variant / name, average.csv())
 
 
-def averaged(sheets: Sequence[Sheet[Any]], left_out: Collection[str] = ("seed",)) -> Sheet[Averages]:
+def averaged(sheets: Sequence[Sheet[Any]], left_out: Collection[str] = OF_ONE_RUN) -> Sheet[Averages]:
     """One row for each row of words, `runs` being the number of tables that have it; the columns are the tables'.
 
     CSV has of each number n, mean, SD and both ends of its 95 % t interval.
