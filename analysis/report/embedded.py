@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dynfilt.run.identity import escape
+from dynfilt.run.identity import file_name
 
 from ..drawing.sheets import METADATA
 from ..drawing.style import figure_style
@@ -62,7 +62,7 @@ def drawn(study: StudyFigures) -> dict[str, Picture]:
         drawings = [*curves, *study.accuracies("page"), *([confusion] if confusion else [])]
         narrow = {drawing.name: drawing.figure for drawing in study.accuracies("column")}
         return {
-            drawing.name: _picture(f"{escape(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
+            drawing.name: _picture(f"{file_name(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
             for drawing in drawings
         }
 
@@ -85,7 +85,7 @@ def existing(folder: str) -> Iterator[Picture]:
             raise ValueError(f"{path} is no picture that can be read: {error}") from error
         name = path.relative_to(folder).with_suffix("").as_posix()
         caption = captions_beside(path.parent).get(path.stem, "")
-        yield Picture(f"picture_{escape(name)}.png", f"{name}: {caption}" if caption else name, png)
+        yield Picture(f"picture_{file_name(name)}.png", f"{name}: {caption}" if caption else name, png)
 
 
 def captions_beside(folder: Path) -> dict[str, str]:
