@@ -84,6 +84,7 @@ def confusion_figure(confusions: Sequence[Confusion], width: str) -> Figure:
     bar.set_label("Test images of the true class (%) that are taken for another")
     for axes in grid.flat[max(0, len(confusions) - columns) : len(confusions)]:
         axes.set_xlabel("Predicted class")
+        axes.xaxis.set_tick_params(labelbottom=True)
     for axes in grid[:, 0]:
         axes.set_ylabel("True class")
     return figure

@@ -44,10 +44,14 @@ def chart_of(study: StudyFigures, budget: int = VALUES) -> Chart | None:
     has_seeds = lines <= MOST_LINES
     shown = lines if has_seeds else len(curves)
     limit = max(FEWEST_POINTS, min(POINTS, budget // shown))
+    drawn = {variant.label for variant in study.shown}
     axes = Axes(study, limit)
     metrics = [_metric(metric, study.series(metric), axes, has_seeds) for metric in REPORTED if study.series(metric)]
     content = {
-        "variants": [_variant(variant.label, study.looks[variant.label]) for variant in study.variants],
+        "variants": [
+            _variant(variant.label, study.looks[variant.label], is_hidden=variant.label not in drawn)
+            for variant in study.variants
+        ],
         "metrics": metrics,
         **axes.lists(),
     }
@@ -105,9 +109,10 @@ class Axes:
         return np.asarray(values[np.linspace(0, len(values) - 1, self._limit).round().astype(int)])
 
 
-def _variant(label: str, look: Look) -> dict[str, str]:
-    """Black is the page's own ink, which is light on a dark page."""
-    return {"label": label, "marker": look.marker, "colour": "" if look.colour == BLACK else look.colour}
+def _variant(label: str, look: Look, is_hidden: bool) -> dict[str, str | bool]:
+    """Black is the page's own ink, which is light on a dark page; what is hidden appears by a click on the legend."""
+    colour = "" if look.colour == BLACK else look.colour
+    return {"label": label, "marker": look.marker, "colour": colour, **({"hidden": True} if is_hidden else {})}
 
 
 def _metric(metric: Metric, curves: Sequence[Series], axes: Axes, has_seeds: bool) -> dict[str, Any]:

@@ -11,7 +11,8 @@
       Object.assign(this, { content, number, fits: () => true });
       this.looks = new Map(content.variants.map((variant, rank) => [
         variant.label, { marker: variant.marker, colour: variant.colour || "currentColor", rank }]));
-      this.hidden = new Set(chosen.all(this.key("hide")).filter((label) => this.looks.has(label)));
+      this.first = content.variants.filter((variant) => variant.hidden).map((variant) => variant.label);
+      this.hidden = new Set(this.chosenHidden());
       this.axes = Object.keys(AXES).filter((name) => content[AXES[name][0]]);
       this.x = this.axes.find((name) => name === chosen.get(this.key("x"))) ?? this.axes[0];
       const zoom = chosen.all(this.key("zoom")).map(Number);
@@ -24,9 +25,9 @@
         const row = element(place, "div", { class: "panels" });
         return metric.panels.map((panel) => new Panel(this, row, metric, panel));
       });
-      element(place, "p", { class: "soft" }, "Thin lines: single seeds; thick lines with markers: their mean; the axes "
-        + "follow what is shown. Legend: a click takes a variant away or back, a double click (Shift + Enter) leaves it "
-        + "alone. Panel: a drag zooms, a double click shows the whole range.");
+      element(place, "p", { class: "soft" }, "Thin lines: single seeds; thick lines with markers: their mean.");
+      element(place, "p", { class: "hint" }, "Legend: a click takes a variant away or back, a double click or Shift + Enter "
+        + "leaves only it. Panel: a drag zooms, a double click shows the whole range. The axes follow what is shown.");
       this.width = 0;
       document.addEventListener("filtered", (event) => {
         this.fits = event.detail;
@@ -34,6 +35,13 @@
       });
       new ResizeObserver(() => place.clientWidth !== this.width && this.draw(place.clientWidth)).observe(place);
       this.update(place.clientWidth);
+    }
+
+    // Hidden variants as the address has them: those to hide, or where these are the most those to show.
+    chosenHidden() {
+      const [hide, show] = ["hide", "show"].map((name) => chosen.all(this.key(name)));
+      if (show.length) return [...this.looks.keys()].filter((label) => !show.includes(label));
+      return hide.length ? hide.filter((label) => this.looks.has(label)) : this.first;
     }
 
     // Each chart of a page has its own choices.
@@ -93,7 +101,10 @@
 
     hide(labels) {
       this.hidden = new Set(labels);
-      chosen.set(this.key("hide"), this.hidden, "curves");
+      const shown = [...this.looks.keys()].filter((label) => !this.hidden.has(label));
+      const hides = 2 * this.hidden.size < this.looks.size;
+      chosen.set(this.key("hide"), hides ? (this.hidden.size || !this.first.length ? this.hidden : [""]) : [], "curves");
+      chosen.set(this.key("show"), hides ? [] : shown.length ? shown : [""], "curves");
       this.update();
     }
 

@@ -56,9 +56,9 @@ const Panel = (() => {
       const visible = this.visible;
       this.leave();
       const ends = this.ends(visible);
-      const key = [width, xName, ends].join();
-      if (key !== this.key) this.redraw(width, ends);
-      this.key = key;
+      const frame = [width, xName, ends].join();
+      if (frame !== this.frame) this.redraw(width, ends);
+      this.frame = frame;
       const shown = new Set(visible);
       for (const line of this.lines) {
         if (!shown.has(line)) line.group?.remove();
