@@ -27,7 +27,7 @@ ADDRESS = re.compile(r"(?<=https:)//|(?<=http:)//(?!www\.w3\.org/)")
 # Bytes that pictures may take in the page; what is beyond lies beside it only.
 PICTURE_BYTES = 1_500_000
 SECTIONS = {
-    "answer": "Answer",
+    "answer": "Question and answer",
     "results": "Results",
     "curves": "Curves",
     "pictures": "Pictures",
@@ -47,9 +47,7 @@ def render(contents: Contents) -> str:
         f'<p class="soft">Made by <code>{escape(contents.command)}</code>. {escape(contents.newest)}</p>',
         _navigation(),
         "</header>",
-        '<section id="answer">',
-        *_each(studies, lambda part: _answer(part, embedded, "h4" if len(studies) > 1 else "h3")),
-        "</section>",
+        *_section("answer", _each(studies, lambda part: _answer(part, embedded, "h4" if len(studies) > 1 else "h3"))),
         *_section("results", _tables(contents)),
         *_section("curves", _each(studies, lambda part: _curves(part, embedded))),
         *_section("pictures", map(embedded.figure, pictures) if pictures else ['<p class="soft">None.</p>']),

@@ -30,6 +30,14 @@ const chosen = (() => {
     if (!rest.length) keep(anchor);
     goTo(anchor);
   });
-  window.addEventListener("load", () => location.hash && goTo(parts()[0]));
+  window.addEventListener("load", () => {
+    for (const heading of document.querySelectorAll("h2, h3[id], details[id] > summary")) {
+      const link = Object.assign(document.createElement("a"), { className: "anchor", textContent: "#" });
+      link.href = `#${heading.id || heading.parentElement.id}`;
+      link.setAttribute("aria-label", `Link to ${heading.textContent.trim()}`);
+      heading.append(link);
+    }
+    if (location.hash) goTo(parts()[0]);
+  });
   return { get: (key) => values.get(key) ?? "", all: (key) => values.getAll(key), set };
 })();
