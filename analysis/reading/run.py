@@ -7,6 +7,7 @@ from typing import Any
 
 from dynfilt.run.folder import RunState
 from dynfilt.run.identity import in_digest, with_todays_targets
+from dynfilt.run.parsing import accuracy_flaw
 
 NO_SEED = -1
 COMMIT_DIGITS = 7
@@ -104,11 +105,12 @@ def by_epoch(logged: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
 
 def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, float], str]:
     """Cast the numbers of a result, W&B stores 1.0 as 1; or give none and what is wrong with it."""
-    numbers = {key: float(value) for key, value in result.items() if type(value) in (float, int)}
-    if 0 <= numbers.get("test_accuracy", math.nan) <= 1:
-        return numbers, ""
-    accuracy = result.get("test_accuracy", "absent")
-    return {}, f"test_accuracy in {where} is {accuracy}, not a fraction between 0 and 1"
+    if flaw := accuracy_flaw(result, where):
+        return {}, flaw
+    try:
+        return {key: float(value) for key, value in result.items() if type(value) in (float, int)}, ""
+    except OverflowError:
+        return {}, f"{where} holds a number beyond all floats"
 
 
 def settings(config: Any) -> Any:

@@ -18,6 +18,7 @@ from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
 
 MODES = ("train", "test", "plan")
+RERUNS = ("true", "false", "damaged", "changed")
 # Built once here so that bad values fail early: these cost nothing to build.
 CHEAP_GROUPS = ("schedule", "temperature", "trainer", "tracking")
 RESERVED = {"_target_", "_partial_"}
@@ -36,6 +37,8 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    if str(config["rerun"]).lower() not in RERUNS:
+        raise ValueError(f"rerun={config['rerun']}: must be true, false, damaged or changed; set in conf/config.yaml")
     check_about(config["about"])
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(config[group]))

@@ -32,7 +32,7 @@ class Run:
     mode: str
     run: str | None
     parent: str | None
-    rerun: bool
+    rerun: Any
     output_root: str
     about: About
     model: Any

@@ -86,6 +86,12 @@ class Trainer:
         return self.settings.evaluate_every_steps or max(1, round(epochs * self.batches.steps_per_epoch))
 
     @property
+    def evaluations_so_far(self) -> int:
+        """How many evaluations there were up to this step."""
+        after_last = self.step == self.total_steps and self.step % self.steps_between_evaluations != 0
+        return self.step // self.steps_between_evaluations + after_last - self.evaluation_due
+
+    @property
     def epoch(self) -> float:
         """Images seen, divided by the number of training images."""
         epochs, steps = divmod(self.step, self.batches.steps_per_epoch)
