@@ -6,14 +6,19 @@ from typing import Any
 
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import differing_keys, digest
-from dynfilt.run.parsing import read_json
+from dynfilt.run.parsing import DamagedFile, read_json
 
 DIGEST = "config_digest"  # in result.json and in checkpoints
+LAST_KEY = "tracking"  # of every config as it is written
 
 
 def require_same_config(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Raise ValueError, naming the keys, when a run folder belongs to a config with another digest."""
-    different = differing_keys(folder.config(), config)
+    """Raise ValueError, naming the keys, when a run folder belongs to a config with another digest; DamagedFile when its
+    config.yaml cannot tell."""
+    recorded = folder.config()
+    if LAST_KEY in config and LAST_KEY not in recorded:
+        raise DamagedFile(folder.config_file, ": is cut off")
+    different = differing_keys(recorded, config)
     if different:
         shown = "; ".join(different[:6]) + (f"; and {len(different) - 6} more" if len(different) > 6 else "")
         raise ValueError(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.identity import digest
-from dynfilt.run.ownership import DIGEST, recorded_digest, require_recorded_digest, require_same_config
+from dynfilt.run.ownership import recorded_digest, require_recorded_digest, require_same_config
 from dynfilt.run.parsing import RERUN, DamagedFile
 from dynfilt.run.source import Source, changed_modules, source_of
 
@@ -43,7 +42,7 @@ def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], 
         return _anew(f"its code has changed in {in_words(modules)}")
     if folder.holds_training():
         try:
-            _require_own(folder, found.result, config)
+            require_same_config(folder, config)
         except DamagedFile as error:
             if rerun == DAMAGED and recorded_digest(folder) is None:
                 return _anew(f"{error.flaw}, and nothing else says what it is of")
@@ -70,12 +69,6 @@ def in_words(modules: list[str]) -> str:
 
 def _anew(reason: str = "") -> Standing:
     return Standing(RunState.TO_DO, aside=reason or "rerun=true")
-
-
-def _require_own(folder: RunFolder, result: dict[str, Any], config: dict[str, Any]) -> None:
-    require_same_config(folder, config)
-    if result.get(DIGEST) not in (None, digest(config)):
-        require_recorded_digest(folder, config)
 
 
 def _was_begun_anew(folder: RunFolder) -> bool:

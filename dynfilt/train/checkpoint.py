@@ -40,12 +40,12 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU. Raises DamagedCheckpoint, naming the file, when it is damaged."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        expected = state.pop(CHECKSUM)
-    except OSError as error:
-        if not path.is_dir():  # the disk or its permissions, not what was written
-            raise
+        content = path.read_bytes()  # by itself: what the disk refuses is no damage, and torch raises OSError for both
+    except IsADirectoryError as error:
         raise DamagedCheckpoint(path, "not a readable checkpoint (it is a folder)") from error
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        expected = state.pop(CHECKSUM)
     except Exception as error:
         raise DamagedCheckpoint(path, f"not a readable checkpoint ({one_line(error)})") from error
     if expected != _checksum(state):
