@@ -13,7 +13,7 @@ import torch
 from dynfilt import cost
 from dynfilt.assembly import build_trainer, load, read_checkpoint
 from dynfilt.config.checks import check, make
-from dynfilt.config.compose import Job
+from dynfilt.config.compose import Job, value_at
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
 from dynfilt.run.continuation import continue_from
@@ -23,7 +23,7 @@ from dynfilt.run.ownership import DIGEST
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.progress import ProgressDisplay, RunDisplay
 from dynfilt.run.provenance import collect_provenance, git_state
-from dynfilt.run.record import RunRecord, set_aside
+from dynfilt.run.record import EXECUTION, RunRecord, set_aside
 from dynfilt.run.recovery import checkpoint_to_go_on_from, warn
 from dynfilt.run.source import source_of
 from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, standing
@@ -90,10 +90,12 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         record.set_damaged_result_aside()
         origin = {"model": job.choices["model"], "differences": job.differences, "parent": job.config["parent"]}
         origin["source"] = source_of(job.config)
+        origin |= {key: value_at(job.config, key) for key in EXECUTION if "." in key}
         display.enter(path)
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
+        _warn_of_unfinished_annealing(trainer, record)
         resume(trainer, record)
         with trainer.settings.autocast(device):
             shape, batch = trainer.data.image_shape, trainer.settings.batch_size
@@ -118,6 +120,17 @@ def _skip(path: Path, job: Job) -> Ending:
     return Ending.SKIPPED
 
 
+def _warn_of_unfinished_annealing(trainer: Trainer, record: RunRecord) -> None:
+    wanted, last = record.config["temperature"].get("final"), trainer.last_temperature
+    longer = record.config["temperature"].get("epochs", 0) > trainer.total_steps / trainer.batches.steps_per_epoch
+    if last is not None and wanted is not None and longer:
+        warn(
+            record.folder,
+            f"training ends at temperature {last:.3g}, not at {wanted:g}: temperature.epochs="
+            f"{record.config['temperature']['epochs']:g} is longer than training; at a high temperature kernels are mixed alike",
+        )
+
+
 def resume(trainer: Trainer, record: RunRecord) -> None:
     """Go on from the folder's last checkpoint, else from the newest sound one, else from the parent's, else from step
     0."""
@@ -130,6 +143,8 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
         record.drop_evaluations_after(-1)
         return
     trainer.load_state_dict(state)
+    for note in record.changes_since_the_attempt_before():
+        warn(folder, f"{note}; its last bits will not be those of an uninterrupted run")
     record.drop_evaluations_after(trainer.step)
     lost = 0 if config["parent"] else trainer.evaluations_so_far - len(folder.evaluations())
     if lost > 0:

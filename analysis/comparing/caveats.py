@@ -24,7 +24,7 @@ def caveats(comparison: Comparison) -> list[str]:
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        checks = (_several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _mixed)
+        checks = (_several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing, _resumed, _mixed)
         of_group = _declared(variants, comparison.declared[variants[0].study])
         of_group += [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
         lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
@@ -140,14 +140,55 @@ def _constants(variants: list[Variant]) -> list[str]:
     ]
 
 
+def _annealing(variants: list[Variant]) -> list[str]:
+    """Temperatures that training left before their annealing had ended."""
+    ends = _labels_by(variants, _hot_end)
+    return [f"training ended at {end}: {labels}" for end, labels in ends.items() if end]
+
+
+def _hot_end(run: Run) -> str:
+    final, epochs, trained = (
+        run.setting(f"{key}") for key in ("temperature.final", "temperature.epochs", "trainer.epochs")
+    )
+    if not all(isinstance(value, int | float) for value in (final, epochs, trained)) or epochs <= trained:
+        return ""
+    rows = run.evaluations()
+    last = rows[-1].get("temperature") if rows else None
+    return f"temperature {last:.3g}, before its annealing to {final:g}" if last is not None and last > final else ""
+
+
+def _resumed(variants: list[Variant]) -> list[str]:
+    threads = _labels_by(variants, lambda run: " + ".join(map(str, run.threads)) if len(run.threads) > 1 else "")
+    return [
+        f"resumed on another number of threads ({numbers}), so its last bits are not those of an uninterrupted run: "
+        f"{labels}"
+        for numbers, labels in threads.items()
+        if numbers
+    ]
+
+
 def _mixed(variants: list[Variant]) -> list[str]:
     commits = _labels_by(variants, lambda run: run.short_commit)
+    if _same_code(variants):
+        commits = {}  # what computes these numbers is the same on all of them
     trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
     devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
     lines = [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
     if "dirty" in trees:
         lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
     return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines
+
+
+def _same_code(variants: list[Variant]) -> bool:
+    """Whether all runs recorded the code of their numbers, and no module differs between any two of them."""
+    codes: dict[str, set[str]] = {}
+    for run in (run for variant in variants for run in variant.runs):
+        if not all(run.sources):
+            return False
+        for source in run.sources:
+            for module, code in source.items():
+                codes.setdefault(module, set()).add(str(code))
+    return all(len(each) == 1 for each in codes.values())
 
 
 def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:

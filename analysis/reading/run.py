@@ -54,6 +54,18 @@ class Run:
         return bool(self.numbers)
 
     @property
+    def threads(self) -> tuple[int, ...]:
+        """The numbers of threads it was computed with; several when it was resumed with another."""
+        noted = (attempt.get("threads") for attempt in attempts_of(self.provenance))
+        return tuple(dict.fromkeys(number for number in noted if type(number) is int))
+
+    @property
+    def sources(self) -> list[Mapping[str, str]]:
+        """For each attempt, the modules that compute its numbers with their code's fingerprint; empty where unknown."""
+        noted = (attempt.get("source") for attempt in attempts_of(self.provenance))
+        return [source if isinstance(source, Mapping) else {} for source in noted]
+
+    @property
     def diverged(self) -> bool:
         """Whether training ended because the loss was no longer finite."""
         return self.failure.get("type") == FloatingPointError.__name__
@@ -142,12 +154,17 @@ def one_line(error: Any) -> str:
     return line if len(line) <= ERROR_LENGTH else line[: ERROR_LENGTH - 3] + "..."
 
 
+def attempts_of(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was noted of each attempt at a run, the first one first."""
+    resumed = provenance.get("resumed")
+    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
+    return [provenance, *later]
+
+
 def provenance_of(content: Any) -> dict[str, Any]:
     """Fields of a Run from provenance.json's content: itself, and `commits`, `devices`, `dirty` of all attempts."""
     first = content if isinstance(content, Mapping) else {}
-    resumed = first.get("resumed")
-    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
-    attempts = [first, *later]
+    attempts = attempts_of(first)
     return {
         "commits": tuple(dict.fromkeys(str(attempt["commit"]) for attempt in attempts if attempt.get("commit"))),
         "devices": tuple(dict.fromkeys(str(attempt["device"]) for attempt in attempts if attempt.get("device"))),

@@ -13,8 +13,10 @@ LAST_KEY = "tracking"  # of every config as it is written
 
 
 def require_same_config(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Raise ValueError, naming the keys, when a run folder belongs to a config with another digest; DamagedFile when its
-    config.yaml cannot tell."""
+    """Raise ValueError, naming the keys, when a run folder belongs to a config with another digest.
+
+    Raises DamagedFile when its config.yaml cannot tell.
+    """
     recorded = folder.config()
     if LAST_KEY in config and LAST_KEY not in recorded:
         raise DamagedFile(folder.config_file, ": is cut off")

@@ -20,6 +20,9 @@ from dynfilt.run.parsing import DamagedFile, read_json
 from dynfilt.run.recovery import put_aside, warn
 from dynfilt.train.checkpoint import replace_atomically
 
+# Facts of an attempt that change the last bits of its numbers, and no more.
+EXECUTION = ("threads", "device", "trainer.channels_last", "trainer.formulation", "trainer.compile")
+
 
 class RunRecord:
     """Writes one run's folder while it holds the lock on it. Use as a context manager.
@@ -72,6 +75,15 @@ class RunRecord:
         attempt = provenance["resumed"][-1] if "resumed" in provenance else provenance
         attempt.update(facts)
         write_json(self.folder.provenance_file, provenance)
+
+    def changes_since_the_attempt_before(self) -> list[str]:
+        """What makes other last bits of the same numbers, and is another than when the run was last worked on."""
+        provenance = self.folder.provenance(strict=False) or {}
+        attempts = [provenance, *provenance.get("resumed", [])]
+        if len(attempts) < 2:
+            return []
+        before, now = ({key: attempt.get(key) for key in EXECUTION} for attempt in attempts[-2:])
+        return [f"{key} was {before[key]}, is {now[key]}" for key in EXECUTION if before[key] not in (None, now[key])]
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add one evaluation to metrics.jsonl, on disk before this returns."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dynfilt.run.folder import RunFolder, RunState
+from dynfilt.run.identity import shortened
 from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
 from dynfilt.wording import one_line
 
@@ -26,6 +27,8 @@ MODES = ("auto", "online", "offline", "off")
 START_SECONDS = 10.0
 FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
+# W&B's own limits, in characters; what is longer can never be uploaded.
+LONGEST_JOB_TYPE, LONGEST_NAME = 64, 128
 # Keys of W&B's summary that tell how a run ended without a result.
 STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
@@ -119,9 +122,9 @@ def open_mirror(
         "entity": tracking.entity,
         "dir": str(folder),
         "id": run_id,
-        "group": study,
-        "job_type": variant,
-        "name": f"{variant}/seed{seed}",
+        "group": shortened(study, LONGEST_NAME),
+        "job_type": shortened(variant, LONGEST_JOB_TYPE),
+        "name": f"{shortened(variant, LONGEST_NAME - len(f'/seed{seed}'))}/seed{seed}",
         "config": config,
     }
     if mode in ("auto", "online"):

@@ -86,6 +86,12 @@ class Trainer:
         return self.settings.evaluate_every_steps or max(1, round(epochs * self.batches.steps_per_epoch))
 
     @property
+    def last_temperature(self) -> float | None:
+        """The temperature of the last training step, None for a model without one."""
+        last = Progress(self.total_steps - 1, self.total_steps, self.batches.steps_per_epoch)
+        return self.temperature(last) if self.temperatures else None
+
+    @property
     def evaluations_so_far(self) -> int:
         """How many evaluations there were up to this step."""
         after_last = self.step == self.total_steps and self.step % self.steps_between_evaluations != 0
