@@ -126,8 +126,8 @@ def _warn_of_unfinished_annealing(trainer: Trainer, record: RunRecord) -> None:
     if last is not None and wanted is not None and longer:
         warn(
             record.folder,
-            f"training ends at temperature {last:.3g}, not at {wanted:g}: temperature.epochs="
-            f"{record.config['temperature']['epochs']:g} is longer than training; at a high temperature kernels are mixed alike",
+            f"training ends at temperature {last:.3g}, not at {wanted:g}, since temperature.epochs="
+            f"{record.config['temperature']['epochs']:g} is longer; at a high temperature kernels are mixed alike",
         )
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dynfilt.run.folder import RunFolder, RunState
+from dynfilt.run.folder import RunFolder, RunState, Snapshot
 from dynfilt.run.ownership import recorded_digest, require_recorded_digest, require_same_config
 from dynfilt.run.parsing import RERUN, DamagedFile
 from dynfilt.run.source import Source, changed_modules, source_of
 
 ANEW, DAMAGED, CHANGED = True, "damaged", "changed"
 MOST_MODULES = 3
+# Errors that are the machine's: a full disk, a process that was killed.
+FROM_OUTSIDE = (OSError.__name__, "ProcessDied")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,7 @@ def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], 
     if found.state == RunState.RUNNING or not folder.path.exists():
         return Standing(found.state)
     if rerun is ANEW:
-        # It was begun anew before and interrupted: the command goes on.
-        return Standing(found.state) if found.state == RunState.INTERRUPTED and _was_begun_anew(folder) else _anew()
+        return Standing(found.state) if _was_begun_anew(folder) and _was_cut_short(found) else _anew()
     if rerun == CHANGED and found.state != RunState.DAMAGED and (modules := changed_since(folder, config, source)):
         return _anew(f"its code has changed in {in_words(modules)}")
     if folder.holds_training():
@@ -69,6 +70,13 @@ def in_words(modules: list[str]) -> str:
 
 def _anew(reason: str = "") -> Standing:
     return Standing(RunState.TO_DO, aside=reason or "rerun=true")
+
+
+def _was_cut_short(found: Snapshot) -> bool:
+    """Whether a run ended for no reason of its own, so that it can go on."""
+    error = found.status.get("error")
+    reason = error.get("type") if isinstance(error, dict) else None
+    return found.state == RunState.INTERRUPTED or (found.state == RunState.FAILED and reason in FROM_OUTSIDE)
 
 
 def _was_begun_anew(folder: RunFolder) -> bool:

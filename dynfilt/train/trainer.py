@@ -19,6 +19,7 @@ from dynfilt.seeding import seed_global_generators
 from dynfilt.train.compile_check import require_same_gradients
 from dynfilt.train.evaluation import Evaluator, Stopped
 from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
+from dynfilt.train.memory import naming_batch_size
 from dynfilt.train.running_sums import RunningSums
 from dynfilt.train.settings import TrainerSettings
 
@@ -165,7 +166,8 @@ class Trainer:
         images, labels = self.batches.batch(self.step)
         self._apply_schedules()
         seed_global_generators(self.device, self.seed, "step", self.step)
-        loss, scores = self.optimise(images, labels)
+        with naming_batch_size("trainer.batch_size", self.settings.batch_size):
+            loss, scores = self.optimise(images, labels)
         self.sums.add(loss, scores, labels)
         self.step += 1
 
