@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -138,7 +139,8 @@ class Campaign:
                 before, after = contents(self.whole), contents(aside)
                 assert all(before[name] == after.get(name) for name in before if name != "lock"), "set aside, changed"
         except AssertionError as error:
-            self.tally.wrong.append(f"story {number}: {error}")
+            where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+            self.tally.wrong.append(f"story {number} {strikes}: {error} {where}")
         shutil.rmtree(root)
 
     def _note(self, strike: Strike, code: int, where: str) -> None:
@@ -223,7 +225,9 @@ def _strike_writes(strike: Strike) -> None:
                     return write(*arguments, **options)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # and it stays full
             if strike.kind == "torn" and isinstance(arguments[0], int):
-                os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)
+                size = os.fstat(arguments[0]).st_size
+                # Rows are appended: those before the last are on the disk already.
+                os.ftruncate(arguments[0], size - 9 if path.endswith(".jsonl") else size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
         return call
