@@ -85,9 +85,8 @@ class Identity:
 
     def folder(self, output_root: str) -> Path:
         """`output_root/study/variant/seed<k>`."""
-        return (
-            Path(output_root) / shortened(escape(self.study), LONGEST_FOLDER_NAME) / self.variant / f"seed{self.seed}"
-        )
+        study = shortened(file_name(self.study), LONGEST_FOLDER_NAME)
+        return Path(output_root) / study / self.variant / f"seed{self.seed}"
 
     @property
     def wandb_id(self) -> str:
@@ -165,7 +164,7 @@ def variant_name(model: str, differences: dict[str, Any], form: Callable[[str, A
         model,
         *(f"{key}={_text(form(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
     ]
-    return shortened(",".join(escape(part) for part in parts), LONGEST_NAME)
+    return shortened(",".join(file_name(part) for part in parts), LONGEST_NAME)
 
 
 def shortened(name: str, most: int) -> str:
@@ -188,10 +187,10 @@ def _with_todays_number(part: str) -> str:
         value = json.loads(unquote(text))
     except ValueError:
         return part
-    return escape(f"{key}={_text(canonical(key, value))}")
+    return file_name(f"{key}={_text(canonical(key, value))}")
 
 
-def escape(text: str) -> str:
+def file_name(text: str) -> str:
     """Percent-encode everything but letters, digits and `._=+-`; a leading dot too, so that nothing is hidden."""
     safe = re.sub(r"[^A-Za-z0-9._=+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe
