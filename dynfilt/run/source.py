@@ -95,7 +95,11 @@ def _file_of(module: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _read(module: str, file: str, changed_at: int) -> tuple[str, tuple[str, ...]]:
     """The fingerprint of a module's code, and what it imports from its own package, or from ours."""
-    tree = ast.parse(Path(file).read_bytes())
+    text = Path(file).read_bytes()
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # it is being edited while the code that was imported runs
+        return hashlib.sha256(text).hexdigest()[:DIGITS], ()
     package = module if Path(file).name == "__init__.py" else module.rpartition(".")[0]
     own = {module.partition(".")[0], "dynfilt"}
     imported = tuple(name for name in _imports(tree, package) if name.partition(".")[0] in own)
