@@ -152,7 +152,10 @@ def _hot_end(run: Run) -> str:
     )
     if not all(isinstance(value, int | float) for value in (final, epochs, trained)) or epochs <= trained:
         return ""
-    rows = run.evaluations()
+    try:
+        rows = run.evaluations()
+    except ValueError:  # a server that no longer answers; its runs are in the table all the same
+        return ""
     last = rows[-1].get("temperature") if rows else None
     return f"temperature {last:.3g}, before its annealing to {final:g}" if last is not None and last > final else ""
 
@@ -168,27 +171,26 @@ def _resumed(variants: list[Variant]) -> list[str]:
 
 
 def _mixed(variants: list[Variant]) -> list[str]:
-    commits = _labels_by(variants, lambda run: run.short_commit)
-    if _same_code(variants):
-        commits = {}  # what computes these numbers is the same on all of them
     trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
     devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
-    lines = [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
+    lines = _code(variants)
     if "dirty" in trees:
         lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
     return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines
 
 
-def _same_code(variants: list[Variant]) -> bool:
-    """Whether all runs recorded the code of their numbers, and no module differs between any two of them."""
+def _code(variants: list[Variant]) -> list[str]:
+    """Runs of several commits, where the code of these numbers is not known to be the same on all of them."""
+    commits = _labels_by(variants, lambda run: run.short_commit)
+    sources = [source for variant in variants for run in variant.runs for source in run.sources]
+    if not all(sources):
+        return [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
     codes: dict[str, set[str]] = {}
-    for run in (run for variant in variants for run in variant.runs):
-        if not all(run.sources):
-            return False
-        for source in run.sources:
-            for module, code in source.items():
-                codes.setdefault(module, set()).add(str(code))
-    return all(len(each) == 1 for each in codes.values())
+    for module, code in (item for source in sources for item in source.items()):
+        codes.setdefault(module, set()).add(str(code))
+    differing = _listed(sorted(module for module, each in codes.items() if len(each) > 1))
+    where = f": {_each(commits)}" if len(commits) > 1 else ""
+    return [f"runs of several versions of {differing}{where}"] if differing else []
 
 
 def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:

@@ -42,8 +42,7 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
-    if str(config["rerun"]).lower() not in RERUNS:
-        raise ValueError(f"rerun={config['rerun']}: must be true, false, damaged or changed; set in conf/config.yaml")
+    check_rerun(config["rerun"])
     check_about(config["about"])
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(config[group]))
@@ -59,6 +58,12 @@ def _check_group(group: str, choices_as_json: str, node_as_json: str) -> None:
     _check_target(node, group, file, choices)
     if group in CHEAP_GROUPS:
         make(node, group)
+
+
+def check_rerun(value: Any) -> None:
+    """Raise ValueError for a value of `rerun`, as text or as it was read, that is none of RERUNS."""
+    if str(value).lower() not in RERUNS:
+        raise ValueError(f"rerun={value}: must be true, false, damaged or changed; set in conf/config.yaml")
 
 
 def make(node: dict[str, Any], key: str) -> Any:
