@@ -26,9 +26,9 @@ from dynfilt.run.provenance import collect_provenance, git_state
 from dynfilt.run.record import EXECUTION, RunRecord, set_aside
 from dynfilt.run.recovery import checkpoint_to_go_on_from, warn
 from dynfilt.run.source import source_of
-from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, standing
+from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, standing, was_begun_anew
 from dynfilt.run.stopping import RunInterrupted, StopSignals
-from dynfilt.tracking.mirror import Mirror, open_mirror
+from dynfilt.tracking.mirror import Mirror, new_run_id, open_mirror
 from dynfilt.train.checkpoint import replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation, Stopped
@@ -156,16 +156,22 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
 
 
 def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
-    """The W&B run that mirrors this folder, as `tracking` says."""
-    return open_mirror(
+    """The W&B run that mirrors this folder, as `tracking` says; a run that was begun anew has another than before."""
+    noted = record.noted("wandb_id")
+    is_new = record.is_first_attempt and was_begun_anew(record.folder)
+    run_id = noted or (new_run_id() if is_new else identity.wandb_id)
+    mirror = open_mirror(
         make(record.config["tracking"], "tracking"),
         folder=record.folder.path,
-        run_id=identity.wandb_id,
+        run_id=run_id,
         study=identity.study,
         variant=identity.variant,
         seed=identity.seed,
         config={**record.config, "provenance": record.folder.provenance()},
     )
+    if mirror.run_id not in (None, noted):
+        record.add_provenance(wandb_id=mirror.run_id)
+    return mirror
 
 
 def fit(

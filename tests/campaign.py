@@ -102,6 +102,7 @@ class Campaign:
         while self.tally.kills < kills:
             strikes = [aims.pop() for _ in range(min(2, len(aims)))]
             strikes += [self._random_strike() for _ in range(STRIKES_A_STORY - len(strikes))]
+            strikes.sort(key=lambda strike: strike.file != "seed0")  # a run is set aside before anything else
             self._story(strikes, anew=self.tally.stories % 2 == 1 or any(strike.file == "seed0" for strike in strikes))
         return self.tally
 

@@ -68,6 +68,20 @@ class RunRecord:
         write_json(self.folder.provenance_file, provenance)
         self._write_status(RunState.RUNNING, started=_now(), pid=os.getpid())
 
+    def noted(self, key: str) -> Any:
+        """What the last attempt that noted a fact has noted; None where none has."""
+        facts = [attempt.get(key) for attempt in self._attempts()]
+        return next((fact for fact in reversed(facts) if fact is not None), None)
+
+    @property
+    def is_first_attempt(self) -> bool:
+        """Whether nobody has worked on this run before."""
+        return len(self._attempts()) == 1
+
+    def _attempts(self) -> list[dict[str, Any]]:
+        provenance = self.folder.provenance(strict=False) or {}
+        return [provenance, *provenance.get("resumed", [])]
+
     def add_provenance(self, **facts: str) -> None:
         """Add to the provenance of the current attempt."""
         provenance = self.folder.provenance()
@@ -78,8 +92,7 @@ class RunRecord:
 
     def changes_since_the_attempt_before(self) -> list[str]:
         """What makes other last bits of the same numbers, and is another than when the run was last worked on."""
-        provenance = self.folder.provenance(strict=False) or {}
-        attempts = [provenance, *provenance.get("resumed", [])]
+        attempts = self._attempts()
         if len(attempts) < 2:
             return []
         before, now = ({key: attempt.get(key) for key in EXECUTION} for attempt in attempts[-2:])

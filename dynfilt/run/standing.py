@@ -38,7 +38,7 @@ def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], 
     if found.state == RunState.RUNNING or not folder.path.exists():
         return Standing(found.state)
     if rerun is ANEW:
-        return Standing(found.state) if _was_begun_anew(folder) and _was_cut_short(found) else _anew()
+        return Standing(found.state) if was_begun_anew(folder) and _was_cut_short(found) else _anew()
     if rerun == CHANGED and found.state != RunState.DAMAGED and (modules := changed_since(folder, config, source)):
         return _anew(f"its code has changed in {in_words(modules)}")
     if folder.holds_training():
@@ -79,5 +79,6 @@ def _was_cut_short(found: Snapshot) -> bool:
     return found.state == RunState.INTERRUPTED or (found.state == RunState.FAILED and reason in FROM_OUTSIDE)
 
 
-def _was_begun_anew(folder: RunFolder) -> bool:
+def was_begun_anew(folder: RunFolder) -> bool:
+    """Whether an earlier run of the same place was set aside."""
     return any(folder.path.parent.glob(f".{folder.path.name}.[0-9]*"))

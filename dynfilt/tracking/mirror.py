@@ -7,6 +7,7 @@ printed in one line, once, and the mirror does nothing from then on.
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
 # W&B's own limits, in characters; what is longer can never be uploaded.
 LONGEST_JOB_TYPE, LONGEST_NAME = 64, 128
+# What the client says of an id whose run was deleted (HTTP 409).
+WAS_DELETED = ("previously created and deleted", "Error 409")
 # Keys of W&B's summary that tell how a run ended without a result.
 STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
@@ -59,6 +62,7 @@ class Mirror:
 
     def __init__(self, run: wandb.Run | None, folder: Path) -> None:
         self._run = run
+        self.run_id = run.id if run else None
         self._saved = RunFolder(folder).wandb_folder / Path(run.dir).parent.name if run else folder
 
     def __enter__(self) -> Self:
@@ -129,7 +133,7 @@ def open_mirror(
     }
     if mode in ("auto", "online"):
         try:
-            run = _start_online(identity)
+            run = _start_online_or_anew(identity)
         except Exception as error:
             reason = f" ({one_line(error)})"
         else:
@@ -163,6 +167,23 @@ def _told_here() -> tuple[str, str]:
         return "", ""
     wish = wandb.setup(wandb.Settings(quiet=True, show_info=False)).settings.mode
     return wish, f"`wandb {wish}` in this folder"
+
+
+def _start_online_or_anew(identity: dict[str, Any]) -> wandb.Run:
+    """Starts an online run, under another id where W&B has deleted the one of that id, and bars it for ever."""
+    try:
+        return _start_online(identity)
+    except Exception as error:
+        if not any(words in str(error) for words in WAS_DELETED):
+            raise
+        identity["id"] = new_run_id()
+        _say(f"its run was deleted on the server; a new one begins there, {identity['id']}")
+        return _start_online(identity)
+
+
+def new_run_id() -> str:
+    """An id that no W&B run has."""
+    return secrets.token_hex(8)
 
 
 def _start_online(identity: dict[str, Any]) -> wandb.Run:

@@ -13,6 +13,7 @@ from dynfilt import cost, experiment
 from dynfilt.config.compose import Job
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.plan import Planner
+from dynfilt.tracking.mirror import Mirror
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import TINY
 from tests.run_folders import assert_same_outcome, contents, read_rows, read_status
@@ -275,3 +276,25 @@ def test_lost_evaluations_are_said(make: Make, interrupted: Path, capsys: pytest
     experiment.run(make())
     assert f"metrics.jsonl lacks {len(rows)} evaluations up to step {rows[-1]['step']}" in capsys.readouterr().err
     assert torch.isfinite(torch.tensor([row["val_loss"] for row in read_rows(interrupted)])).all()
+
+
+def test_a_run_begun_anew_is_another_run_on_the_server_too(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    class Open(Mirror):
+        def __init__(self, run_id: str) -> None:
+            super().__init__(None, Path())
+            self.run_id = run_id
+            opened.append(run_id)
+
+    monkeypatch.setattr(experiment, "open_mirror", lambda *_, run_id, **__: Open(run_id))
+    for _ in range(2):
+        experiment.run(make("rerun=true"))
+    (folder / "result.json").unlink()
+    experiment.run(make())
+    first, second, again = opened
+    assert first != second == again
+    own = experiment.identify(make().config, make().choices, make().differences).wandb_id
+    assert own not in opened  # that of the run that was set aside
