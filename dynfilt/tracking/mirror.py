@@ -31,7 +31,7 @@ TEAR_DOWN_SECONDS = 10.0
 # W&B's own limits, in characters; what is longer can never be uploaded.
 LONGEST_JOB_TYPE, LONGEST_NAME = 64, 128
 # What the client says of an id whose run was deleted (HTTP 409).
-WAS_DELETED = ("previously created and deleted", "Error 409")
+WAS_DELETED = "previously created and deleted"
 # Keys of W&B's summary that tell how a run ended without a result.
 STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
@@ -174,11 +174,17 @@ def _start_online_or_anew(identity: dict[str, Any]) -> wandb.Run:
     try:
         return _start_online(identity)
     except Exception as error:
-        if not any(words in str(error) for words in WAS_DELETED):
+        if not _was_deleted(identity, error):
             raise
         identity["id"] = new_run_id()
         _say(f"its run was deleted on the server; a new one begins there, {identity['id']}")
         return _start_online(identity)
+
+
+def _was_deleted(identity: dict[str, Any], error: Exception) -> bool:
+    """Whether the server bars an id; the client tries again until its time is up, and leaves the reason in its log."""
+    logs = RunFolder(Path(identity["dir"])).wandb_folder.glob(f"run-*-{identity['id']}/logs/*.log")
+    return any(WAS_DELETED in text for text in (str(error), *(log.read_text(errors="replace") for log in logs)))
 
 
 def new_run_id() -> str:

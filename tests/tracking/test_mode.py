@@ -115,9 +115,7 @@ def test_a_run_that_was_deleted_on_the_server_begins_anew_there(
     def start(identity: dict[str, Any]) -> SimpleNamespace:
         asked.append(identity["id"])
         if len(asked) == 1:
-            raise ConnectionError(
-                "run abc was previously created and deleted; try a new run name (Error 409: Conflict)"
-            )
+            raise ConnectionError("run abc was previously created and deleted; try a new run name")
         return SimpleNamespace(id=identity["id"], dir=str(tmp_path / "wandb" / "run-1" / "files"), url="there")
 
     monkeypatch.setattr(mirror, "_start_online", start)
