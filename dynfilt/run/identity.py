@@ -71,6 +71,7 @@ ADDED_TO_RESNET18 = {
     "model.conv._partial_": True,
 }
 LONGEST_NAME = 120
+LONGEST_FOLDER_NAME = 255  # of the file systems that are in use
 SHORTENED = "~"  # what no escaped name holds
 
 
@@ -85,7 +86,8 @@ class Identity:
 
     def folder(self, output_root: str) -> Path:
         """`output_root/study/variant/seed<k>`."""
-        return Path(output_root) / file_name(self.study) / self.variant / f"seed{self.seed}"
+        study = shortened(file_name(self.study), LONGEST_FOLDER_NAME)
+        return Path(output_root) / study / self.variant / f"seed{self.seed}"
 
     @property
     def wandb_id(self) -> str:
@@ -161,10 +163,14 @@ def variant_name(model: str, differences: dict[str, Any], form: Callable[[str, A
         model,
         *(f"{key}={_text(form(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
     ]
-    name = ",".join(file_name(part) for part in parts)
-    if len(name) <= LONGEST_NAME:
+    return shortened(",".join(file_name(part) for part in parts), LONGEST_NAME)
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many characters, different for different names: a longer one ends in a hash of it."""
+    if len(name) <= most:
         return name
-    return f"{name[: LONGEST_NAME - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[: most - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def with_todays_numbers(variant: str) -> str:
