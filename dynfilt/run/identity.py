@@ -25,6 +25,7 @@ OUTSIDE_DIGEST = (
     "tracking",
     "hydra",
     "data.root",
+    "data.cache",
     "trainer.device",
     "trainer.eval_batch_size",
     "trainer.channels_last",
