@@ -25,6 +25,18 @@ MODELS = {
 # What a study's rows differ in besides the convolution and the width.
 ABLATED = {
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
+    "small_network": {"model.stem", "model.deformable", "model.cbam"},
+    "cnn_ablation": {
+        *(f"model.{key}" for key in ("kernel_size", "stages", "shrink", "norm", "activation", "dropout")),
+        *(
+            "data.flip",
+            "data.pad",
+            "optimizer.lr",
+            "optimizer.weight_decay",
+            "optimizer.momentum",
+            "optimizer.nesterov",
+        ),
+    },
 }
 TINY_SWEEP = (*TINY[:2], "-cn", "tiny_sweep")
 
