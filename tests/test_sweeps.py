@@ -24,7 +24,14 @@ MODELS = {
 }
 # What a study's rows differ in besides the convolution and the width.
 ABLATED = {
+    "lab_improvements": {
+        *("model.num_filters", "model.backbone_blocks", "data.flip", "data.pad"),
+        *(f"model.filter.{key}" for key in ("rank", "activation", "normalisation", "pooled", "condition_features")),
+        "model.filter.normalised",
+    },
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
+    "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
+    "transfer": {"model.freeze_until", "model.weights"},
     "small_network": {"model.stem", "model.deformable", "model.cbam"},
     "cnn_ablation": {
         *(f"model.{key}" for key in ("kernel_size", "stages", "shrink", "norm", "activation", "dropout")),
