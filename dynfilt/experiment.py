@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
     labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
-    views = getattr(model, "partial_views", tuple)()  # of a network that also takes images with channels missing
+    views: Iterable[str] = getattr(model, "partial_views", tuple)()  # of a network for images that lack channels
     partial = {f"test_accuracy_{view}": evaluate(model, data.test, stop).accuracy for view in views}
     images = trainer.epoch * len(data.train)
     return {

@@ -32,6 +32,10 @@ ABLATED = {
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
     "transfer": {"model.freeze_until", "model.weights"},
+    "dyconv_ablation": {
+        *(f"model.conv.{key}" for key in ("num_kernels", "attention", "initial_scale", "control")),
+        *("model.dynamic_layers", "temperature.initial", "temperature.final"),
+    },
     "small_network": {"model.stem", "model.deformable", "model.cbam"},
     "cnn_ablation": {
         *(f"model.{key}" for key in ("kernel_size", "stages", "shrink", "norm", "activation", "dropout")),

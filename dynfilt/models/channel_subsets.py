@@ -42,7 +42,7 @@ class ChannelSubsetNet(nn.Module):
         self.first = first
         draw_kernels(first, he_normal)
         self.network = network
-        self.network.conv1 = nn.Identity()
+        self.network.add_module("conv1", nn.Identity())
         self.missing = missing
         self.train_on_subsets = train_on_subsets
         self.present: tuple[int, ...] = tuple(range(len(CHANNELS)))

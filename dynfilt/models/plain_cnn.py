@@ -55,7 +55,8 @@ class PlainCnn(nn.Module):
                 layers += [nn.BatchNorm2d(channels)] if norm == "batch" else []
                 layers.append(ACTIVATIONS[activation]())
                 inputs = channels
-            layers += {"max_pool": [nn.MaxPool2d(2)], "mean_pool": [nn.AvgPool2d(2)], "stride": []}[shrink]
+            if shrink != "stride":
+                layers.append(nn.MaxPool2d(2) if shrink == "max_pool" else nn.AvgPool2d(2))
         self.features = nn.Sequential(*layers)
         self.dropout = Dropout(dropout)
         self.fc = nn.Linear(inputs, num_classes)

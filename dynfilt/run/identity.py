@@ -70,6 +70,7 @@ ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
         "model.conv._target_": "torch.nn.Conv2d",
         "model.conv._partial_": True,
     },
+    ("model.conv._target_", "dynfilt.layers.dyconv.DYConv2d"): {"model.conv.control": "none"},
     ("model._target_", "dynfilt.models.lab_net.LabNet"): {"model.num_filters": 1, "model.dropout": 0.0},
     ("model._target_", "dynfilt.models.label_net.LabelNet"): {"model.frozen": "nothing", "model.adapter": False},
     ("model.filter._target_", "dynfilt.layers.generated.GeneratedConv2d"): {
