@@ -54,12 +54,14 @@ class UntiedConv2d(nn.Module):
     def __init__(self, in_channels: int, kernel_size: int, size: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(in_channels * _odd(kernel_size) ** 2)
-        self.weight = nn.Parameter(torch.empty(in_channels, kernel_size, kernel_size, size, size))
+        self.kernel_size = kernel_size
+        self.weight = nn.Parameter(torch.empty(in_channels, kernel_size**2, size, size))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, 1, size, size) for x (B, C, size, size)."""
-        return _summed(x, self.weight.expand(len(x), *self.weight.shape))
+        weight = self.weight.unflatten(1, (self.kernel_size, self.kernel_size))
+        return _summed(x, weight.expand(len(x), *weight.shape))
 
 
 def _odd(kernel_size: int) -> int:

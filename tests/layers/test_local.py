@@ -44,7 +44,9 @@ def test_a_generated_filter_is_the_loops() -> None:
 def test_an_untied_filter_is_the_loops() -> None:
     torch.manual_seed(0)
     layer = UntiedConv2d(4, 3, 6).double()
-    assert_equals_the_loop(layer, lambda image: by_positions(image, layer.weight), images(2, 4, 6, 6))
+    assert_equals_the_loop(
+        layer, lambda image: by_positions(image, layer.weight.unflatten(1, (3, 3))), images(2, 4, 6, 6)
+    )
 
 
 @pytest.mark.parametrize("build", [lambda: GeneratedLocalConv2d(4, 2), lambda: UntiedConv2d(4, 2, 6)])
