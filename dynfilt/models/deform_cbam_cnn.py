@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
-from torchvision.ops import DeformConv2d
+from torchvision.ops import DeformConv2d, deform_conv2d
 
 from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.dropout import Dropout
+from dynfilt.layers.squeeze import at_least_float32, full_precision
 
 Norm = Literal["element", "channel"]
 WIDTH, WIDE = 64, 128
@@ -46,7 +47,13 @@ class ModulatedDeformConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, O, H, W) for x (B, C, H, W)."""
-        return self.convolution(x, self.offsets(x), 2 * torch.sigmoid(self.modulators(x)))
+        offsets, modulators = self.offsets(x), 2 * torch.sigmoid(self.modulators(x))
+        with full_precision(x):  # places between pixels need it, and torchvision's kernels know no other
+            layer = self.convolution
+            x_, offsets, modulators, weight = map(at_least_float32, (x, offsets, modulators, layer.weight))
+            assert layer.bias is not None
+            y = deform_conv2d(x_, offsets, weight, at_least_float32(layer.bias), padding=1, mask=modulators)
+        return y.to(x.dtype)
 
 
 class MapAttention(nn.Module):

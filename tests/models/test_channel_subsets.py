@@ -71,7 +71,7 @@ def test_training_draws_all_seven_subsets_and_evaluation_none() -> None:
 
 
 def test_mean_filling_is_slicing_the_kernel() -> None:
-    """CHAMMI's SliceParam as the text of the paper has it: the columns of the channels that are there."""
+    """CHAMMI's SliceParam: of the kernel, the slices of the channels that are there."""
     model, x = network("zero_filled_resnet8", "model.missing=mean").eval(), torch.randn(2, 3, 8, 8)
     assert isinstance(model.first, nn.Conv2d)
     kernel = model.first.weight

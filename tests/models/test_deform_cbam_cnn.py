@@ -69,6 +69,16 @@ def test_it_starts_as_a_plain_convolution() -> None:
     torch.testing.assert_close(layer(x), plain, rtol=1e-4, atol=1e-5)
 
 
+def test_low_precision_gives_the_same_scores_to_rounding() -> None:
+    model, x = network().eval(), torch.randn(2, 3, 16, 16)
+    expected = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        model.train()(x).float().sum().backward()
+        scores = model(x)
+    for low in (scores, model.to(torch.bfloat16)(x.bfloat16())):
+        torch.testing.assert_close(low.float(), expected, rtol=0.1, atol=0.03)
+
+
 def test_cbam_and_the_first_attention_are_their_definitions() -> None:
     cbam, x = shaken(CBAM(4, 2)), torch.randn(2, 4, 5, 6, dtype=torch.float64)
     first, second = (dict(layer.named_parameters()) for layer in (cbam.hidden, cbam.channel_gate))
