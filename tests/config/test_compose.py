@@ -92,6 +92,8 @@ def assert_takes_a_training_step(job: Job, sample: ImageData, monkeypatch: pytes
     monkeypatch.setattr(assembly, "build_data", lambda *_: sample)
     # A narrow network on small maps has the same layers; test_resnet.py has every stem and width.
     narrow = {"stem": "imagenet"} if "conv" in job.config["model"] else {"width": 0.25, "stem": "imagenet"}
+    if job.choices["model"] == "transfer_resnet18":  # its weights are a download
+        narrow = {"weights": "none", "image_size": None, "freeze_until": None}
     model = {key: narrow.get(key, value) for key, value in job.config["model"].items()}
     trainer = build_trainer({**job.config, "model": model}, CPU)
     first, *_ = trainer.model.parameters()

@@ -8,6 +8,7 @@ import pytest
 from dynfilt.config.compose import Job
 from dynfilt.run.identity import (
     ADDED_LATER,
+    ADDED_TO_TARGETS,
     Identity,
     differing_keys,
     digest,
@@ -204,6 +205,26 @@ def test_an_older_config_of_resnet18_is_completed_and_no_other(compose: Compose)
     assert in_todays_terms(older) == job.config
     assert digest(older) == digest(job.config)
     assert in_todays_terms(other.config) == other.config
+
+
+@pytest.mark.parametrize(
+    "words", ["model=dynamic_3x3", "model=static_3x3", "model=label_guided_1x1", "model=resnet8 model/conv=dyconv"]
+)
+def test_what_came_later_to_a_target_leaves_its_runs_what_they_were(words: str, compose: Compose) -> None:
+    [job] = compose(*words.split())
+    flat = flatten(job.config)
+    later = [keys for (key, target), keys in ADDED_TO_TARGETS.items() if flat.get(key) == target]
+    assert later
+    older = copy.deepcopy(job.config)
+    for keys in later:
+        for key in keys:
+            *path, name = key.split(".")
+            node = older
+            for part in path:
+                node = node[part]
+            assert node.pop(name) == keys[key], key  # the config's default is what was done before
+    assert digest(older) == digest(job.config)
+    assert in_todays_terms(older) == job.config
 
 
 def test_another_convolution_or_width_is_another_run(compose: Compose) -> None:
