@@ -122,13 +122,13 @@ def _skip(path: Path, job: Job) -> Ending:
 
 
 def _warn_of_unfinished_annealing(trainer: Trainer, record: RunRecord) -> None:
-    wanted, last = record.config["temperature"].get("final"), trainer.last_temperature
-    longer = record.config["temperature"].get("epochs", 0) > trainer.total_steps / trainer.batches.steps_per_epoch
-    if last is not None and wanted is not None and longer:
+    epochs, final = (record.config["temperature"].get(key) for key in ("epochs", "final"))
+    last, trained = trainer.last_temperature, trainer.total_steps / trainer.batches.steps_per_epoch
+    if last is not None and isinstance(epochs, int | float) and final is not None and epochs > trained:
         warn(
             record.folder,
-            f"training ends at temperature {last:.3g}, not at {wanted:g}, since temperature.epochs="
-            f"{record.config['temperature']['epochs']:g} is longer; at a high temperature kernels are mixed alike",
+            f"training ends at temperature {last:.3g}, not at {final:g}: temperature.epochs={epochs:g} is longer; "
+            "at a high temperature kernels are mixed alike",
         )
 
 

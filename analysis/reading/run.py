@@ -7,7 +7,7 @@ from typing import Any
 
 from dynfilt.run.folder import RunState
 from dynfilt.run.identity import in_digest, with_todays_targets
-from dynfilt.run.parsing import accuracy_flaw
+from dynfilt.run.parsing import accuracy_flaw, attempts_of
 
 NO_SEED = -1
 COMMIT_DIGITS = 7
@@ -152,13 +152,6 @@ def one_line(error: Any) -> str:
     text = error_message(error) if isinstance(error, Mapping) else str(error or "")
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= ERROR_LENGTH else line[: ERROR_LENGTH - 3] + "..."
-
-
-def attempts_of(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What was noted of each attempt at a run, the first one first."""
-    resumed = provenance.get("resumed")
-    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
-    return [provenance, *later]
 
 
 def provenance_of(content: Any) -> dict[str, Any]:

@@ -78,6 +78,13 @@ def parse_object(text: str) -> dict[str, Any]:
     return content
 
 
+def attempts_of(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was noted of each attempt at a run, the first one first."""
+    resumed = provenance.get("resumed")
+    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
+    return [provenance, *later]
+
+
 def accuracy_flaw(result: Mapping[str, Any], where: str) -> str:
     """What is wrong with a result's accuracy, without which it is none; empty when nothing is."""
     accuracy = result.get("test_accuracy", "absent")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.lock import FolderLock
 from dynfilt.run.ownership import require_recorded_digest, require_same_config
-from dynfilt.run.parsing import DamagedFile, read_json
+from dynfilt.run.parsing import DamagedFile, attempts_of, read_json
 from dynfilt.run.recovery import put_aside, warn
 from dynfilt.train.checkpoint import replace_atomically
 
@@ -63,8 +64,7 @@ class RunRecord:
         """State `running`; the first attempt's provenance stays on top, later ones are listed under `resumed`."""
         known = self._sound(self.folder.provenance_file)
         if known:
-            before = known.get("resumed")
-            provenance = {**known, "resumed": [*(before if isinstance(before, list) else []), provenance]}
+            provenance = {**known, "resumed": [*attempts_of(known)[1:], provenance]}
         write_json(self.folder.provenance_file, provenance)
         self._write_status(RunState.RUNNING, started=_now(), pid=os.getpid())
 
@@ -78,9 +78,8 @@ class RunRecord:
         """Whether nobody has worked on this run before."""
         return len(self._attempts()) == 1
 
-    def _attempts(self) -> list[dict[str, Any]]:
-        provenance = self.folder.provenance(strict=False) or {}
-        return [provenance, *provenance.get("resumed", [])]
+    def _attempts(self) -> list[Mapping[str, Any]]:
+        return attempts_of(self.folder.provenance(strict=False) or {})
 
     def add_provenance(self, **facts: str) -> None:
         """Add to the provenance of the current attempt."""

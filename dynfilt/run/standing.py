@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dynfilt.run.folder import RunFolder, RunState, Snapshot
 from dynfilt.run.ownership import recorded_digest, require_recorded_digest, require_same_config
-from dynfilt.run.parsing import RERUN, DamagedFile
-from dynfilt.run.source import Source, changed_modules, source_of
+from dynfilt.run.parsing import RERUN, DamagedFile, attempts_of
+from dynfilt.run.source import changed_modules, source_of
 
 ANEW, DAMAGED, CHANGED = True, "damaged", "changed"
 MOST_MODULES = 3
@@ -29,7 +28,7 @@ class Standing:
     flaw: str = ""
 
 
-def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], Source] = source_of) -> Standing:
+def standing(folder: RunFolder, config: dict[str, Any]) -> Standing:
     """How a run stands for a command with this config, whose key `rerun` may set it aside or mend it.
 
     Raises ValueError when the folder belongs to another config.
@@ -38,8 +37,9 @@ def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], 
     if found.state == RunState.RUNNING or not folder.path.exists():
         return Standing(found.state)
     if rerun is ANEW:
-        return Standing(found.state) if was_begun_anew(folder) and _was_cut_short(found) else _anew()
-    if rerun == CHANGED and found.state != RunState.DAMAGED and (modules := changed_since(folder, config, source)):
+        goes_on = was_begun_anew(folder) and _was_cut_short(found) and _is_of(config, folder)
+        return Standing(found.state) if goes_on else _anew()
+    if rerun == CHANGED and found.state != RunState.DAMAGED and (modules := changed_since(folder, config)):
         return _anew(f"its code has changed in {in_words(modules)}")
     if folder.holds_training():
         try:
@@ -53,12 +53,10 @@ def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], 
     return Standing(RunState.INTERRUPTED if rerun == DAMAGED else found.state, flaw=f"{found.flaw}{RERUN}")
 
 
-def changed_since(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], Source] = source_of) -> list[str]:
+def changed_since(folder: RunFolder, config: dict[str, Any]) -> list[str]:
     """The modules whose code is another than when a run was last worked on; none where that is not known."""
-    provenance = folder.provenance(strict=False) or {}
-    attempts = [provenance, *(provenance.get("resumed") or [])]
-    recorded = [attempt.get("source") for attempt in attempts if isinstance(attempt, dict)]
-    now = source(config) if any(recorded) else {}
+    recorded = [attempt.get("source") for attempt in attempts_of(folder.provenance(strict=False) or {})]
+    now = source_of(config) if any(recorded) else {}
     return sorted({module for each in recorded for module in changed_modules(each, now)})
 
 
@@ -70,6 +68,14 @@ def in_words(modules: list[str]) -> str:
 
 def _anew(reason: str = "") -> Standing:
     return Standing(RunState.TO_DO, aside=reason or "rerun=true")
+
+
+def _is_of(config: dict[str, Any], folder: RunFolder) -> bool:
+    try:
+        require_same_config(folder, config)
+    except ValueError:
+        return False
+    return True
 
 
 def _was_cut_short(found: Snapshot) -> bool:

@@ -298,3 +298,19 @@ def test_a_run_begun_anew_is_another_run_on_the_server_too(
     assert first != second == again
     own = experiment.identify(make().config, make().choices, make().differences).wandb_id
     assert own not in opened  # that of the run that was set aside
+
+
+def test_begun_anew_with_another_config_it_begins_anew_again(make: Make, interrupted: Path) -> None:
+    shutil.copytree(interrupted, interrupted.with_name(".seed0.1"))
+    job = make("rerun=true")
+    assert experiment.plan(job, Planner()).state == RunState.INTERRUPTED
+    text = (interrupted / "config.yaml").read_text()
+    (interrupted / "config.yaml").write_text(text.replace("lr: 0.1", "lr: 0.2"))
+    assert experiment.plan(job, Planner()).state == RunState.TO_DO
+
+
+@pytest.mark.parametrize("resumed", [5, "x", [5, {"threads": 1}], {"a": 1}])
+def test_a_provenance_of_any_shape_ends_no_run(resumed: Any, make: Make, interrupted: Path) -> None:
+    (interrupted / "provenance.json").write_text(json.dumps({"threads": 1, "resumed": resumed}))
+    experiment.run(make())
+    assert experiment.run(make("rerun=changed")) == experiment.Ending.SKIPPED
