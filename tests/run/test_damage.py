@@ -314,3 +314,26 @@ def test_a_provenance_of_any_shape_ends_no_run(resumed: Any, make: Make, interru
     (interrupted / "provenance.json").write_text(json.dumps({"threads": 1, "resumed": resumed}))
     experiment.run(make())
     assert experiment.run(make("rerun=changed")) == experiment.Ending.SKIPPED
+
+
+def test_what_makes_other_last_bits_is_said_when_a_run_goes_on(
+    make: Make, interrupted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(experiment, "collect_provenance", lambda device: {"threads": 1, "device": "a CPU"})
+    before = {"threads": 4, "trainer.channels_last": True, "trainer.compile": False, "device": "a CPU"}
+    (interrupted / "provenance.json").write_text(json.dumps(before))
+    experiment.run(make("trainer.channels_last=false"))
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "its last bits will not be" in line]
+    assert [line.split(": ", 2)[2].partition(";")[0] for line in warnings] == [
+        "threads was 4, is 1",
+        "trainer.channels_last was True, is False",
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "warned"), [(10, True), (3, False)])
+def test_annealing_longer_than_training_is_said_at_the_start(
+    epochs: int, warned: bool, make: Make, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment.run(make(f"temperature.epochs={epochs}"))
+    said = "training ends at temperature 22, not at 1: temperature.epochs=10 is longer"
+    assert (said in capsys.readouterr().err) == warned
