@@ -138,7 +138,7 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
     folder, config = record.folder, record.config
     state = checkpoint_to_go_on_from(folder, config, start_over=config["rerun"] == DAMAGED)
     if state is None:
-        if folder.evaluations(strict=False):
+        if folder.sound_evaluations():
             missing = folder.name_of(folder.last_checkpoint)
             print(f"{folder.path}: has evaluations but no {missing}; starting again at step 0")
         record.drop_evaluations_after(-1)

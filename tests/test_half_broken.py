@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main as analysis
+from analysis.frames import curves_frame, predictions_frame
 from analysis.reading.sources import read_runs
 from dynfilt import cost, experiment
 from dynfilt.config.compose import Job
 from dynfilt.run.folder import RunState
-from tests.half_broken import DAMAGE, half_broken
+from tests.half_broken import DAMAGE, half_broken, made_a_folder, truncated
 
 
 @pytest.fixture
@@ -60,6 +61,13 @@ COMMANDS: dict[str, Callable[[Path], list[str]]] = {
 def test_every_command_goes_on_beside_broken_runs(
     jobs: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    sound = [Path(run.place) for run in read_runs(["outputs"]) if run.counts]
+    made_a_folder(sound[0] / "metrics.jsonl")
+    truncated(sound[1] / "test_predictions.npz")
+    with pytest.warns(UserWarning, match=rf"{sound[0]}: .*metrics.jsonl cannot be read.*; left out"):
+        assert curves_frame("outputs")["seed"].nunique() == 10
+    with pytest.warns(UserWarning, match=rf"{sound[1]}: .*test_predictions.npz cannot be read.*; left out"):
+        assert len(predictions_frame("outputs")) == 19 * 20
     for command, options in COMMANDS.items():
         assert analysis([command, "outputs", *options(tmp_path / command)]) == 0, capsys.readouterr().err
     assert "Traceback" not in capsys.readouterr().err

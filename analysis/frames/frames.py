@@ -6,9 +6,10 @@ Each function raises ValueError for a source that cannot be read, does not exist
 """
 
 import io
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ from ..tables.comparison_tables import records
 
 TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device", "source", "place")
 IN_COMPARISON = ("study", "variant", "config_digest", "seeds", "baseline", "control", "verdict", "control_verdict")
+
+T = TypeVar("T")
 
 
 def runs_frame(*sources: str) -> pd.DataFrame:
@@ -39,8 +42,11 @@ def runs_frame(*sources: str) -> pd.DataFrame:
 
 
 def curves_frame(*sources: str) -> pd.DataFrame:
-    """Return one row for each evaluation during training, by rising epoch; columns as metrics.jsonl names them."""
-    rows = [{**_identity(run), **row} for run in read_runs(sources) for row in run.evaluations()]
+    """Return one row for each evaluation during training, by rising epoch; columns as metrics.jsonl names them.
+
+    Warns of a run whose evaluations cannot be read, and leaves it out.
+    """
+    rows = [{**_identity(run), **row} for run in read_runs(sources) for row in _sound(run, run.evaluations, empty=list)]
     frame = pd.DataFrame(rows, columns=None if rows else ["study", "variant", "seed", "epoch"])
     return frame.astype({"study": "string", "variant": "string", "seed": "int64", "epoch": "float64"})
 
@@ -49,11 +55,11 @@ def predictions_frame(*sources: str) -> pd.DataFrame:
     """Return one row a run and test image: `image`, true `label`, then the columns of test_predictions.npz.
 
     `best_class` is what the weights kept by validation predict, `correct` whether it is the label. A run without
-    predictions beside it, such as one on W&B's server, has no rows.
+    predictions beside it, such as one on W&B's server, has no rows; one whose predictions are damaged is warned of.
     """
     parts = []
     for run in read_runs(sources):
-        kept = RunFolder(Path(run.place)).predictions() if run.counts else {}
+        kept = _sound(run, RunFolder(Path(run.place)).predictions) if run.counts else None
         if kept:
             part = pd.DataFrame(kept)
             part.insert(0, "image", np.arange(len(part)))
@@ -75,6 +81,15 @@ def comparison_frame(*sources: str, baseline: str | None = None, about: str | No
     comparison = compare(read_runs(sources), baseline, about=about)
     text = records(comparison, None, image_level(comparison))
     return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in IN_COMPARISON})
+
+
+def _sound(run: Run, read: Callable[[], T]) -> T | None:
+    """What a run's file holds; None, with a warning, of one that is damaged."""
+    try:
+        return read()
+    except ValueError as error:
+        warnings.warn(f"{run.place}: {error}; left out", stacklevel=4)
+        return None
 
 
 def _identity(run: Run) -> dict[str, Any]:

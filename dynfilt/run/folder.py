@@ -171,16 +171,13 @@ class RunFolder:
     def evaluations(self, *, strict: bool = True) -> list[dict[str, Any]]:
         """All whole rows of metrics.jsonl, in order; a last line torn by a crash is left out.
 
-        Of a file that is damaged before its last line, the rows above the damage, none of one that cannot be read; or
-        DamagedFile from a strict reader.
+        Of a file that is damaged before its last line, the rows above the damage, or DamagedFile from a strict reader.
         """
         try:
             lines = self.evaluations_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            if not strict:
-                return []
             raise DamagedFile(self.evaluations_file, f" cannot be read: {error.strerror}", RERUN) from error
         rows = []
         for number, line in enumerate(lines, start=1):
@@ -191,6 +188,12 @@ class RunFolder:
                     raise DamagedFile(self.evaluations_file, f": line {number} is damaged", RERUN) from error
                 break
         return rows
+
+    def sound_evaluations(self) -> list[dict[str, Any]]:
+        """The rows above any damage; none of a file that cannot be read."""
+        with suppress(DamagedFile):
+            return self.evaluations(strict=False)
+        return []
 
     def last_evaluation(self) -> dict[str, Any]:
         """The last whole row of metrics.jsonl, read from the file's end; empty when there is none."""

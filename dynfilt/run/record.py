@@ -154,7 +154,7 @@ class RunRecord:
         try:
             rows = self.folder.evaluations()
         except DamagedFile as error:
-            rows, flaw = self.folder.evaluations(strict=False), error.problem
+            rows, flaw = self.folder.sound_evaluations(), error.problem
         whole = list(itertools.takewhile(lambda row: type(row.get("step")) is int, rows))
         return whole, f"line {len(whole) + 1} has no step" if len(whole) < len(rows) else flaw
 

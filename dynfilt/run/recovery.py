@@ -49,7 +49,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: dict[str, Any], *, start
             else:
                 _require_own(folder, file, states[file], config)
     usable = _newest(folder, states, config)
-    lost = flaws or states or len(folder.evaluations(strict=False)) > MOST_ROWS_BEFORE_A_CHECKPOINT
+    lost = flaws or states or len(folder.sound_evaluations()) > MOST_ROWS_BEFORE_A_CHECKPOINT
     if usable is None and config["run"] is None and lost:
         _require_consent(folder, flaws, states, start_over)
         flaws |= {file: "leads nowhere now" for file in (folder.evaluations_file, *states) if file.exists()}
