@@ -46,7 +46,7 @@ def curves_frame(*sources: str) -> pd.DataFrame:
 
     Warns of a run whose evaluations cannot be read, and leaves it out.
     """
-    rows = [{**_identity(run), **row} for run in read_runs(sources) for row in _sound(run, run.evaluations, empty=list)]
+    rows = [{**_identity(run), **row} for run in read_runs(sources) for row in _sound(run, run.evaluations) or []]
     frame = pd.DataFrame(rows, columns=None if rows else ["study", "variant", "seed", "epoch"])
     return frame.astype({"study": "string", "variant": "string", "seed": "int64", "epoch": "float64"})
 
