@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -23,6 +24,8 @@ from dynfilt.train.checkpoint import replace_atomically
 
 # Facts of an attempt that change the last bits of its numbers, and no more.
 EXECUTION = ("threads", "device", "trainer.channels_last", "trainer.formulation", "trainer.compile")
+# What file systems answer that cannot reserve room: some network mounts.
+CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 class RunRecord:
@@ -125,7 +128,7 @@ class RunRecord:
         """Make room for a result that follows from the checkpoints, where this one cannot be trusted."""
         found = self.folder.snapshot()
         if found.state == RunState.DAMAGED:
-            put_aside(self.folder, self.folder.result_file, f": {found.flaw}")
+            put_aside(self.folder, self.folder.result_file, f"cannot be trusted ({found.flaw})")
             if self.folder.predictions_file.exists():
                 put_aside(self.folder, self.folder.predictions_file, "belongs to it")
 
@@ -215,7 +218,11 @@ def _require_room_for_another(folder: Path) -> None:
     try:
         with open(trial, "wb") as file:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, needed)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, needed)
+                except OSError as error:
+                    if error.errno not in CANNOT_RESERVE:
+                        raise
             file.write(b"0")
             file.flush()
             os.fsync(file.fileno())

@@ -44,6 +44,16 @@ def test_the_room_that_is_looked_for_is_that_of_the_old_checkpoints(
     assert sorted(path.name for path in finished_copy.parent.iterdir()) == [".seed0.1"]
 
 
+def test_a_file_system_that_cannot_reserve_room_is_no_full_disk(
+    finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    assert (set_aside(finished_copy) / "result.json").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
