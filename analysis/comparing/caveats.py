@@ -105,6 +105,11 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         differing = [
             f"claims and looks are those of {declared.origin}, applied afterwards: these runs did not record them"
         ]
+    metric = variants[0].metric
+    if declared.names_claims and declared.metric != metric:
+        differing.append(
+            f"compared by {metric.words}, but {declared.metric.words} is declared: no comparison is a claim"
+        )
     rows = [variant for variant in variants if variant.runs]
     named = {"baseline": [declared.baseline] if declared.baseline else []}
     named |= {f"control of {variant}": list(controls) for variant, controls in declared.controls.items()}

@@ -10,6 +10,7 @@ import yaml
 
 from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row
 
+from ..reading.metrics import COMPARED, TEST_ACCURACY, Metric
 from ..reading.run import Run
 from .looks import boundaries
 from .statistics import ALPHA
@@ -19,7 +20,9 @@ ABOUT_KEYS = tuple(f"about.{key.name}" for key in fields(About))
 
 @dataclass(frozen=True)
 class Declaration:
-    """A study's declaration; `margin` is a fraction, NaN where there is none, and what is empty was not declared.
+    """A study's declaration; what is empty was not declared.
+
+    `margin` is in the metric's own scale, of accuracies a fraction, and NaN where there is none.
 
     `tuning` are seeds of the study, or the name of another study; None where the default rule tells which runs tuned.
     `origin` is the file that was given instead of what the runs recorded.
@@ -28,6 +31,7 @@ class Declaration:
     question: str = ""
     baseline: str = ""
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metric: Metric = TEST_ACCURACY
     margin: float = math.nan
     looks: tuple[int, ...] = ()
     tuning: tuple[int, ...] | str | None = None
@@ -43,6 +47,11 @@ class Declaration:
         """The rows that a variant must beat beside the baseline."""
         named = [name for name in self.controls if is_row(name, variant)]
         return self.controls[variant if variant in named else named[0]] if named else ()
+
+    @property
+    def margin_in_words(self) -> str:
+        """The margin with its unit: `0.5 points`."""
+        return f"{self.metric.scale * self.margin:g} {self.metric.difference_unit}"
 
     def level(self, n: int) -> float:
         """The largest p of one claim that decides at n pairs; NaN where n is between looks."""
@@ -113,11 +122,13 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
         return UNDECLARED
     complete = _complete(about)
     tuning, margin = complete["tuning"], complete["margin"]
+    metric = COMPARED[complete["metric"]]
     return Declaration(
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",
         controls={variant: tuple(controls_of(complete, variant)) for variant in complete["controls"]},
-        margin=math.nan if margin is None else margin / 100,
+        metric=metric,
+        margin=math.nan if margin is None else margin / metric.scale,
         looks=tuple(complete["looks"] or ()),
         tuning=tuple(tuning) if isinstance(tuning, list) else tuning,
         names=complete["names"],

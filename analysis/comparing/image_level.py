@@ -6,6 +6,7 @@ import numpy as np
 
 from dynfilt.run.folder import PREDICTIONS
 
+from ..reading.metrics import TEST_ACCURACY
 from ..reading.run_folder import has_predictions, read_predictions
 from .comparison import Comparison
 from .crossed import Crossed, crossed
@@ -40,6 +41,9 @@ class Correct:
 def image_level(comparison: Comparison) -> ImageLevel:
     """Summarise the predictions beside the runs; a variant counts only when all its runs have usable ones."""
     level = ImageLevel()
+    if comparison.metric != TEST_ACCURACY:
+        level.notes.append(f"the metric is not {TEST_ACCURACY.words}")
+        return level
     reasons: dict[str, list[str]] = {}
     for heading, variants in comparison.groups.items():
         correct: dict[str, Correct] = {}

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 
 from .find_runs import find_runs
+from .metrics import COMPARED
 from .run import Run
 from .run_folder import RunFolders
 from .wandb.mirrored import PROJECT_PREFIX
@@ -23,6 +24,11 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="row to compare with; default: the one that the study declares, else the first variant named static*, "
         "else the one with the fewest parameters",
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="M",
+        help=f"what is compared; default: what the study declares, else test_accuracy; one of: {', '.join(COMPARED)}",
     )
     parser.add_argument(
         "--about",

@@ -48,7 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.columns is not None:
         columns = chosen([key.strip() for key in arguments.columns.split(",") if key.strip()])
     layout = Layout(arguments.rows, arguments.by)
-    printed = table(arguments.sources, arguments.baseline, arguments.format, layout, columns, arguments.about)
+    printed = table(
+        arguments.sources, arguments.baseline, arguments.format, layout, columns, arguments.about, arguments.metric
+    )
     print(printed.text, end="", flush=True)
     for line in printed.beside:
         print(line, file=sys.stderr)
@@ -61,13 +63,14 @@ def table(
     layout: Layout = PLAIN,
     columns: Sequence[Column[Entry]] | None = None,
     about: str | None = None,
+    metric: str | None = None,
 ) -> Printed:
     """The comparison of all runs in the sources; caveats go beside the table, and so does the footer of CSV.
 
     Raises ValueError for an unusable source, declaration, baseline or config key, and when no run has a result.
     """
     assert form in FORMATS
-    comparison = compare(read_runs(sources), baseline, layout, about)
+    comparison = compare(read_runs(sources), baseline, layout, about, metric)
     images = image_level(comparison)
     shown = columns or (RESULTS if layout.by is None else ABREAST)
     below, doubts = footer(comparison, images, shown), caveats(comparison)

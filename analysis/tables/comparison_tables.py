@@ -8,7 +8,18 @@ from ..comparing.comparison import Comparison
 from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
-from .columns import BASELINE_ONLY, COLUMNS, IF_ANY, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
+from .columns import (
+    BASELINE_ONLY,
+    COLUMNS,
+    IF_ANY,
+    IMAGE_COLUMNS,
+    ON_IMAGES,
+    PAIRING,
+    VERDICTS,
+    Entry,
+    compared_by,
+    entry,
+)
 from .numbers import MISSING
 from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text, is_undefined
 
@@ -26,10 +37,11 @@ def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel) -> l
     by_image = [
         each for variant in comparison.variants for each in _entries(variant, images) if each.accuracy_over_images.n
     ]
-    tables = _results(comparison, columns, images)
+    tables = _results(comparison, compared_by(comparison.metric, columns), images)
     if claims:
-        tables.append(_by_group("Verdicts", comparison, _with_values(VERDICTS, claims), claims))
-        tables.append(_by_group("Paired analysis", comparison, _with_values(PAIRING, claims), claims))
+        for title, kind in (("Verdicts", VERDICTS), ("Paired analysis", PAIRING)):
+            shown = compared_by(comparison.metric, _with_values(kind, claims))
+            tables.append(_by_group(title, comparison, shown, claims))
     if by_image:
         tables.append(_by_group("Test images", comparison, ON_IMAGES, by_image))
     return tables
@@ -54,10 +66,11 @@ def _record(
     for key in comparison.layout.keys:
         yield key, in_words(variant.runs[0].setting(key)) if variant.runs else ""
     yield "config_digest", variant.digest
-    yield "n", variant.accuracy.n
+    yield "n", variant.summary.n
     yield "seeds", " ".join(map(str, variant.seeds))
     against_baseline = entry(variant, variant.against_baseline, images)
-    for column in columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS]:
+    shown = columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS]
+    for column in compared_by(comparison.metric, shown):
         for field, value in column.values.items():
             yield field, value(against_baseline)
     if columns is None:

@@ -9,7 +9,11 @@ from typing import Any
 
 FEWEST_PAIRS = 2  # below there is no spread, and no test
 WIDEST_MARGIN = 100
-METRICS = ("test_accuracy",)  # what variants are compared by
+# What variants may be compared by, the first by default; how each is shown: analysis/reading/metrics.py.
+METRICS = (
+    *("test_accuracy", "val_accuracy", "train_accuracy", "last_test_accuracy", "top5_accuracy"),
+    *("test_loss", "val_loss", "train_loss", "calibration_error", "latency_ms", "train_seconds"),
+)
 
 
 @dataclass
@@ -35,6 +39,9 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             raise ValueError(
                 f"{where}.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
             )
+    names = list(about["names"].values())
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{where}.names={about['names']}: each variant must have a name of its own")
     if about["metric"] not in METRICS:
         raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
     margin, looks, tuning = about["margin"], about["looks"], about["tuning"]

@@ -49,7 +49,7 @@ def test_the_standard_error_of_an_accuracy_is_over_images(study: WriteRun) -> No
     of_image = np.mean([right("dynamic", seed) for seed in range(3)], axis=0)
     summary = level.accuracy["lab_3x3", "dynamic"]
     assert (summary.n, summary.standard_error) == (IMAGES, pytest.approx(stats.sem(of_image)))
-    assert summary.mean == pytest.approx(comparison.variants[1].accuracy.mean)
+    assert summary.mean == pytest.approx(comparison.variants[1].summary.mean)
 
 
 def test_one_run_alone_has_the_binomial_standard_error(write_run: WriteRun) -> None:
@@ -75,7 +75,7 @@ def test_only_shared_seeds_make_a_difference(study: WriteRun) -> None:
     level, comparison = found()
     difference = level.differences["lab_3x3", "dynamic", "static"]
     assert difference.mean == pytest.approx(comparison.claims[0].paired.difference.mean)
-    assert level.accuracy["lab_3x3", "dynamic"].mean == pytest.approx(comparison.variants[1].accuracy.mean)
+    assert level.accuracy["lab_3x3", "dynamic"].mean == pytest.approx(comparison.variants[1].summary.mean)
 
 
 def test_without_any_file_nothing_is_told(write_run: WriteRun) -> None:
