@@ -149,7 +149,9 @@ def _mixed(variants: list[Variant]) -> list[str]:
     commits = _labels_by(variants, lambda run: run.short_commit)
     trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
     devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
+    torch = _labels_by(variants, lambda run: run.version("torch"))
     lines = [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
+    lines += [f"runs with several versions of torch: {_each(torch)}"] if len(torch) > 1 else []
     if "dirty" in trees:
         lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
     return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines

@@ -273,6 +273,23 @@ PAIRING = chosen(
 # Left out of a printed table where no row has a value.
 IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
 ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
+# What a table loses where it is too wide, the first first; then its last column, until two are left.
+DISPENSABLE = (
+    *(
+        "interval",
+        "train",
+        "tuned",
+        "correlation",
+        "effect_size",
+        "images",
+        "welch",
+        "flops",
+        "detectable",
+        "sign_flip",
+    ),
+    *("boundary", "equivalence", "n", "e_value", "image_se", "image_delta_se", "delta_sd", "image_delta", "needed"),
+    *("ahead", "pairs", "both", "params", "p_unadjusted", "p"),
+)
 # In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
 IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"])
 BASELINE_ONLY = chosen(["effect_size", "correlation", "welch"])

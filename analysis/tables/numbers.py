@@ -1,12 +1,14 @@
 """Numbers as people read them in a printed table; NaN is an en dash."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..comparing.equivalence import MOST_PAIRS
 from ..reading.metrics import LOSS, Metric
 
 MISSING = "–"
+MOST_DECIMALS = 4
 PREFIXES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, ""))
 
 
@@ -93,6 +95,28 @@ def amount(value: float) -> str:
     if math.isnan(value):
         return MISSING
     return f"{value:,.0f}" if value >= 99.95 else _three_digits(value)
+
+
+def counts(values: Sequence[float]) -> tuple[str, list[str]]:
+    """Counts in the unit of the largest, and that unit: `0.085` and `2.445` in `M`."""
+    known = [value for value in values if not math.isnan(value)]
+    scale, prefix = next((pair for pair in PREFIXES if known and max(known) >= pair[0]), PREFIXES[-1])
+    return prefix.strip(), amounts([value / scale for value in values])[1]
+
+
+def amounts(values: Sequence[float]) -> tuple[str, list[str]]:
+    """Numbers with the decimals that give the smallest two significant digits and the largest three; no unit."""
+    sizes = [math.floor(math.log10(value)) for value in values if math.isfinite(value) and value > 0]
+    is_whole = all(float(value).is_integer() for value in values if math.isfinite(value))
+    decimals = 0 if is_whole or not sizes else min(max(1 - min(sizes), 2 - max(sizes), 0), MOST_DECIMALS)
+    return "", [MISSING if math.isnan(value) else f"{value:,.{decimals}f}" for value in values]
+
+
+# How a number is printed by itself -> how a column of such numbers is printed in one unit.
+IN_ONE_UNIT: Mapping[Callable[..., str], Callable[[Sequence[float]], tuple[str, list[str]]]] = {
+    count: counts,
+    amount: amounts,
+}
 
 
 def _three_digits(value: float) -> str:

@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
-from .numbers import MISSING
+from .numbers import IN_ONE_UNIT, MISSING
 
 T = TypeVar("T")
 
@@ -47,19 +47,39 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table `of` some studies: headings, and rows in blocks, whose name is empty where there is but one."""
+    """A titled table `of` some studies: headings, and rows in blocks, whose name is empty where there is but one.
+
+    `keys` are those of the columns after the first, as the command line knows them.
+    """
 
     title: str
     of: str
     headings: tuple[Heading, ...]
     blocks: dict[str, list[Row]]
+    keys: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all blocks."""
+        return [row for rows in self.blocks.values() for row in rows]
+
+    def without(self, place: int) -> Self:
+        """The table without one of its columns."""
+
+        def cut(cells: tuple[Any, ...]) -> tuple[Any, ...]:
+            return cells[:place] + cells[place + 1 :]
+
+        blocks = {name: [Row(cut(row.cells), cut(row.bold)) for row in rows] for name, rows in self.blocks.items()}
+        keys = self.keys[: place - 1] + self.keys[place:]
+        return replace(self, headings=cut(self.headings), blocks=blocks, keys=keys)
 
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
     """A column of what the rows are about: for people a heading and a cell, for programs the values of CSV fields.
 
-    The command line knows it as `key`. `compares` marks what needs a claim.
+    The command line knows it as `key`. `compares` marks what needs a claim. `in_one_unit` gives the unit and the texts
+    of a whole column, where numbers by themselves are printed each in its own unit.
     """
 
     key: str
@@ -67,6 +87,7 @@ class Column(Generic[T]):
     values: Mapping[str, Callable[[T], Any]]
     cell: Callable[[T], str]
     compares: bool = False
+    in_one_unit: Callable[[Sequence[float]], tuple[str, list[str]]] | None = None
 
 
 def column(
@@ -83,7 +104,7 @@ def column(
         first, *others = (value(entry) for value in fields.values())
         return MISSING if is_undefined(first) else form(first, *others)
 
-    return Column(key, heading, fields, cell, compares)
+    return Column(key, heading, fields, cell, compares, IN_ONE_UNIT.get(form))
 
 
 @dataclass(frozen=True)

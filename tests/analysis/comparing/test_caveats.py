@@ -1,5 +1,6 @@
 """Everything a table must not hide is said, and nothing else."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def test_several_commits_devices_and_uncommitted_changes(study: WriteRun) -> Non
         "training times of several devices: x86_64 CPU for static_3x3 (seeds 0, 1), dynamic_3x3; "
         "NVIDIA H200 for static_3x3 (seed 2)",
     ]
+
+
+def test_several_versions_of_torch(study: WriteRun) -> None:
+    for seed, versions in enumerate(({"torch": "2.11.0", "numpy": "2.4"}, {"numpy": "2.4", "torch": "2.11.0"})):
+        path = Path("outputs/lab_3x3/static_3x3") / f"seed{seed}" / "provenance.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": versions}))
+    [line] = told()
+    expected = "runs with several versions of torch: 2.11.0 for static_3x3; unknown for dynamic_3x3"
+    assert line == expected
 
 
 def test_when_every_run_had_uncommitted_changes_they_need_no_list(write_run: WriteRun) -> None:

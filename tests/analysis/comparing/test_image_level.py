@@ -85,6 +85,14 @@ def test_without_any_file_nothing_is_told(write_run: WriteRun) -> None:
     assert "image" not in " ".join(footer(comparison, level, []))
 
 
+def test_runs_of_wandb_say_why_they_have_none(write_offline: Callable[..., Path], no_account: None) -> None:
+    write_offline()
+    comparison = compare(read_runs(["runs"]), None)
+    level = image_level(comparison)
+    assert level.notes == ["runs are read from W&B, which keeps no test_predictions.npz: dynamic_3x3"]
+    assert f"No image-level uncertainty where {level.notes[0]}." in footer(comparison, level, [])
+
+
 def test_unusable_predictions_are_left_out_and_named(study: WriteRun) -> None:
     write(study, "no_labels", 0, predictions={"best_class": LABELS})
     write(study, "partial", 0)
