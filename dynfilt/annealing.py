@@ -1,4 +1,4 @@
-"""Anneal the temperature of a network in a training loop of one's own."""
+"""Anneal the temperature of a network in your own training loop."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dynfilt.run.identity import escape
+from dynfilt.run.identity import file_name
 
 from ..comparing.caveats import caveats
 from ..comparing.comparison import Comparison, compare
@@ -59,7 +59,7 @@ def write_figures(comparison: Comparison, choice: Choice, out: Path, formats: Se
         labels = ", ".join(variant.label for variant in variants if variant.runs)
         raise ValueError(f"no study has results of both {choice.before} and {choice.after}; the variants are: {labels}")
     for study in studies:
-        _write(study, out / escape(study.heading), formats)
+        _write(study, out / file_name(study.heading), formats)
     several = len(studies) > 1
     return [f"{study.heading}: {line}" if several else line for study in studies for line in study.gaps()]
 

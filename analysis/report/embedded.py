@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dynfilt.run.identity import escape
+from dynfilt.run.identity import file_name
 
 from ..drawing.sheets import METADATA
 from ..drawing.style import figure_style
@@ -59,7 +59,7 @@ def drawn(study: StudyFigures) -> dict[str, Picture]:
         drawings = [*curves, *study.accuracies("page")]
         narrow = {drawing.name: drawing.figure for drawing in study.accuracies("column")}
         return {
-            drawing.name: _picture(f"{escape(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
+            drawing.name: _picture(f"{file_name(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
             for drawing in drawings
         }
 
@@ -80,7 +80,7 @@ def existing(folder: str) -> Iterator[Picture]:
         except OSError as error:
             raise ValueError(f"{path} is no picture that can be read: {error}") from error
         name = path.relative_to(folder).with_suffix("").as_posix()
-        yield Picture(f"picture_{escape(name)}.png", name, png)
+        yield Picture(f"picture_{file_name(name)}.png", name, png)
 
 
 def _picture(name: str, drawing: Drawing, narrow: Figure | None) -> Picture:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks.measuring.arm import Arm, Run
+from benchmarks.measuring.arm import Arm, Mode
 from benchmarks.measuring.machine import Machine
 from benchmarks.measuring.timing import Deadline
 from benchmarks.measuring.turns import Turn, Turns
@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--formulation", type=names, default=["auto"], help="with --models: " + ",".join(FORMULATIONS))
     parser.add_argument("--batch", type=int, help="default: 64, of ResNet-18 128")
     parser.add_argument("--precision", type=names, default=["float32"], help=",".join(PRECISIONS))
-    parser.add_argument("--run", type=names, default=["eager"], help=f"how, of {','.join(get_args(Run)[:-1])}")
+    parser.add_argument("--run", type=names, default=["eager"], help=f"how, of {','.join(get_args(Mode)[:-1])}")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a repetition, at least one step")
     parser.add_argument("overrides", nargs="*", help="config overrides for all arms, e.g. data.root=...")
@@ -149,7 +149,7 @@ def _timing(case: str, turn: Turn, machine: Machine, dtype: torch.dtype) -> Timi
 def cases(arguments: argparse.Namespace, precision: str) -> list[tuple[str, list[Arm]]]:
     """Each case's name and arms. Raises ValueError for an unknown network, run or config choice."""
     require_known("--network", arguments.network, NETWORKS)
-    require_known("--run", arguments.run, get_args(Run)[:-1])
+    require_known("--run", arguments.run, get_args(Mode)[:-1])
     require_known("--precision", arguments.precision, PRECISIONS)
     if arguments.models:
         batch = arguments.batch or 64

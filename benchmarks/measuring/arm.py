@@ -12,7 +12,7 @@ import torch
 
 from dynfilt.config.compose import compose
 
-Run = Literal[
+Mode = Literal[
     "eager",
     "nchw",
     "cudnn-benchmark",
@@ -26,7 +26,7 @@ Run = Literal[
 COMPILE = "trainer.compile=true"
 GRAPH = "trainer.cuda_graph=true"
 # What a way to run adds to the config; `cudnn-benchmark` and `data-loader` are set up in training.py.
-RUN_OVERRIDES: dict[Run, tuple[str, ...]] = {
+RUN_OVERRIDES: dict[Mode, tuple[str, ...]] = {
     "eager": (),
     "nchw": ("trainer.channels_last=false",),
     "cudnn-benchmark": (),
@@ -49,7 +49,7 @@ class Arm:
     name: str
     role: str
     overrides: tuple[str, ...]
-    run: Run = "eager"
+    run: Mode = "eager"
     path: str | None = None
     canonical: bool = True
 

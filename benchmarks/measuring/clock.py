@@ -53,11 +53,11 @@ def loop_alone_ms(trainer: Trainer, count: int) -> float:
     Nothing waits for the device in between, as in training, and the caches are warm, as in training they are not:
     on CUDA this is what the loop costs, on a CPU the least that it can cost.
     """
-    batch, optimise = trainer.batches.batch, trainer.optimise
+    batch, take_step = trainer.batches.batch, trainer.step_function
     images, labels = batch(trainer.step)
-    answer = optimise(images, labels)
+    answer = take_step(images, labels)
     trainer.batches.batch = lambda step: (images, labels)  # type: ignore[method-assign]
-    trainer.optimise = lambda images, labels: answer  # type: ignore[method-assign]
+    trainer.step_function = lambda images, labels: answer  # type: ignore[method-assign]
     try:
         fit_steps(trainer, 1, lambda: None)
         wait(trainer.device)
@@ -66,11 +66,11 @@ def loop_alone_ms(trainer: Trainer, count: int) -> float:
         wait(trainer.device)
         return (time.perf_counter() - started) * 1e3 / count
     finally:
-        trainer.batches.batch, trainer.optimise = batch, optimise  # type: ignore[method-assign]
+        trainer.batches.batch, trainer.step_function = batch, take_step  # type: ignore[method-assign]
 
 
 class StepClock:
-    """Times of the parts of each step, by wrapping the trainer's `batches.batch` and `optimise`."""
+    """Times of the parts of each step, by wrapping the trainer's `batches.batch` and `step_function`."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -79,23 +79,23 @@ class StepClock:
 
     def steps(self, count: int) -> list[tuple[float, float, float]]:
         """(batch, network, whole) in milliseconds for each of `count` steps."""
-        batch, optimise = self.trainer.batches.batch, self.trainer.optimise
+        batch, take_step = self.trainer.batches.batch, self.trainer.step_function
 
         def timed_batch(step: int) -> tuple[Tensor, Tensor]:
             result, self.data = self._timed(lambda: batch(step))
             return result
 
-        def timed_optimise(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            result, self.network = self._timed(lambda: optimise(images, labels))
+        def timed_step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            result, self.network = self._timed(lambda: take_step(images, labels))
             return result
 
         self.trainer.batches.batch = timed_batch  # type: ignore[method-assign]
-        self.trainer.optimise = timed_optimise  # type: ignore[method-assign]
+        self.trainer.step_function = timed_step  # type: ignore[method-assign]
         try:
             self._begin_step()
             fit_steps(self.trainer, count, self._end_step, self._begin_step)
         finally:
-            self.trainer.batches.batch, self.trainer.optimise = batch, optimise  # type: ignore[method-assign]
+            self.trainer.batches.batch, self.trainer.step_function = batch, take_step  # type: ignore[method-assign]
         return self.rows
 
     def _begin_step(self) -> None:

@@ -13,7 +13,7 @@ import hydra
 from hydra.errors import InstantiationException
 
 from dynfilt.config.about import check_about
-from dynfilt.config.compose import GROUPS, Run
+from dynfilt.config.compose import GROUPS, Schema
 from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
 
@@ -69,7 +69,7 @@ def make(node: dict[str, Any], key: str) -> Any:
 
 
 def _check_top_level(config: dict[str, Any]) -> None:
-    names = [field.name for field in dataclasses.fields(Run)]
+    names = [field.name for field in dataclasses.fields(Schema)]
     for key in sorted(config.keys() ^ set(names)):
         problem = "no such key or group" if key in config else "missing"
         raise ValueError(f"{key}: {problem}; conf/config.yaml has: {', '.join(names)}")

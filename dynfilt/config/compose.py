@@ -24,7 +24,7 @@ NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by w
 
 
 @dataclass
-class Run:
+class Schema:
     """The top-level keys; conf/config.yaml holds their values."""
 
     study: str
@@ -60,7 +60,7 @@ class Job:
 
 def register_schema() -> None:
     """Make the schema known to Hydra under the name `schema`. Call before composing."""
-    ConfigStore.instance().store(name="schema", node=Run)
+    ConfigStore.instance().store(name="schema", node=Schema)
 
 
 def compose(overrides: list[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def is_canonical() -> bool:
 
 @contextmanager
 def record_formulations() -> Iterator[Counter[str]]:
-    """Count the formulations that filters of one's own are applied by."""
+    """Count the formulations by which per-image filters are applied."""
     global _taken
     previous, _taken = _taken, Counter()
     try:

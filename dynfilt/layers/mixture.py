@@ -63,11 +63,11 @@ def conv2d_mixture(
     elif formulation == "chunked":
         y = _chunked(x, kernels, pi, geometry)
     elif formulation == "outputs":
-        y = _outputs(x, kernels, pi, geometry)
+        y = _weighted_outputs(x, kernels, pi, geometry)
     elif formulation == "stacked":
         y = _stacked(x, kernels, pi, geometry)
     else:
-        y = _inputs(x, kernels, pi, geometry)
+        y = _weighted_inputs(x, kernels, pi, geometry)
     return y if bias is None else y + mix(pi, bias).to(y.dtype)[:, :, None, None]
 
 
@@ -106,7 +106,7 @@ def _chunk_size(x: Tensor, kernels: Tensor) -> int:
     return CHUNK_BYTES // (filter_bytes + 2 * x.shape[1:].numel() * x.element_size())
 
 
-def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
+def _weighted_outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """K static convolutions of all images, their outputs weighted: linear in the kernels, so the order is free."""
     y = None
     for k, kernel in enumerate(kernels.unbind(0)):
@@ -118,7 +118,7 @@ def _outputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tens
 
 
 def _stacked(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
-    """One static convolution to K * O channels, weighted over K: more memory than `_outputs`, fewer steps."""
+    """One static convolution to K * O channels, weighted over K: more memory than `_weighted_outputs`, fewer steps."""
     y = conv2d(x, kernels.flatten(0, 1), None, geometry)
     responses, weights = y.unflatten(1, kernels.shape[:2]), pi[:, :, None, None, None]
     if not torch.compiler.is_compiling():
@@ -152,7 +152,7 @@ class _WeightedSum(torch.autograd.Function):
         return below, (responses * grad[:, None]).sum((2, 3, 4), keepdim=True, dtype=weights.dtype)
 
 
-def _inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
+def _weighted_inputs(x: Tensor, kernels: Tensor, pi: Tensor, geometry: Geometry) -> Tensor:
     """One convolution of the K weighted copies of each image: the sum over k is its sum over input channels."""
     copies = (x[:, None] * pi[:, :, None, None, None].to(x.dtype)).flatten(1, 2)
     return conv2d(copies, kernels.transpose(0, 1).flatten(1, 2), None, geometry)
@@ -184,7 +184,7 @@ class _ChunkedMixture(torch.autograd.Function):
         x, kernels, pi = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # a second derivative is wanted
             wanted = [t for t, needed in zip((x, kernels, pi), ctx.needs_input_grad, strict=False) if needed]
-            y = _outputs(x, kernels, pi, ctx.geometry)
+            y = _weighted_outputs(x, kernels, pi, ctx.geometry)
             gradients = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
             return (*(next(gradients) if needed else None for needed in ctx.needs_input_grad[:3]), None)
         bank = kernels.to(pi.dtype).flatten(1)

@@ -84,7 +84,7 @@ class Identity:
 
     def folder(self, output_root: str) -> Path:
         """`output_root/study/variant/seed<k>`."""
-        return Path(output_root) / escape(self.study) / self.variant / f"seed{self.seed}"
+        return Path(output_root) / file_name(self.study) / self.variant / f"seed{self.seed}"
 
     @property
     def wandb_id(self) -> str:
@@ -162,7 +162,7 @@ def variant_name(model: str, differences: dict[str, Any], form: Callable[[str, A
         model,
         *(f"{key}={_text(form(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
     ]
-    name = ",".join(escape(part) for part in parts)
+    name = ",".join(file_name(part) for part in parts)
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -181,10 +181,10 @@ def _with_todays_number(part: str) -> str:
         value = json.loads(unquote(text))
     except ValueError:
         return part
-    return escape(f"{key}={_text(canonical(key, value))}")
+    return file_name(f"{key}={_text(canonical(key, value))}")
 
 
-def escape(text: str) -> str:
+def file_name(text: str) -> str:
     """Percent-encode everything but letters, digits and `._=+-`; a leading dot too, so that nothing is hidden."""
     safe = re.sub(r"[^A-Za-z0-9._=+-]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
+from dynfilt.tracking.reachability import PROBE_SECONDS, is_reachable, run_with_timeout
 from dynfilt.wording import one_line
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _start_online(identity: dict[str, Any]) -> wandb.Run:
     server = _set_up("online").base_url
     if not wandb.login(prompt=False, verify=False):
         raise ConnectionError("no API key")
-    if not answers(server):
+    if not is_reachable(server):
         raise ConnectionError(f"no answer from {server} within {PROBE_SECONDS} s")
     return _init(identity)
 
@@ -245,7 +245,7 @@ def end_service() -> None:
         with suppress(Exception, SystemExit):
             wandb.teardown(exit_code=1)
 
-    ends_within(TEAR_DOWN_SECONDS, end)
+    run_with_timeout(end, TEAR_DOWN_SECONDS)
     wandb.run = None  # a run whose process has died cannot end, and would bar the next one's login
 
 

@@ -1,4 +1,4 @@
-"""Work that others may keep waiting for ever, given a bounded time; so whether a server can be reached."""
+"""Run a call with a time-out; check whether a server is reachable."""
 
 import socket
 import threading
@@ -10,15 +10,15 @@ from urllib.request import getproxies, proxy_bypass
 PROBE_SECONDS = 1.5
 
 
-def ends_within(seconds: float, work: Callable[[], object]) -> bool:
-    """Do the work in a thread; False if that goes on after so long, left behind until the process ends."""
+def run_with_timeout(work: Callable[[], object], seconds: float) -> bool:
+    """Call `work` in a thread; False if it has not finished in time, its daemon thread keeps running."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()
 
 
-def answers(url: str) -> bool:
+def is_reachable(url: str) -> bool:
     """Whether a TCP connection to the server, or to the proxy before it, opens within PROBE_SECONDS.
 
     The time-out of a socket alone does not bound the look-up of a name.
@@ -34,5 +34,5 @@ def answers(url: str) -> bool:
         with suppress(OSError, ValueError), socket.create_connection(address, timeout=PROBE_SECONDS):
             opened.set()
 
-    ends_within(PROBE_SECONDS, connect)
+    run_with_timeout(connect, PROBE_SECONDS)
     return opened.is_set()

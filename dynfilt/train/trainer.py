@@ -59,7 +59,7 @@ class Trainer:
         if settings.compile:
             batch, autocast = self.batches.batch(0), partial(settings.autocast, device)
             require_same_gradients(model, self.forward, *batch, autocast, settings.memory_format, settings.precision)
-        self.optimise: Step = self._optimise
+        self.step_function: Step = self._step_once
         if settings.cuda_graph:
             self._record_steps()
         self.evaluator = Evaluator.from_settings(data, settings, device)
@@ -153,7 +153,7 @@ class Trainer:
         images, labels = self.batches.batch(self.step)
         self._apply_schedules()
         seed_global_generators(self.device, self.seed, "step", self.step)
-        loss, scores = self.optimise(images, labels)
+        loss, scores = self.step_function(images, labels)
         self.sums.add(loss, scores, labels)
         self.step += 1
 
@@ -162,9 +162,9 @@ class Trainer:
             raise ValueError(f"trainer.cuda_graph=true needs a CUDA device, but trainer.device is {self.device}")
         make_recordable(self.optimizer, self.device)
         record = partial(record_cuda_graph, device=self.device)
-        self.optimise = GraphedStep(self._optimise, self.settings.batch_size, record)
+        self.step_function = GraphedStep(self._step_once, self.settings.batch_size, record)
 
-    def _optimise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_once(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Forward, backward and update on one batch -> (mean loss, scores (B, classes)), both detached."""
         # A batch of another size would be compiled anew; once an epoch, the eager model does as well.
         forward = self.forward if len(images) == self.settings.batch_size else self.model

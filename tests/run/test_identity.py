@@ -11,7 +11,7 @@ from dynfilt.run.identity import (
     Identity,
     differing_keys,
     digest,
-    escape,
+    file_name,
     flatten,
     identify,
     in_digest,
@@ -242,7 +242,7 @@ def test_the_folder_names_study_variant_and_seed() -> None:
     ],
 )
 def test_unsafe_characters_are_escaped(text: str, safe: str) -> None:
-    assert escape(text) == safe
+    assert file_name(text) == safe
 
 
 def test_a_long_name_is_shortened_and_stays_distinct() -> None:

@@ -44,7 +44,7 @@ def test_a_run_takes_the_same_steps_with_a_recording(make_trainer: Callable[...,
     recording = Recording()
     plain, graphed = (make_trainer(epochs=3, optimizer=sgd, schedule=Cosine(final=0.0)) for _ in range(2))
     make_recordable(graphed.optimizer, torch.device("cpu"))
-    graphed.optimise = GraphedStep(graphed._optimise, BATCH, recording)
+    graphed.step_function = GraphedStep(graphed._step_once, BATCH, recording)
     for row, expected in zip(fit(graphed), fit(plain), strict=True):
         assert row == pytest.approx(expected, rel=1e-6)
     for ours, theirs in zip(graphed.model.parameters(), plain.model.parameters(), strict=True):

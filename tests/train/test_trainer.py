@@ -85,14 +85,14 @@ def test_it_evaluates_when_it_should_and_after_the_last_step(
 def test_a_row_covers_the_images_since_the_row_before(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer(epochs=2, evaluate_every_steps=3, max_steps=7)
     seen: list[tuple[Tensor, Tensor]] = []
-    optimise = trainer.optimise
+    step = trainer.step_function
 
     def watch(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        loss, scores = optimise(images, labels)
+        loss, scores = step(images, labels)
         seen.append((scores, labels))
         return loss, scores
 
-    trainer.optimise = watch  # type: ignore[method-assign]
+    trainer.step_function = watch  # type: ignore[method-assign]
     rows, _ = fit(trainer)
     for row, batches in zip(rows, (seen[0:3], seen[3:6], seen[6:7]), strict=True):
         scores = torch.cat([scores for scores, _ in batches]).double()

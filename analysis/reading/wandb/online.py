@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynfilt.run.identity import escape
+from dynfilt.run.identity import file_name
 
 from ..run import Evaluation, Run, by_epoch
 from .mirrored import PROJECT_PREFIX, MirroredRun, to_run
@@ -99,7 +99,7 @@ class HistoryCache:
 
     def __init__(self, *project: str) -> None:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self.folder = root.joinpath("dynfilt", "wandb", *map(escape, project))
+        self.folder = root.joinpath("dynfilt", "wandb", *map(file_name, project))
 
     def load(self, run_id: str, updated: str) -> list[Evaluation] | None:
         """The evaluations, None when they are not there or not readable."""
@@ -131,8 +131,8 @@ class HistoryCache:
                     file.unlink(missing_ok=True)
 
     def _file(self, run_id: str, updated: str) -> Path:
-        return self.folder / f"{escape(run_id)}@{escape(updated)}.parquet"
+        return self.folder / f"{file_name(run_id)}@{file_name(updated)}.parquet"
 
     def _files(self, run_id: str) -> Iterable[Path]:
-        prefix = f"{escape(run_id)}@"
+        prefix = f"{file_name(run_id)}@"
         return (file for file in self.folder.iterdir() if file.name.startswith(prefix))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dynfilt.tracking.reachability import PROBE_SECONDS, answers, ends_within
+from dynfilt.tracking.reachability import PROBE_SECONDS, is_reachable, run_with_timeout
 
 if TYPE_CHECKING:
     import wandb
@@ -23,7 +23,7 @@ def connect(entity: str) -> "wandb.Api":
     server = wandb.setup(wandb.Settings(quiet=True, silent=True, console="off")).settings.base_url
     if not wandb.login(prompt=False, verify=False):
         raise ValueError(f"no API key for {server}; run `wandb login` or set WANDB_API_KEY")
-    if not answers(server):
+    if not is_reachable(server):
         raise ValueError(f"no answer from {server} within {PROBE_SECONDS} s; is there a network?")
     refusals: list[Exception] = []
 
@@ -33,7 +33,7 @@ def connect(entity: str) -> "wandb.Api":
         except Exception as error:
             refusals.append(error)
 
-    if not ends_within(2 * VERIFY_SECONDS, verify):
+    if not run_with_timeout(verify, 2 * VERIFY_SECONDS):
         raise ValueError(f"no answer from {server} within {2 * VERIFY_SECONDS} s")
     for refusal in refusals:
         raise ValueError(_complaint(refusal)) from refusal

@@ -37,13 +37,13 @@ def lab() -> TrainerArm:
 def seen(lab: TrainerArm, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The step and the batch size of each optimizer step."""
     steps: list[tuple[int, int]] = []
-    optimise = lab.trainer.optimise
+    step = lab.trainer.step_function
 
     def noting(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         steps.append((lab.trainer.step, len(images)))
-        return optimise(images, labels)
+        return step(images, labels)
 
-    monkeypatch.setattr(lab.trainer, "optimise", noting)
+    monkeypatch.setattr(lab.trainer, "step_function", noting)
     return steps
 
 
@@ -103,7 +103,7 @@ class Hands:
 def test_a_repetition_takes_about_the_seconds_asked_for(
     lab: TrainerArm, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Hands(monkeypatch).slow("optimise", 0.03, lab.trainer, lab.trainer.optimise)
+    Hands(monkeypatch).slow("step_function", 0.03, lab.trainer, lab.trainer.step_function)
     lab.prepare(0.5)
     before = len(seen)
     assert lab.repetition() == pytest.approx(30)
@@ -115,16 +115,19 @@ def test_the_parts_of_a_step_are_told_apart(lab: TrainerArm, monkeypatch: pytest
 
     trainer = lab.trainer
     batch = trainer.batches.batch(0)
-    answer = trainer.optimise(*batch)
+    answer = trainer.step_function(*batch)
     hands.slow("batch", 0.2, trainer.batches, lambda step: batch)
-    hands.slow("optimise", 0.4, trainer, lambda images, labels: answer)
+    hands.slow("step_function", 0.4, trainer, lambda images, labels: answer)
     hands.slow("add", 0.1, trainer.sums, trainer.sums.add)
     monkeypatch.setattr(training, "LOOP_STEPS", 3)
-    own = trainer.batches.batch, trainer.optimise
+    own = trainer.batches.batch, trainer.step_function
     parts = lab.breakdown()
     expected = {"data, ms": 200, "network, ms": 400, "rest of the step, ms": 100, "loop alone, ms": 100}
     assert parts == pytest.approx(expected)
-    assert (trainer.batches.batch, trainer.optimise) == own  # the clock and the stand-ins have been taken off again
+    assert (
+        trainer.batches.batch,
+        trainer.step_function,
+    ) == own  # the clock and the stand-ins are off again
 
 
 def test_a_forced_formulation_is_the_path_that_is_told() -> None:
