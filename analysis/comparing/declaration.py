@@ -59,6 +59,12 @@ class Declaration:
             return ALPHA
         return dict(zip(self.looks, boundaries(self.looks), strict=True)).get(n, math.nan)
 
+    def display_name(self, variant: str) -> str:
+        """A variant's declared name, else its own; settings after a named one are kept."""
+        named = [name for name in self.names if is_row(name, variant)]
+        longest = max(named, key=len, default="")
+        return self.names[longest] + variant[len(longest) :] if named else variant
+
     def next_look(self, n: int) -> int | None:
         """The first look after n pairs, None after the last."""
         return next((look for look in self.looks if look > n), None)

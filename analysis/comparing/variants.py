@@ -8,7 +8,7 @@ from typing import Any
 
 from ..reading.metrics import TEST_ACCURACY, Metric
 from ..reading.run import Run
-from .arrangement import Arrangement, Order
+from .arrangement import VARIANT, Arrangement, Order
 from .claims import Claim
 from .declaration import NONE_DECLARED, UNDECLARED, Declaration
 from .statistics import Paired, Summary, summarise
@@ -105,8 +105,9 @@ def _variants(
     metric: Metric,
 ) -> list[Variant]:
     """One variant for each digest among the runs that have results, else one of n = 0."""
-    names = declared.get(runs[0].study, UNDECLARED).names
-    shown = names.get(runs[0].variant, name)
+    shown = name
+    if arrangement.layout.rows == VARIANT:
+        shown = declared.get(runs[0].study, UNDECLARED).display_name(name)
     digests = sorted({run.digest for run in runs if run.counts}) or [""]
     variants = []
     for digest in digests:

@@ -71,6 +71,9 @@ def controls_of(about: dict[str, Any], variant: str) -> list[str]:
 def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
     """Raise ValueError when a declaration names a row that none of a sweep's variants makes."""
     rows = sorted(set(variants))
+    for variant, name in about["names"].items():
+        if any(row == name and not is_row(variant, row) for row in rows):
+            raise ValueError(f"about.names.{variant}: {name} is another row of this sweep")
     named = {f"about.controls.{variant}": [variant, *controls_of(about, variant)] for variant in about["controls"]}
     named |= {"about.baseline": [about["baseline"]] if about["baseline"] else [], "about.names": list(about["names"])}
     for key, names in named.items():

@@ -63,6 +63,7 @@ def test_what_cannot_be_meant_is_one_clear_line(changes: dict[str, Any], message
         ({"controls": {"d": "a"}}, "about.controls.d: d is no row of this sweep"),
         ({"baseline": "static"}, "about.baseline: static is no row of this sweep"),
         ({"names": {"x": "X"}}, "about.names: x is no row of this sweep"),
+        ({"names": {"b": "a"}}, "about.names.b: a is another row of this sweep"),
     ],
 )
 def test_a_row_that_the_sweep_does_not_make_is_named(changes: dict[str, Any], message: str) -> None:
