@@ -19,6 +19,7 @@ from .columns import ABREAST, COLUMNS, RESULTS, Entry, chosen
 from .comparison_tables import as_json, records, tables_of
 from .footer import footer
 from .latex import PLAIN_FLOAT, Float
+from .narrow import Narrowed
 from .short_notes import short_notes
 from .table import Column
 
@@ -149,27 +150,40 @@ def table(
         NONE: lambda keys: [],
     }
     notes_of = notes[presentation.notes]
-    if form in ("csv", "json"):
-        below = footer(comparison, images, shown)
-        if form == "json":
-            return Printed(as_json(rows, columns, images, below, doubts), _pointer(doubts))
-        return Printed(records(rows, columns, images), [*below, *_warnings(doubts)])
+    if form == "csv":
+        beside = notes_of(column.key for column in shown)
+        return Printed(records(rows, columns, images), [*beside, *_warnings(doubts)])
+    if form == "json":
+        below = notes_of(column.key for column in shown)
+        return Printed(as_json(rows, columns, images, below, doubts), _pointer(doubts))
     tables = tables_of(rows, shown, images, one_unit=form == "tex")
     if form == TERMINAL:
         from . import terminal  # rich takes as long to load as a table to print
 
         return Printed(terminal.render(tables, notes_of, doubts, presentation.terminal_width), [])
-    is_full = presentation.notes == FULL
-    carried, beside = (doubts, _pointer(doubts)) if is_full else ([], _warnings(doubts))
+    carried, beside = (doubts, _pointer(doubts)) if presentation.notes == FULL else ([], _warnings(doubts))
     if form == "tex":
         fits = latex.fitted(tables, presentation.float, is_chosen=columns is not None)
-        below_each = [notes_of(fit.table.keys) if place == 0 or not is_full else [] for place, fit in enumerate(fits)]
-        lost = [fit.note for fit in fits if fit.note]
-        unprintable = latex.unprintable(tables, [*carried, *(line for lines in below_each for line in lines)])
-        text = latex.render(fits, below_each, carried, presentation.float)
-        return Printed(text, [*_warnings([*lost, *unprintable]), *beside])
+        text, warnings = _for_paper(fits, notes_of, carried, presentation)
+        return Printed(text, [*_warnings(warnings), *beside])
     keys = [key for each in tables for key in each.keys]
     return Printed(RENDER[form](tables, notes_of(keys), carried), beside)
+
+
+def _for_paper(
+    fits: Sequence[Narrowed], notes_of: NotesOf, caveats: list[str], presentation: Presentation
+) -> tuple[str, list[str]]:
+    """The LaTeX, and what its reader would not see: columns left out, signs without a font.
+
+    Full notes stand below the first table, short ones below each.
+    """
+    below = [notes_of(fit.table.keys) for fit in fits]
+    if presentation.notes == FULL:
+        below[1:] = [[] for _ in below[1:]]
+    lost = [fit.note for fit in fits if fit.note]
+    lines = [*caveats, *(line for lines in below for line in lines)]
+    text = latex.render(fits, below, caveats, presentation.float)
+    return text, [*lost, *latex.unprintable([fit.table for fit in fits], lines)]
 
 
 def _warnings(lines: Sequence[str]) -> list[str]:
