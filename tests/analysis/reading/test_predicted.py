@@ -21,7 +21,7 @@ def test_what_a_study_may_declare_is_what_analysis_can_compare() -> None:
 
 def test_the_calibration_error_agrees_with_a_loop_over_bins() -> None:
     random = np.random.default_rng(0)
-    confidence = np.concatenate([random.uniform(0.2, 1, 60), [1.0, 1 / 15, 4 / 15]])
+    confidence = np.concatenate([random.uniform(0.2, 1, 60), [1.0, 4 / 15, 5 / 15]])
     correct = random.uniform(size=len(confidence)) < 0.5
     # Bins side by side whose gaps differ in sign, so that no two may be one; an edge belongs to the bin below it.
     confidence, correct = np.append(confidence, [0.9 / 15] * 9 + [1.1 / 15] * 9), np.append(correct, [0] * 9 + [1] * 9)
