@@ -12,8 +12,8 @@ from .columns import chosen, compared_by, entry
 from .table import is_undefined
 
 
-def arranged(comparison: Comparison, images: ImageLevel, select: Sequence[str] = (), sort: str = "") -> Comparison:
-    """The comparison with the selected rows in the order of their names, or with all in the order of a column.
+def arranged(comparison: Comparison, images: ImageLevel, names: Sequence[str] = (), sort: str = "") -> Comparison:
+    """The comparison with the variants of these names, in that order, and in the order of a column.
 
     The best value of a column that has a direction comes first, what is undefined last; `variant` sorts by label. All
     statistics stay those of the whole comparison. Raises ValueError for a name or column that there is not, and for an
@@ -22,20 +22,20 @@ def arranged(comparison: Comparison, images: ImageLevel, select: Sequence[str] =
     if sort and comparison.layout.by is not None:
         raise ValueError("--sort orders the rows of one table; with --by they stand in the order of the config key")
     groups = comparison.groups
-    if select:
+    if names:
         known = {name for variant in comparison.variants for name in variant.names}
-        if unknown := [name for name in select if name not in known]:
+        if unknown := [name for name in names if name not in known]:
             labels = ", ".join(dict.fromkeys(variant.label for variant in comparison.variants))
-            raise ValueError(f"no row {', '.join(unknown)}; the rows are: {labels}")
-        groups = {heading: _selected(variants, select) for heading, variants in groups.items()}
+            raise ValueError(f"--variants {' '.join(unknown)}: no such variant; the variants are: {labels}")
+        groups = {heading: _selected(variants, names) for heading, variants in groups.items()}
         groups = {heading: variants for heading, variants in groups.items() if variants}
     if sort:
         groups = {heading: _sorted(variants, sort, comparison, images) for heading, variants in groups.items()}
     return replace(comparison, groups=groups)
 
 
-def _selected(variants: Sequence[Variant], select: Sequence[str]) -> list[Variant]:
-    rows = [variant for name in select for variant in variants if name in variant.names]
+def _selected(variants: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
+    rows = [variant for name in names for variant in variants if name in variant.names]
     return list({variant.label: variant for variant in rows}.values())
 
 

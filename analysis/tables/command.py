@@ -1,7 +1,6 @@
 """`python -m analysis table`: test accuracy over seeds, verdicts on differences, cost; a row for each variant."""
 
 import argparse
-import csv
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -36,11 +35,11 @@ NotesOf = Callable[[Iterable[str]], list[str]]
 class Presentation:
     """How a comparison is printed, without any effect on its numbers.
 
-    `notes` are NOTES, `select` and `sort` as in `arranged`, `float` is for LaTeX, `terminal_width` for a terminal.
+    `notes` are NOTES, `variants` and `sort` as in `arranged`, `float` is for LaTeX, `terminal_width` for a terminal.
     """
 
     notes: str = FULL
-    select: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     sort: str = ""
     float: Float = PLAIN_FLOAT
     terminal_width: int = 80
@@ -66,9 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     keys = ", ".join(column.key for column in COLUMNS)
     parser.add_argument("--columns", metavar="A,B", help=f"what the table of results shows, of: {keys}")
     parser.add_argument(
-        "--select",
-        metavar="V,W",
-        help="show these rows only, in this order; p-values stay those of all rows",
+        "--variants",
+        nargs="+",
+        default=[],
+        metavar="V",
+        help="what is shown, in this order, whatever it is compared with; p-values stay those of all",
     )
     parser.add_argument("--sort", metavar="COLUMN", help="order the rows by a column, the best first, or by variant")
     parser.add_argument(
@@ -98,11 +99,13 @@ def run(arguments: argparse.Namespace) -> None:
     for name in own:
         if own[name] is not None and arguments.format != "tex":
             raise ValueError(f"--{name} is for LaTeX: --format tex")
-    columns = chosen(_listed(arguments.columns)) if arguments.columns is not None else None
+    columns = None
+    if arguments.columns is not None:
+        columns = chosen([key.strip() for key in arguments.columns.split(",") if key.strip()])
     form = arguments.format or (TERMINAL if sys.stdout.isatty() else "md")
     presentation = Presentation(
         arguments.notes or (SHORT if form in ("tex", TERMINAL) else FULL),
-        _listed(arguments.select or ""),
+        tuple(arguments.variants),
         arguments.sort or "",
         Float(own["width"] or PLAIN_FLOAT.width, own["caption"] or "", own["label"] or ""),
         shutil.get_terminal_size().columns,
@@ -141,7 +144,7 @@ def table(
     assert form in (*FORMATS, TERMINAL)
     comparison = compare(read_runs(sources), baseline, layout, about, metric)
     images = image_level(comparison)
-    rows = arranged(comparison, images, presentation.select, presentation.sort)
+    rows = arranged(comparison, images, presentation.variants, presentation.sort)
     shown = columns or (RESULTS if layout.by is None else ABREAST)
     doubts = caveats(comparison)
     notes: dict[str, NotesOf] = {
@@ -193,10 +196,3 @@ def _warnings(lines: Sequence[str]) -> list[str]:
 def _pointer(doubts: Sequence[str]) -> list[str]:
     """Where the text holds the caveats, that it does."""
     return [f"warning: {number_of(len(doubts), 'caveat')} in what is printed"] if doubts else []
-
-
-def _listed(words: str) -> tuple[str, ...]:
-    """Words separated by commas; one that stands in quotes may hold commas, as names of variants do."""
-    if not words.strip():
-        return ()
-    return tuple(word.strip() for word in next(csv.reader([words], skipinitialspace=True)) if word.strip())

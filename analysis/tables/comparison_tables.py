@@ -22,7 +22,7 @@ from .columns import (
     compared_by,
     entry,
 )
-from .numbers import MISSING
+from .numbers import IN_ONE_UNIT, MISSING
 from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text, is_undefined
 
 Columns = Sequence[Column[Entry]]
@@ -170,10 +170,10 @@ def _by_group(
 
 def _printed(column: Column[Entry], entries: Sequence[Entry], one_unit: bool) -> tuple[Heading, list[str]]:
     """A column's heading and its cells."""
-    if not one_unit or column.in_one_unit is None:
+    if not one_unit or column.form not in IN_ONE_UNIT:
         return column.heading, [column.cell(each) for each in entries]
     [value] = column.values.values()
-    unit, cells = column.in_one_unit([value(each) for each in entries])
+    unit, cells = IN_ONE_UNIT[column.form]([value(each) for each in entries])
     return replace(column.heading, unit=column.heading.unit or unit), cells
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
-from .numbers import IN_ONE_UNIT, MISSING
+from .numbers import MISSING
 
 T = TypeVar("T")
 
@@ -78,8 +78,7 @@ class Table:
 class Column(Generic[T]):
     """A column of what the rows are about: for people a heading and a cell, for programs the values of CSV fields.
 
-    The command line knows it as `key`. `compares` marks what needs a claim. `in_one_unit` gives the unit and the texts
-    of a whole column, where numbers by themselves are printed each in its own unit.
+    The command line knows it as `key`. `form` prints its values, `compares` marks what needs a claim.
     """
 
     key: str
@@ -87,7 +86,7 @@ class Column(Generic[T]):
     values: Mapping[str, Callable[[T], Any]]
     cell: Callable[[T], str]
     compares: bool = False
-    in_one_unit: Callable[[Sequence[float]], tuple[str, list[str]]] | None = None
+    form: Callable[..., str] = str
 
 
 def column(
@@ -104,7 +103,7 @@ def column(
         first, *others = (value(entry) for value in fields.values())
         return MISSING if is_undefined(first) else form(first, *others)
 
-    return Column(key, heading, fields, cell, compares, IN_ONE_UNIT.get(form))
+    return Column(key, heading, fields, cell, compares, form)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def test_rows_are_sorted_with_the_best_first_and_the_undefined_last(sound: Write
 
 
 def test_selected_rows_stand_in_the_order_of_their_names_with_their_old_p_values(sound: WriteRun) -> None:
-    text = printed(select=("dynamic_3x3", "static_3x3"))
+    text = printed(variants=("dynamic_3x3", "static_3x3"))
     assert names(text) == ["dynamic_3x3", "static_3x3"]
     whole, verdicts = (
         [line.split() for line in each.splitlines() if line.startswith("| dynamic_3x3 ")] for each in (printed(), text)
@@ -42,16 +42,18 @@ def test_selected_rows_stand_in_the_order_of_their_names_with_their_old_p_values
     assert "Holm-adjusted over the 5 comparisons" in text and "Study lab_3x3: 12 runs" in text
 
 
-def test_names_with_commas_are_quoted_on_the_command_line(sound: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_variants_are_named_on_the_command_line_as_tables_name_them(
+    sound: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     sound("a,lr=0.1", 0, 0.5)
-    assert main(["table", "outputs", "--select", 'static_3x3,"a,lr=0.1"']) == 0
+    assert main(["table", "outputs", "--variants", "static_3x3", "a,lr=0.1"]) == 0
     assert names(capsys.readouterr().out) == ["static_3x3", "a,lr=0.1"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--select", "statik"], "no row statik; the rows are: static_3x3, bypass_3x3"),
+        (["--variants", "statik"], "--variants statik: no such variant; the variants are: static_3x3, bypass_3x3"),
         (["--sort", "speeed"], "no column speeed; the columns are: n, accuracy"),
         (["--sort", "n", "--by", "trainer.epochs"], "--sort orders the rows of one table"),
         (["--width", "column"], "--width is for LaTeX: --format tex"),
@@ -67,7 +69,7 @@ def test_what_cannot_be_meant_is_one_line(
 def test_a_selected_side_by_side_table_keeps_its_groups(sound: WriteRun) -> None:
     sound("dynamic_3x3", 0, 0.6, study="other")
     text = table(
-        ["outputs"], None, "md", Layout("variant", "study"), presentation=Presentation(select=("dynamic_3x3",))
+        ["outputs"], None, "md", Layout("variant", "study"), presentation=Presentation(variants=("dynamic_3x3",))
     ).text
     assert "| dynamic_3x3 | 69.14 ± 0.19 |" in text and "60.00" in text and "\n| static_3x3" not in text
 
