@@ -31,8 +31,8 @@ def test_a_sweep_is_a_yaml_file() -> None:
 
 @pytest.fixture(scope="module")
 def declared(compose: Callable[..., list[Job]]) -> dict[str, list[Job]]:
-    """The jobs of one seed of each sweep."""
-    return {name: compose("-cn", name, "seed=0") for name in SWEEPS}
+    """The jobs of one seed of each sweep; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
+    return {name: compose("-cn", name, "seed=0", "mode=plan") for name in SWEEPS}
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -43,7 +43,7 @@ def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dic
     for job in jobs:
         check(job.config, job.choices)
         assert job.config["study"] == name
-        assert job.differences.keys() <= {"conv", "model.width"}
+        assert job.differences.keys() <= {"conv", "model.width", "mode"}
     recipes = [{key: job.config[key] for key in ("data", "optimizer", "schedule", "trainer")} for job in jobs]
     assert all(recipe == recipes[0] for recipe in recipes)  # a model never changes the recipe
 

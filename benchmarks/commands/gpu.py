@@ -65,7 +65,7 @@ class Part:
 
 # A rehearsal has a CPU and seconds. bfloat16 is slow on many a CPU, and `plan` composes and checks the jobs of a study.
 SMALL_STEP = "--seconds 0 --repetitions 1 --batch 4 --precision float32 --run eager"
-SMALL_TWINS = f"--models resnet18,dyconv_resnet18 {SMALL_STEP}"
+SMALL_TWINS = f"--models resnet18,dyconv_resnet18 {SMALL_STEP} model.stem=imagenet"
 SMALL_RUN = "trainer=smoke trainer.batch_size=4 trainer.max_eval_images=4"
 PARTS = (
     Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60", "--collect-only"),
@@ -160,6 +160,8 @@ def _words(part: Part, arguments: argparse.Namespace, deadline: Deadline) -> lis
         words += [f"hydra.launcher.minutes={deadline.seconds_left() / 60:.2f}", *arguments.overrides]
     elif words[0] in MEASURED:
         words[1:1] = ["--device", arguments.device]
+    if words[0] == "step":
+        words.sort(key=lambda word: "=" in word)  # overrides last: argparse takes them in one place only
     return words
 
 

@@ -50,9 +50,9 @@ def test_every_choice_of_every_group_composes_and_passes_the_check(number: int, 
 
 @pytest.fixture(scope="module")
 def model_jobs(compose: Compose) -> dict[str, Job]:
-    """Each model, as small a run as can be."""
+    """Each model, as small a run as can be; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
     small = ("trainer=smoke", "trainer.batch_size=4", "trainer.max_steps=1", "trainer.max_eval_images=4")
-    jobs = compose("-m", f"model={','.join(CHOICES['model'])}", "data=cifar10_sample", *small)
+    jobs = compose("-m", f"model={','.join(CHOICES['model'])}", "data=cifar10_sample", *small, "mode=plan")
     return {job.choices["model"]: job for job in jobs}
 
 
@@ -61,7 +61,7 @@ def convolution_jobs(compose: Compose) -> dict[str, Job]:
     """Each convolution in the smallest ResNet, as small a run as can be."""
     small = ("trainer=smoke", "trainer.batch_size=4", "trainer.max_steps=1", "trainer.max_eval_images=4")
     network = ("model=resnet8", "model.stem=stride2", f"model/conv={','.join(CONVOLUTIONS)}")
-    jobs = compose("-m", *network, "data=cifar10_sample", *small)
+    jobs = compose("-m", *network, "data=cifar10_sample", *small, "mode=plan")
     return {job.choices["model/conv"]: job for job in jobs}
 
 

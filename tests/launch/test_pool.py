@@ -6,12 +6,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import ROOT, TINY, quiet_environment
+from tests.conftest import ROOT, TINY, Command, quiet_environment
 from tests.run_folders import assert_same_outcome, read_result, read_rows, read_status
 
 pytestmark = pytest.mark.slow
@@ -37,12 +40,11 @@ def runs_of(folder: Path) -> dict[int, Path]:
     return {int(path.name.removeprefix("seed")): path for path in (folder / "outputs" / "pool").glob("*/seed*")}
 
 
-def test_whatever_ends_a_job_the_others_finish(tmp_path: Path) -> None:
+def test_whatever_ends_a_job_the_others_finish(command: Command, tmp_path: Path) -> None:
     faults = "model.faults='0:raise 1:exit 2:kill 3:segfault 4:memory 5:hang'"
     limits = ("hydra.launcher.timeout_minutes=0.2", "hydra.launcher.retries=0")
-    command = pool(tmp_path, *FAULTY, faults, *limits, "seed=range(0,9)")
-    out, err = command.communicate()
-    assert command.returncode == 1, err
+    outcome = command("-m", *TINY, *POOL, *FAULTY, faults, *limits, "seed=range(0,9)")
+    assert outcome.code == 1, outcome.err
     runs = runs_of(tmp_path)
     assert sorted(runs) == list(range(9))
     for seed in (6, 7, 8):
@@ -60,45 +62,59 @@ def test_whatever_ends_a_job_the_others_finish(tmp_path: Path) -> None:
         assert status["state"] == "failed"
         assert reason in status["error"]["message"], seed
         assert not (runs[seed] / "result.json").exists()
-    assert "6 jobs failed:" in err and "and 1 more reasons; status.json has each" in err
-    assert "Traceback" not in out + err
+    assert "6 jobs failed:" in outcome.err and "and 1 more reasons; status.json has each" in outcome.err
+    assert "Traceback" not in outcome.out + outcome.err
     assert "Segmentation fault" in (runs[3] / "log.txt").read_text()  # the stack is in the job's own log
     assert "  epoch 0.8/3  " in (runs[6] / "log.txt").read_text()
 
 
 def test_a_job_whose_process_died_is_tried_again_and_ends_as_if_nothing_had_happened(
-    tmp_path: Path, finished_run: Path
+    command: Command, tmp_path: Path, finished_run: Path
 ) -> None:
     once = tmp_path / "once"
     once.mkdir()
-    overrides = (*FAULTY, "model.faults='0:kill 1:segfault'", f"model.once={once}", "seed=0,1,2")
-    command = pool(tmp_path, *overrides, "trainer.checkpoint_every_seconds=1e-9")
-    _, err = command.communicate()
-    assert command.returncode == 0, err
-    assert err.count("trying again") == 2
+    words = ("-m", *TINY, *POOL, *FAULTY, "model.faults='0:kill 1:segfault'", f"model.once={once}", "seed=0,1,2")
+    outcome = command(*words, "trainer.checkpoint_every_seconds=1e-9")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("trying again") == 2
     runs = runs_of(tmp_path)
     assert sorted(runs) == [0, 1, 2]
     assert_same_outcome(runs[0], finished_run, frozenset({"study", "variant", "config_digest"}))
-    command = pool(tmp_path, *overrides)
-    out, err = command.communicate()
-    assert (command.returncode, out) == (0, "3 of 3 runs are done already; skipped, rerun=true runs them anew\n"), err
+    outcome = command(*words)
+    assert (outcome.code, outcome.out) == (0, "3 of 3 runs are done already; skipped, rerun=true runs them anew\n")
 
 
-@pytest.mark.parametrize(
-    ("number", "whole_group"),  # a terminal that closes and Slurm signal all processes of a group
-    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGUSR1, False), (signal.SIGHUP, True)],
-)
+LONG = (*FAULTY, "seed=0,1,2", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_to_the_pool_stops_all_jobs_with_a_checkpoint(
-    number: signal.Signals, whole_group: bool, tmp_path: Path
+    number: signal.Signals, command: Command, tmp_path: Path
 ) -> None:
-    command = pool(tmp_path, *FAULTY, "seed=0,1,2", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
-    wait_for(lambda: len([path for path in runs_of(tmp_path).values() if "running" in status_text(path)]) == 2)
-    time.sleep(1)
-    (os.killpg if whole_group else os.kill)(command.pid, number)
+    def send() -> None:
+        wait_for_two_running(tmp_path)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    outcome = command("-m", *TINY, *POOL, *LONG)
+    sender.join()
+    assert_stopped(outcome.code, outcome.err, 130 if number == signal.SIGINT else 75, tmp_path)
+
+
+def test_a_signal_to_all_processes_does_so_too(tmp_path: Path) -> None:
+    """A terminal that closes and Slurm signal the whole group."""
+    command = pool(tmp_path, *LONG)
+    wait_for_two_running(tmp_path)
+    os.killpg(command.pid, signal.SIGHUP)
     _, err = command.communicate()
-    assert command.returncode == (130 if number == signal.SIGINT else 75), err
+    assert_stopped(command.returncode, err, 75, tmp_path)
+
+
+def assert_stopped(code: int, err: str, expected_code: int, folder: Path) -> None:
+    assert code == expected_code, err
     assert "3 of 3 jobs are not done; the same command goes on with them" in err
-    runs = runs_of(tmp_path)
+    runs = runs_of(folder)
     assert sorted(runs) == [0, 1]
     for path in runs.values():
         assert read_status(path)["state"] == "interrupted"
@@ -107,57 +123,59 @@ def test_a_signal_to_the_pool_stops_all_jobs_with_a_checkpoint(
 
 
 def test_a_budget_ends_the_command_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    words = (*FAULTY, "seed=0,1,2", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
-    command = pool(tmp_path, *words, "hydra.launcher.minutes=0.5")
+    command = pool(tmp_path, *LONG, "hydra.launcher.minutes=0.5")
     _, err = command.communicate()
     assert command.returncode == 75, err
     assert [read_status(path)["state"] for path in runs_of(tmp_path).values()] == ["interrupted"] * 2
 
 
 def test_when_the_pool_is_killed_its_jobs_stop_with_a_checkpoint(tmp_path: Path) -> None:
-    command = pool(tmp_path, *FAULTY, "seed=0,1", "trainer.epochs=100000", "trainer.evaluate_every_steps=100000")
-    wait_for(lambda: len([path for path in runs_of(tmp_path).values() if "running" in status_text(path)]) == 2)
-    time.sleep(1)
+    command = pool(tmp_path, *LONG)
+    wait_for_two_running(tmp_path)
     command.kill()
     command.wait()
     wait_for(lambda: all(read_status(path)["state"] == "interrupted" for path in runs_of(tmp_path).values()))
     assert all((path / "checkpoint" / "last.pt").exists() for path in runs_of(tmp_path).values())
 
 
-def test_a_job_is_bit_identical_to_the_same_run_alone(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *TINY, *FAULTY, "seed=1", "output_root=alone"],
-        cwd=tmp_path,
-        env=quiet_environment(OMP_NUM_THREADS="1"),
-        check=True,
-        capture_output=True,
-    )
-    command = pool(tmp_path, *FAULTY, "seed=0,1")
-    _, err = command.communicate()
-    assert command.returncode == 0, err
+def test_a_job_is_bit_identical_to_the_same_run_alone(command: Command, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert command(*TINY, *FAULTY, "seed=1", "output_root=alone").code == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert command("-m", *TINY, *POOL, *FAULTY, "seed=0,1").code == 0
     assert_same_outcome(runs_of(tmp_path)[1], next((tmp_path / "alone" / "pool").glob("*/seed1")))
 
 
-def test_two_pools_over_one_study_share_the_work(tmp_path: Path) -> None:
+def test_two_pools_over_one_study_share_the_work(command: Command, tmp_path: Path) -> None:
     """As two commands, two agents of a W&B sweep or two machines on one file system do."""
-    commands = [pool(tmp_path, *FAULTY, "seed=range(0,6)") for _ in range(2)]
-    said = [command.communicate() for command in commands]
-    assert [command.returncode for command in commands] == [0, 0], said
-    trained = re.findall(r"seed=(\d): trained", said[0][0] + said[1][0])
-    assert sorted(trained) == list("012345"), said  # each by one of them
+    other = pool(tmp_path, *FAULTY, "seed=range(0,6)")
+    wait_for(lambda: bool(runs_of(tmp_path)))
+    outcome = command("-m", *TINY, *POOL, *FAULTY, "seed=range(0,6)")
+    out, err = other.communicate()
+    assert (outcome.code, other.returncode) == (0, 0), outcome.err + err
+    trained = re.findall(r"seed=(\d): trained", outcome.out + out)
+    assert sorted(trained) == list("012345"), outcome.out + out  # each by one of them
     for path in runs_of(tmp_path).values():
         assert [row["step"] for row in read_rows(path)] == [3, 6, 9, 12]
         assert "resumed" not in json.loads((path / "provenance.json").read_text())
         assert read_result(path)["config_digest"]
 
 
-def wait_for(condition: object, seconds: float = 300.0) -> None:
+def wait_for_two_running(folder: Path) -> None:
+    wait_for(lambda: [status_text(path) for path in runs_of(folder).values()].count("running") == 2)
+    time.sleep(0.5)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
 
 
 def status_text(folder: Path) -> str:
     path = folder / "status.json"
-    return path.read_text() if path.exists() else ""
+    return "running" if path.exists() and "running" in path.read_text() else ""

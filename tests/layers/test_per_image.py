@@ -120,11 +120,15 @@ def test_outputs_and_gradients_equal_the_loop(name: str, interpreter: Executor) 
     assert actual[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("channels", [(130, 70), (64, 128)])
-def test_many_blocks_of_pixels_channels_and_images(channels: tuple[int, int], interpreter: Executor) -> None:
+@pytest.mark.parametrize(
+    ("images", "size", "channels"), [(2, (7, 19), (130, 70)), (2, (7, 19), (64, 128)), (18, (1, 2), (40, 30))]
+)
+def test_many_blocks_of_pixels_channels_and_images(
+    images: int, size: tuple[int, int], channels: tuple[int, int], interpreter: Executor
+) -> None:
     """Blocks that map and channels fill, and do not; several blocks of `mix` and `unmix`."""
     geometry = ([1, 1], [0, 1], [1, 1])
-    inputs = tensors((1, 2), (7, 19), 18, 2, *channels)
+    inputs = tensors((1, 2), size, images, 2, *channels)
     above = gradient_above(*inputs, geometry)
     actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
