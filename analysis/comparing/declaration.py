@@ -10,7 +10,7 @@ import yaml
 
 from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row
 
-from ..reading.metrics import COMPARED, TEST_ACCURACY, Metric
+from ..reading.metrics import TEST_ACCURACY, Metric, metric_named
 from ..reading.run import Run
 from .looks import boundaries
 from .statistics import ALPHA
@@ -77,7 +77,8 @@ NONE_DECLARED: Mapping[str, Declaration] = {}
 def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
     """Each study's declaration: of its runs with the lowest seed that counts, the commonest.
 
-    Looks are counted from the first seeds on, so what later runs declare comes too late.
+    Looks are counted from the first seeds on, so what later runs declare comes too late. Raises ValueError for a metric
+    that there is not.
     """
     by_study: dict[str, list[Run]] = {}
     for run in runs:
@@ -128,7 +129,7 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
         return UNDECLARED
     complete = _complete(about)
     tuning, margin = complete["tuning"], complete["margin"]
-    metric = COMPARED[complete["metric"]]
+    metric = metric_named(complete["metric"])
     return Declaration(
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",

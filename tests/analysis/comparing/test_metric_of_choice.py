@@ -77,6 +77,12 @@ def test_studies_that_declare_different_metrics_are_one_clear_line(write_run: Wr
     assert compared("test_accuracy").metric.name == "test_accuracy"
 
 
+def test_a_recorded_metric_that_there_is_not_is_one_line(write_run: WriteRun) -> None:
+    fill(write_run, about={"baseline": "static", "metric": "f1"})
+    with pytest.raises(ValueError, match="no metric f1; it may be test_loss, "):
+        compared()
+
+
 def test_a_run_that_lacks_the_metric_does_not_count_and_all_lacking_is_one_line(write_run: WriteRun) -> None:
     fill(write_run)
     write_run("up", 6, 0.7, val_loss=None)
