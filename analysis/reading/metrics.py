@@ -83,7 +83,7 @@ OWN_DEVICE = "as each run measured it on its own device, beside whatever else ra
 def _of_result() -> Iterator[Metric]:
     """What variants are compared by: numbers of result.json, and what `predicted` computes from the predictions."""
     for split, (begins, place) in RESULT_SPLITS.items():
-        for metric in METRICS:
+        for metric in REPORTED:
             if metric.is_in_result:
                 label, meaning = f"{begins} {metric.label.lower()}", f"{metric.meaning or metric.label} {place}"
                 yield replace(metric, name=metric.key(split), label=label, meaning=meaning)

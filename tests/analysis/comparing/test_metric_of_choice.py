@@ -79,7 +79,7 @@ def test_studies_that_declare_different_metrics_are_one_clear_line(write_run: Wr
 
 def test_a_recorded_metric_that_there_is_not_is_one_line(write_run: WriteRun) -> None:
     fill(write_run, about={"baseline": "static", "metric": "f1"})
-    with pytest.raises(ValueError, match="no metric f1; it may be test_loss, "):
+    with pytest.raises(ValueError, match="no metric f1; it may be test_accuracy, "):
         compared()
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_lacks_the_metric_does_not_count_and_all_lacking_is_one_line(
     assert caveats(comparison)[0] == expected
     with pytest.raises(ValueError, match=r"no run can be compared by top5_accuracy; .*no test_predictions.npz"):
         compared("top5_accuracy")
-    with pytest.raises(ValueError, match="no metric accuracy; it may be test_loss, "):
+    with pytest.raises(ValueError, match="no metric accuracy; it may be test_accuracy, "):
         compared("accuracy")
 
 
