@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         chosen = parser(next((word for word in words if not word.startswith("-")), None), program).parse_args(words)
+        chosen.command_line = shlex.join([*program.split(), *words])
         if getattr(chosen, "wandb", False):
             # Filters stand below publishing, so what logs their pictures is handed down to them.
             chosen.publisher = import_module(".publishing.log_pictures", __package__)

@@ -41,7 +41,10 @@ STAGES = {
     "analysis.tables": ({"reading", "comparing"}, {"rich"}),
     "analysis.frames": ({"reading", "comparing", "tables"}, {"numpy", "pandas"}),
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
-    "analysis.filters": ({"reading", "drawing", "tables"}, {"numpy", "matplotlib", "PIL", "torch", "tqdm"}),
+    "analysis.filters": (
+        {"reading", "drawing", "comparing", "tables"},
+        {"numpy", "matplotlib", "PIL", "torch", "tqdm"},
+    ),
     "analysis.report": (
         {"reading", "drawing", "comparing", "tables", "figures"},
         {"numpy", "matplotlib", "PIL", "yaml"},

@@ -97,6 +97,15 @@ def has_predictions(run: Run) -> bool:
 def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """True classes of the test images, and 1 where the best weights classify one correctly, else 0; both (images,).
 
+    Raises ValueError as `read_classes` does.
+    """
+    labels, predicted = read_classes(run)
+    return labels, (predicted == labels).astype(np.float64)
+
+
+def read_classes(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """True classes of the test images, and those that the best weights predict; both (images,).
+
     Raises ValueError, with the reason, for a file that is damaged, has no classes or contradicts the run's result.
     """
     try:
@@ -105,10 +114,10 @@ def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(error.flaw) from error
     if not kept.keys() >= {"label", "best_class"}:
         raise ValueError(f"{PREDICTIONS} has no labels (it was written before they were saved)")
-    labels, correct = kept["label"], kept["best_class"] == kept["label"]
-    if not len(labels) or abs(float(correct.mean()) - run.number("test_accuracy")) > 1e-9:
+    labels, predicted = kept["label"], kept["best_class"]
+    if not len(labels) or abs(float((predicted == labels).mean()) - run.number("test_accuracy")) > 1e-9:
         raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in {RESULT}")
-    return labels, correct.astype(np.float64)
+    return labels, predicted
 
 
 def _outcome(found: Snapshot, seed: int) -> tuple[dict[str, float], RunState, str]:

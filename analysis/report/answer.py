@@ -35,8 +35,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Sentence:
-    """The outcome of one claim: the claim as its verdict leaves it, and the numbers behind it."""
+    """The outcome of one claim of a variant: the claim as its verdict leaves it, and the numbers behind it."""
 
+    variant: str
     verdict: str
     claim: str
     evidence: str
@@ -126,7 +127,7 @@ def _sentence(label: str, claim: Claim, metric: Metric) -> Sentence:
         words = f"differs by less than {claim.declared.margin_in_words} from"
     if not words:
         words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
-    return Sentence(claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim, metric))
+    return Sentence(label, claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim, metric))
 
 
 def _control(claim: Claim) -> str:
