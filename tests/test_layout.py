@@ -49,6 +49,7 @@ STAGES = {
         {"reading", "drawing", "comparing", "tables", "figures"},
         {"numpy", "matplotlib", "PIL", "yaml"},
     ),
+    "analysis.reference": ({"reading", "comparing"}, set()),
     "analysis.publishing": ({"reading"}, {"yaml", "wandb", "wandb_workspaces"}),
 }
 # Room of benchmarks -> the rooms it may import; what is measured and what is written down know nothing of each other.

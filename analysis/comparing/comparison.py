@@ -11,6 +11,7 @@ from ..reading.metrics import COMPARED, TEST_ACCURACY, Metric, metric_named
 from ..reading.predicted import with_metric
 from ..reading.run import Run
 from .arrangement import PLAIN, Arrangement, Layout
+from .beside_reference import beside_own
 from .claims import Claim, claim
 from .declaration import Declaration, declarations_of, read_declaration
 from .statistics import holm
@@ -85,8 +86,10 @@ def compare(
     `about` is a sweep file whose declaration counts for its study, instead of what the runs recorded.
     `metric` is a key of COMPARED; without it, what the studies declare. Runs that lack it do not count.
     Raises ValueError when no run counts, when the layout names a key that no run has, when `baseline` is no variant
-    with results or several of one group, for metrics that are unknown or differ, and as `read_declaration` does.
+    with results or several of one group, for metrics that are unknown or differ, and as `read_declaration`
+    and `beside_own` do.
     """
+    runs = beside_own(runs)
     declared = declarations_of([run for run in runs if run.study])
     if about is not None:
         declared |= read_declaration(about, declared)

@@ -81,7 +81,7 @@ def confusion_figure(confusions: Sequence[Confusion], width: str) -> Figure:
     for axes in grid.flat[len(confusions) :]:
         axes.remove()
     bar = figure.colorbar(drawn, ax=list(grid.flat[: len(confusions)]), location="bottom", fraction=0.03, aspect=60)
-    bar.set_label("Test images of the true class (%) that are taken for another")
+    bar.set_label("Taken for another class (%)")
     for axes in grid.flat[max(0, len(confusions) - columns) : len(confusions)]:
         axes.set_xlabel("Predicted class")
         axes.xaxis.set_tick_params(labelbottom=True)

@@ -105,18 +105,12 @@ def config_lines(config: Mapping[str, Any], other: Mapping[str, Any] | None, nam
 
 def _details(variant: Variant, baseline: Variant | None, in_full: bool) -> Details:
     other = None if baseline is None or variant is baseline else baseline.config
-    lines = config_lines(variant.config, other, variant.baseline)
-    if other is not None and not in_full:
+    if in_full or other is None:
+        lines = config_lines(variant.config, other, variant.baseline)
+    else:
         here, there = flatten(dict(variant.config)), flatten(dict(other))
-        lines = list(
-            _lines(
-                {key: value for key, value in here.items() if there.get(key, ABSENT) != value},
-                there,
-                variant.baseline,
-                "",
-            )
-        )
-        lines.append(ConfigLine(f"# all else as in {variant.baseline}"))
+        changed = {key: value for key, value in here.items() if there.get(key, ABSENT) != value}
+        lines = [*_lines(changed, there, variant.baseline, ""), ConfigLine(f"# all else as in {variant.baseline}")]
     runs = Sheet(RUN_COLUMNS, variant.runs).table()
     return Details(variant.group, variant.label, variant.is_baseline, lines, _facts(variant.runs), runs)
 

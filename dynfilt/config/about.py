@@ -9,6 +9,8 @@ from typing import Any
 
 FEWEST_PAIRS = 2  # below there is no spread, and no test
 WIDEST_MARGIN = 100
+SPLIT_SEED = "data.split_seed"
+FOLLOWS_SEED = "seed"  # its value where every seed has a validation split of its own
 # What variants may be compared by, the first by default; how each is shown: analysis/reading/metrics.py.
 METRICS = (
     *("test_accuracy", "val_accuracy", "train_accuracy", "last_test_accuracy", "top5_accuracy"),

@@ -13,7 +13,7 @@ import hydra
 from hydra.errors import InstantiationException
 
 from dynfilt.config.about import check_about
-from dynfilt.config.compose import GROUPS, Schema
+from dynfilt.config.compose import GROUPS, Schema, data_node
 from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
 
@@ -37,8 +37,11 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
     check_about(config["about"])
+    nodes = {**config, "data": data_node(config)}
     for group in GROUPS:
-        _check_group(group, json.dumps(choices), json.dumps(config[group]))
+        _check_group(group, json.dumps(choices), json.dumps(nodes[group]))
+    for name, node in config["buffers"].items():
+        _check_buffer(name, node, choices)
 
 
 @functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
@@ -50,6 +53,16 @@ def _check_group(group: str, choices_as_json: str, node_as_json: str) -> None:
     _check_target(node, group, file, choices)
     if group in CHEAP_GROUPS:
         make(node, group)
+
+
+def _check_buffer(name: str, node: Any, choices: dict[str, str]) -> None:
+    key = f"buffers.{name}"
+    if name == "temperature":
+        raise ValueError(f"{key}: its schedule is the group temperature")
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ValueError(f"{key}={node!r}: must be a schedule, such as {{_target_: dynfilt.schedules.Linear, ...}}")
+    _check_target(node, key, "the command or its sweep", choices)
+    make(node, key)
 
 
 def make(node: dict[str, Any], key: str) -> Any:

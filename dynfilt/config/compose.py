@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dynfilt.config.about import About
+from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED, About
 from dynfilt.installation import CONF
 
 SET_BY_THE_PROGRAM = ("parent",)
@@ -40,6 +40,7 @@ class Schema:
     optimizer: Any
     schedule: Any
     temperature: Any
+    buffers: dict[str, Any]
     trainer: Any
     tracking: Any
 
@@ -63,17 +64,35 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Schema)
 
 
+def resolve(cfg: DictConfig, *, throw_on_missing: bool = True) -> dict[str, Any]:
+    """The plain config of a composed one. `data.split_seed=${seed}` becomes the word `seed` in it, so that the runs of
+    all seeds are one variant."""
+    group, _, key = SPLIT_SEED.partition(".")
+    data = OmegaConf.select(cfg, group)
+    if isinstance(data, DictConfig) and typing.cast(dict[str, Any], OmegaConf.to_container(data)).get(key) == "${seed}":
+        OmegaConf.update(cfg, SPLIT_SEED, FOLLOWS_SEED)
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=throw_on_missing)
+    return typing.cast(dict[str, Any], plain)
+
+
+def data_node(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the data, in which the word `seed` is the run's seed."""
+    data: dict[str, Any] = config["data"]
+    follows = isinstance(data, dict) and data.get("split_seed") == FOLLOWS_SEED
+    return {**data, "split_seed": config["seed"]} if follows else data
+
+
 def compose(overrides: list[str]) -> dict[str, Any]:
     """The resolved config of conf/config.yaml with overrides, for use outside the command line."""
     register_schema()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return typing.cast(dict[str, Any], OmegaConf.to_container(hydra.compose("config", overrides), resolve=True))
+        return resolve(hydra.compose("config", overrides), throw_on_missing=False)
 
 
 def read_job(cfg: DictConfig) -> Job:
     """Resolve what Hydra composed for the current job. Raises ValueError for a value that cannot be resolved."""
     settings = HydraConfig.get()
-    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    config = resolve(cfg)
     overrides = OverridesParser.create().parse_overrides(list(settings.overrides.task))
     return job_of(config, group_choices(settings), overrides, settings.job.config_name)
 
@@ -133,4 +152,4 @@ def _compose_base(config_name: str | None, switched: tuple[str, ...] = ()) -> tu
     choices = group_choices(base.hydra)
     OmegaConf.set_struct(base, False)
     base.pop("hydra")
-    return typing.cast(dict[str, Any], OmegaConf.to_container(base, resolve=True)), choices
+    return resolve(base, throw_on_missing=False), choices

@@ -38,7 +38,8 @@ OUTSIDE_DIGEST = (
 )
 # Keys that came after the first results; with these values they mean what was done before, so that old runs stay the
 # same runs.
-ADDED_LATER = {
+ADDED_LATER: dict[str, Any] = {
+    "buffers": {},
     "trainer.evaluate_every_steps": None,
     "trainer.formulation": "auto",
     "trainer.check_layer": True,
@@ -111,20 +112,18 @@ def in_digest(key: str) -> bool:
 
 def digest(config: dict[str, Any]) -> str:
     """16 hexadecimal digits that are equal exactly when two resolved configs describe the same numbers."""
-    content = _content(config)
+    content = digest_content(config)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Dotted keys inside the digest whose values differ, each as `key: value here -> value there`."""
-    here, there = _content(config), _content(other)
-    keys = sorted(here.keys() | there.keys())
-    missing = "absent"
-    return [
-        f"{key}: {here.get(key, missing)} -> {there.get(key, missing)}"
-        for key in keys
-        if here.get(key, missing) != there.get(key, missing)
+    here, there = digest_content(config), digest_content(other)
+    values = [
+        (key, *(content.get(key, ADDED_LATER.get(key, "absent")) for content in (here, there)))
+        for key in sorted(here.keys() | there.keys())
     ]
+    return [f"{key}: {value} -> {other_value}" for key, value, other_value in values if value != other_value]
 
 
 def with_todays_targets(node: Any) -> Any:
@@ -136,9 +135,9 @@ def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
     """An older run's config with today's names of targets, and later keys at the values that mean what was done."""
     current = with_todays_targets(config)
     for key, neutral in _added_later(flatten(current)).items():
-        group, *path, name = key.split(".")
-        node = current.get(group)
-        for part in path:
+        *path, name = key.split(".")
+        node = current.get(path[0]) if path else current
+        for part in path[1:]:
             node = node.setdefault(part, {}) if isinstance(node, dict) else None
         if isinstance(node, dict):
             node.setdefault(name, neutral)
@@ -202,7 +201,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _content(config: dict[str, Any]) -> dict[str, Any]:
+def digest_content(config: dict[str, Any]) -> dict[str, Any]:
     """What the digest covers, by dotted key, in the names under which it was first published."""
     flat = flatten(_map_targets(config, {today: former for former, today in reversed(RENAMED_TARGETS.items())}))
     flat = {key: canonical(key, value) for key, value in flat.items()}

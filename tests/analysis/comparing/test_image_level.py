@@ -82,7 +82,8 @@ def test_without_any_file_nothing_is_told(write_run: WriteRun) -> None:
     write_run("static", 0, 0.5)
     level, comparison = found()
     assert level == ImageLevel()
-    assert "image" not in " ".join(footer(comparison, level, []))
+    told = " ".join(footer(comparison, level, []))
+    assert "image-level" not in told and "Test images" not in told
 
 
 def test_runs_of_wandb_say_why_they_have_none(write_offline: Callable[..., Path], no_account: None) -> None:
