@@ -31,7 +31,7 @@ CLOSED_ROOMS = {
     "dynfilt.installation": (set(), set()),
     "dynfilt.wording": (set(), set()),
     "dynfilt.seeding": (set(), {"torch"}),
-    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL"}),
+    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL", "tqdm"}),
 }
 # Stage of analysis -> the stages it may import, all of them before it in this order, and the installed packages.
 STAGES = {
