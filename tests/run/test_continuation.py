@@ -100,8 +100,8 @@ def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, la
 @pytest.mark.parametrize("key", ADDED_LATER)
 def test_a_run_from_before_a_key_existed_is_still_a_run(key: str, command: Command, finished_copy: Path) -> None:
     config = yaml.safe_load((finished_copy / "config.yaml").read_text())
-    group, name = key.split(".")
-    config[group].pop(name)
+    *groups, name = key.split(".")
+    (config[groups[0]] if groups else config).pop(name)
     (finished_copy / "config.yaml").write_text(yaml.safe_dump(config))
     outcome = command("mode=test", f"run={finished_copy}")
     assert outcome.code == 0, outcome.err
