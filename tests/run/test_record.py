@@ -12,7 +12,7 @@ from dynfilt.run.lock import is_in_use
 from dynfilt.run.record import RunRecord, set_aside, write_json
 from tests.run_folders import contents, read_status
 
-CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2}}
+CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2}, "buffers": {}}
 CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto"}
 CONFIG["trainer"] |= {"compile_mode": "default", "cuda_graph": False, "check_layer": True}
 
@@ -250,7 +250,8 @@ def test_what_is_no_config_is_named(text: str | None, tmp_path: Path) -> None:
 def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("trainer: {epochs: 1, formulation: taps}\nseed: 0\n")
     trainer = {"epochs": 1, "formulation": "taps", "evaluate_every_steps": None, "compile_mode": "default"}
-    assert RunFolder(tmp_path).config() == {"trainer": {**trainer, "cuda_graph": False, "check_layer": True}, "seed": 0}
+    trainer |= {"cuda_graph": False, "check_layer": True}
+    assert RunFolder(tmp_path).config() == {"trainer": trainer, "seed": 0, "buffers": {}}
 
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:
