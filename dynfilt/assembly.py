@@ -12,6 +12,7 @@ from torch import nn
 
 from dynfilt.check.before_training import check_own_layer
 from dynfilt.config.checks import make
+from dynfilt.config.compose import data_node
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
 from dynfilt.run.folder import RunFolder, Weights
@@ -42,6 +43,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
         optimizer=_build_optimizer(config["optimizer"], model),
         schedule=make(config["schedule"], "schedule"),
         temperature=make(config["temperature"], "temperature"),
+        buffers={name: make(node, f"buffers.{name}") for name, node in config["buffers"].items()},
         settings=settings,
         device=device,
         seed=config["seed"],
@@ -71,7 +73,7 @@ def _require_scores(model: nn.Module, data: ImageData) -> None:
 
 def build_data(config: dict[str, Any], device: torch.device) -> ImageData:
     """The run's images, on the device that trains on them."""
-    return make(config["data"], "data").to(device)
+    return make(data_node(config), "data").to(device)
 
 
 def load(

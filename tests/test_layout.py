@@ -41,11 +41,15 @@ STAGES = {
     "analysis.tables": ({"reading", "comparing"}, set()),
     "analysis.frames": ({"reading", "comparing", "tables"}, {"numpy", "pandas"}),
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
-    "analysis.filters": ({"reading", "drawing", "tables"}, {"numpy", "matplotlib", "PIL", "torch", "tqdm"}),
+    "analysis.filters": (
+        {"reading", "drawing", "comparing", "tables"},
+        {"numpy", "matplotlib", "PIL", "torch", "tqdm"},
+    ),
     "analysis.report": (
         {"reading", "drawing", "comparing", "tables", "figures"},
         {"numpy", "matplotlib", "PIL", "yaml"},
     ),
+    "analysis.reference": ({"reading", "comparing"}, set()),
     "analysis.publishing": ({"reading"}, {"yaml", "wandb", "wandb_workspaces"}),
 }
 # Room of benchmarks -> the rooms it may import; what is measured and what is written down know nothing of each other.

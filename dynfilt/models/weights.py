@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def _read(weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         return _download()
     if weights.endswith(".pth"):
-        return _read_file(Path(weights), sha256=None)
+        return _read_file(Path(os.path.expandvars(weights)).expanduser(), sha256=None)
     raise ValueError(_explain(weights, "are not known"))
 
 

@@ -173,9 +173,10 @@ def test_a_missing_key_is_a_difference(config: dict) -> None:
 @pytest.mark.parametrize("key", ADDED_LATER)
 def test_a_key_that_came_later_leaves_old_runs_what_they_were(key: str, compose: Compose) -> None:
     [job] = compose()
-    group, last = key.split(".")
+    *group, last = key.split(".")
     older = copy.deepcopy(job.config)
-    del older[group][last]
+    del (older[group[0]] if group else older)[last]
+    assert in_todays_terms(older) == job.config
     assert digest(older) == digest(job.config)
     assert differing_keys(older, job.config) == []
 
@@ -286,3 +287,11 @@ def test_the_wandb_id_is_the_runs_own() -> None:
     }
     assert len(ids) == 16
     assert Identity("a", "v", 0, "1" * 16).wandb_id in ids
+
+
+@pytest.mark.parametrize("study", ["研究" * 15, "a" * 300, "größe", "=1+1"])
+def test_a_study_of_any_script_and_length_has_a_folder(study: str, tmp_path: Path) -> None:
+    folder = Identity(study, "v", 0, "d").folder(str(tmp_path))
+    folder.mkdir(parents=True)
+    assert len(folder.parent.parent.name) <= 255
+    assert folder != Identity(f"{study}2", "v", 0, "d").folder(str(tmp_path))
