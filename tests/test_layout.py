@@ -234,10 +234,13 @@ def test_a_fenced_package_is_imported_in_its_files_only(package: str) -> None:
     assert importers and not outside
 
 
+installed_packages = cache(packages_distributions)
+
+
 @cache
 def distributions_of(package: str) -> frozenset[str]:
     """What may be installed to import a package: `protobuf` and others for `google`."""
-    return frozenset(name.lower().replace("_", "-") for name in packages_distributions().get(package, [package]))
+    return frozenset(name.lower().replace("_", "-") for name in installed_packages().get(package, [package]))
 
 
 def declared_dependencies() -> tuple[set[str], set[str], set[str]]:
