@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from analysis.comparing.caveats import caveats
 from analysis.comparing.comparison import compare
@@ -17,13 +19,10 @@ from dynfilt.run.record import RunRecord
 from dynfilt.run.standing import standing
 from dynfilt.schedules import Cosine, Linear, MultiStep, OneCycle, Progress
 
-pytest.importorskip("hypothesis")
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 pytestmark = pytest.mark.slow
-settings.register_profile("fuzz", derandomize=True, deadline=None, max_examples=30, database=None)
-settings.load_profile("fuzz")
+fuzzed = settings(
+    derandomize=True, deadline=None, max_examples=30, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 CONFIG: dict[str, Any] = {
     "study": "s",
@@ -60,10 +59,10 @@ CONTENTS = st.one_of(OBJECTS.map(lambda each: json.dumps(each).encode()), VALUES
 CONTENTS = st.one_of(CONTENTS, st.binary(max_size=40), st.just(b""))
 
 
+@fuzzed
 @given(
     st.dictionaries(st.sampled_from(FILES), CONTENTS, max_size=5), st.sampled_from([False, True, "damaged", "changed"])
 )
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_run_folder_has_a_state_and_is_read(files: dict[str, bytes], rerun: bool | str) -> None:
     with tempfile.TemporaryDirectory() as root:
         folder = RunFolder(Path(root) / "study" / "variant" / "seed0")
@@ -88,6 +87,7 @@ def test_any_run_folder_has_a_state_and_is_read(files: dict[str, bytes], rerun: 
         assert all(run.counts <= (found.state == RunState.COMPLETED) for run in runs)
 
 
+@fuzzed
 @given(st.dictionaries(st.sampled_from(FILES[1:3]), CONTENTS, max_size=2), st.lists(CONTENTS, max_size=4))
 def test_any_damage_beside_the_truth_is_gone_round(files: dict[str, bytes], rows: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -107,6 +107,7 @@ def test_any_damage_beside_the_truth_is_gone_round(files: dict[str, bytes], rows
         assert folder.status() is not None and folder.provenance() is not None
 
 
+@fuzzed
 @given(st.text(max_size=60) | VALUES.map(json.dumps))
 def test_any_text_is_a_config_or_refused(text: str) -> None:
     try:
@@ -115,6 +116,7 @@ def test_any_text_is_a_config_or_refused(text: str) -> None:
         assert str(error).startswith("not the config of a run")
 
 
+@fuzzed
 @given(
     st.dictionaries(st.from_regex(r"[a-z]{1,5}\.[a-z]{1,5}", fullmatch=True), VALUES, max_size=4), st.text(max_size=300)
 )
@@ -138,6 +140,7 @@ SCHEDULES = st.one_of(
 )
 
 
+@fuzzed
 @given(SCHEDULES, st.integers(1, 500), st.integers(1, 60), st.data())
 def test_any_schedule_stays_between_its_ends_at_every_step(
     schedule: Any, total_steps: int, steps_per_epoch: int, data: st.DataObject
