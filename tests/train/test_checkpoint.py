@@ -155,3 +155,21 @@ def test_a_leftover_of_a_killed_copy_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "best.pt.tmp").write_bytes(b"half a checkp")
     copy_checkpoint(tmp_path / "last.pt", tmp_path / "best.pt")
     assert same(load_checkpoint(tmp_path / "best.pt"), example())
+
+
+def test_damage_to_a_checkpoint_leaves_its_copy(tmp_path: Path) -> None:
+    last, best = tmp_path / "last.pt", tmp_path / "best.pt"
+    save_checkpoint(example(), last)
+    copy_checkpoint(last, best)
+    os.truncate(last, 100)
+    assert same(load_checkpoint(best), example())
+
+
+def test_what_the_disk_refuses_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    save_checkpoint(example(), tmp_path / "last.pt")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_checkpoint(tmp_path / "last.pt")
