@@ -18,6 +18,7 @@ PROGRAM = "python -m analysis"
 COMMANDS = {
     "table": (".tables.command", "compare the variants of one or more studies"),
     "diff": (".tables.diff", "what differs between two runs, variants or studies"),
+    "tuned": (".comparing.tuned_sweep", "the sweep again, each arm with the recipe that its tuning study chose"),
     "runs": (".frames.command", "one tidy row a run, as CSV, JSON or Parquet"),
     "curves": (".frames.command", "one tidy row an evaluation during training, as CSV, JSON or Parquet"),
     "report": (".report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),
@@ -27,6 +28,8 @@ COMMANDS = {
     "attention": (".filters.attention", "describe DY-Conv's attention; check whether a network is dynamic"),
     "filters": (".filters.first_layer", "picture the first filters and what they and the last ones answer"),
     "architecture": (".filters.architecture", "print the layers of a network with parameters and FLOPs"),
+    "archive": (".reference.pack", "finished runs as one file, itself a SOURCE"),
+    "reproduce": (".reference.reproduce", "do a run of a source again, drawn at random; does it come out as recorded?"),
     "sync": (".publishing.sync", "upload offline W&B runs, one by one"),
     "dashboard": (".publishing.dashboard", "save a W&B workspace that compares the variants of a project"),
 }

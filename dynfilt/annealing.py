@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from dynfilt.layers.attention import fill_temperatures, temperature_buffers
 from dynfilt.schedules import Linear, Progress
+
+COUNT_OF_BATCH_NORM = "num_batches_tracked"
 
 
 def anneal(
@@ -17,12 +19,17 @@ def anneal(
     takes 30 to 1 over the first 10 epochs. A checkpoint holds the value. Raises ValueError when no layer has such a
     buffer, and unless steps, initial and final are positive.
     """
-    buffers = temperature_buffers(network, buffer)
-    if not buffers:
-        names = sorted({name.rpartition(".")[2] for name, value in network.named_buffers() if value.numel() == 1})
-        raise ValueError(
-            f"no layer has a buffer {buffer!r} to anneal; single numbers here: {', '.join(names) or 'none'}"
-        )
+    buffers = scheduled_buffers(network, buffer)
     value = Linear(initial, final, steps)(Progress(step, steps, steps_per_epoch=1))
     fill_temperatures(buffers, value)
     return value
+
+
+def scheduled_buffers(network: nn.Module, name: str) -> list[Tensor]:
+    """Every buffer of that name inside a network. Raises ValueError, with what there is, when no layer has one."""
+    buffers = temperature_buffers(network, name)
+    if not buffers:
+        single = {path.rpartition(".")[2] for path, value in network.named_buffers() if value.numel() == 1}
+        names = ", ".join(sorted(single - {COUNT_OF_BATCH_NORM}))
+        raise ValueError(f"no layer has a buffer {name!r} to anneal; single numbers here: {names or 'none'}")
+    return buffers

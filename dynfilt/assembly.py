@@ -12,6 +12,7 @@ from torch import nn
 
 from dynfilt.check.before_training import check_own_layer
 from dynfilt.config.checks import make
+from dynfilt.config.compose import data_node
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
 from dynfilt.run.folder import RunFolder, Weights
@@ -42,6 +43,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
         optimizer=_build_optimizer(config["optimizer"], model),
         schedule=make(config["schedule"], "schedule"),
         temperature=make(config["temperature"], "temperature"),
+        buffers={name: make(node, f"buffers.{name}") for name, node in config["buffers"].items()},
         settings=settings,
         device=device,
         seed=config["seed"],
@@ -56,7 +58,7 @@ def _build_optimizer(node: dict[str, Any], model: nn.Module) -> torch.optim.Opti
 
 
 def _require_scores(model: nn.Module, data: ImageData) -> None:
-    few = data.val.subset(torch.arange(2, device=data.val.labels.device))
+    few = data.val.subset(torch.arange(min(2, len(data.val)), device=data.val.labels.device))
     model.eval()
     try:
         with torch.inference_mode():
@@ -65,13 +67,13 @@ def _require_scores(model: nn.Module, data: ImageData) -> None:
         problem = " ".join(str(error).split())[:LONGEST_PROBLEM]
         raise ValueError(f"model: cannot take the images of {data.name}, {data.image_shape} ({problem})") from error
     model.train()
-    if shape != (2, data.num_classes):
+    if shape != (len(few), data.num_classes):
         raise ValueError(f"model: gives {shape[-1]} scores an image, but {data.name} has {data.num_classes} classes")
 
 
 def build_data(config: dict[str, Any], device: torch.device) -> ImageData:
     """The run's images, on the device that trains on them."""
-    return make(config["data"], "data").to(device)
+    return make(data_node(config), "data").to(device)
 
 
 def load(

@@ -55,6 +55,31 @@ def test_a_bad_value_is_one_line(arguments: list[str], line: str, command: Comma
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "+buffers.blend={_target_: dynfilt.schedules.Constant, value: 1.0}",
+            "no layer has a buffer 'blend' to anneal; ",
+        ),
+        ("+buffers.blend=3", "buffers.blend=3: must be a schedule, such as {_target_: dynfilt.schedules.Linear, ...}"),
+        (
+            "+buffers.blend={_target_: dynfilt.schedules.Cosine, finall: 0}",
+            "buffers.blend.finall: no such key; the com",
+        ),
+        ("+buffers.blend={_target_: dynfilt.schedules.Cosine, final: 2}", "buffers.blend: final=2 must lie in 0..1"),
+        (
+            "+buffers.temperature={_target_: dynfilt.schedules.Cosine, final: 0}",
+            "buffers.temperature: its schedule is ",
+        ),
+    ],
+)
+def test_a_schedule_of_a_buffer_that_cannot_be_is_one_line(override: str, line: str, command: Command) -> None:
+    outcome = command(*TINY, override)
+    assert outcome.code == 1 and len(outcome.lines) == 1
+    assert outcome.err.startswith("failed: ") and line in outcome.err
+
+
 def test_cuda_asked_for_and_absent(command: Command, tmp_path: Path) -> None:
     outcome = command(*TINY, "trainer.device=cuda")
     assert (outcome.code, len(outcome.lines)) == (1, 1)

@@ -1,6 +1,7 @@
 """The installed package: a wheel built here and used from a folder far from any checkout."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def files_in(folder: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("copy")  # building leaves files beside the sources
-    for name in INSIDE:
+    for name in (*INSIDE, "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(ROOT / name, copy)
@@ -58,7 +59,15 @@ def run(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProce
 
 def test_a_wheel_holds_all_files_below_one_name(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held == {f"{place}/{name}" for folder, place in INSIDE.items() for name in files_in(ROOT / folder)}
+    runs = {f"dynfilt/docs/{name}" for name in files_in(ROOT / "docs") if re.match(r"runs\w*/\w+/", name)}
+    assert len(runs) > 500
+    assert held - runs == {f"{place}/{name}" for folder, place in INSIDE.items() for name in files_in(ROOT / folder)}
+    assert held >= runs
+
+
+def test_the_runs_of_the_repository_come_with_it(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, tmp_path, str(installed / "bin" / "dynfilt"), "table", "reference:lab_3x3", "--columns", "n")
+    assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[2:4]] == ["static_3x3", "bypass_3x3"]
 
 
 def test_layers_need_torch_alone(installed: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ CLOSED_ROOMS = {
     "dynfilt.installation": (set(), set()),
     "dynfilt.wording": (set(), set()),
     "dynfilt.seeding": (set(), {"torch"}),
-    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL"}),
+    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL", "tqdm"}),
 }
 # Stage of analysis -> the stages it may import, all of them before it in this order, and the installed packages.
 STAGES = {
@@ -49,6 +49,7 @@ STAGES = {
         {"reading", "drawing", "comparing", "tables", "figures"},
         {"numpy", "matplotlib", "PIL", "yaml"},
     ),
+    "analysis.reference": ({"reading", "comparing"}, set()),
     "analysis.publishing": ({"reading"}, {"yaml", "wandb", "wandb_workspaces"}),
 }
 # Room of benchmarks -> the rooms it may import; what is measured and what is written down know nothing of each other.

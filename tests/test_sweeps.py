@@ -2,24 +2,73 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 import yaml
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
 
-from dynfilt.config.checks import check
-from dynfilt.config.compose import Job
+from dynfilt.config.checks import check, make
+from dynfilt.config.compose import Job, register_schema
+from dynfilt.cost import count_flops, count_parameters
+from dynfilt.run.identity import flatten, variant_name
 from dynfilt.train.trainer import Trainer
 from tests.conftest import ROOT, TINY, Command
 from tests.run_folders import assert_same_outcome, contents, read_status
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").iterdir() if path.is_file())
+
+
+def content(name: str) -> dict[str, Any]:
+    """A sweep's own keys, and those of the sweep that it builds on."""
+    own: dict[str, Any] = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())
+    base = own["defaults"][0]
+    merged = OmegaConf.merge(content(base) if base in SWEEPS else {}, {**own, "defaults": [base]})
+    return cast(dict[str, Any], OmegaConf.to_container(merged))
+
+
+# A sweep that builds on another differs from it in what its file says, so that one of the two is composed whole.
+WHOLE = [name for name in SWEEPS if content(name)["defaults"][0] not in SWEEPS]
 MODELS = {
     "demo": "static_3x3,dynamic_3x3,detached_3x3",
     "lab_3x3": "static_3x3,dynamic_3x3,detached_3x3,published_bug_3x3,bypass_3x3",
     "label_guided": "static_1x1,label_guided_1x1,static_1x1_shared,label_concat_1x1",
     "dyconv_twins": "resnet18,dyconv_resnet18",
     "field_small": ",".join(["resnet8"] * 12),
+    "field": ",".join(["resnet20"] * 15),
+    "field_resnet18": ",".join(["resnet18"] * 17),
+}
+# How far a twin's cost is from its layer's where no width of whole channels comes within 2 %.
+FARTHER = {("resnet20", "odconv_4x"): 0.034, ("resnet20", "dcd"): 0.045, ("resnet18", "involution"): 0.031}
+# What a study's rows differ in besides the convolution and the width.
+ABLATED = {
+    "lab_improvements": {
+        *("model.num_filters", "model.backbone_blocks", "data.flip", "data.pad"),
+        *(f"model.filter.{key}" for key in ("rank", "activation", "normalisation", "pooled", "condition_features")),
+        "model.filter.normalised",
+    },
+    "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
+    "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
+    "transfer": {"model.freeze_until", "model.weights"},
+    "dyconv_ablation": {
+        *(f"model.conv.{key}" for key in ("num_kernels", "attention", "initial_scale", "control")),
+        *("model.dynamic_layers", "temperature.initial", "temperature.final"),
+    },
+    "small_network": {"model.stem", "model.deformable", "model.cbam"},
+    "cnn_ablation": {
+        *(f"model.{key}" for key in ("kernel_size", "stages", "shrink", "norm", "activation", "dropout")),
+        *(
+            "data.flip",
+            "data.pad",
+            "optimizer.weight_decay",
+            "optimizer.momentum",
+            "optimizer.nesterov",
+        ),
+    },
 }
 TINY_SWEEP = (*TINY[:2], "-cn", "tiny_sweep")
 
@@ -32,19 +81,21 @@ def test_a_sweep_is_a_yaml_file() -> None:
 @pytest.fixture(scope="module")
 def declared(compose: Callable[..., list[Job]]) -> dict[str, list[Job]]:
     """The jobs of one seed of each sweep; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
-    return {name: compose("-cn", name, "seed=0", "mode=plan") for name in SWEEPS}
+    return {name: compose("-cn", name, "seed=0", "mode=plan") for name in WHOLE}
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dict[str, list[Job]]) -> None:
-    jobs = declared[name]
+    jobs, ablated = declared[name], ABLATED.get(name, set())
     if name in MODELS:
         assert [job.choices["model"] for job in jobs] == MODELS[name].split(",")
     for job in jobs:
         check(job.config, job.choices)
         assert job.config["study"] == name
-        assert job.differences.keys() <= {"conv", "model.width", "mode"}
+        assert job.differences.keys() <= {"conv", "model.width", "mode"} | ablated
+        assert ablated <= {key for other in jobs for key in other.differences}
     recipes = [{key: job.config[key] for key in ("data", "optimizer", "schedule", "trainer")} for job in jobs]
+    recipes = [{k: v for k, v in flatten(recipe).items() if k not in ablated} for recipe in recipes]
     assert all(recipe == recipes[0] for recipe in recipes)  # a model never changes the recipe
 
 
@@ -52,14 +103,18 @@ def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dic
 def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
     text = (ROOT / "sweeps" / f"{name}.yaml").read_text()
     header = text[: text.index("defaults:")]
-    about = yaml.safe_load(text)["about"]
+    about = content(name)["about"]
     assert about["question"].endswith("?") and about["baseline"]
     assert re.search(rf"# Command .*python run\.py -cn {name}\n", header)
     assert re.search(r"# Cost +\d", header)
     assert re.search(r"# (Expected|Published|Measured) ", header)
-    sweeper = yaml.safe_load(text)["hydra"]["sweeper"]
+    sweeper = content(name)["hydra"]["sweeper"]
     params = sweeper["params"]
     seeds = [int(seed) for seed in params["seed"].split(",")]
+    if name.endswith("_tuning"):
+        assert seeds == [100, 101]  # of its own
+        assert list(params) == ["seed", "model", "optimizer.lr", "optimizer.weight_decay"] and about["looks"] is None
+        return
     assert seeds == list(range(len(seeds)))  # so that more seeds later run only what is missing
     assert about.get("looks", [len(seeds)])[-1] == len(seeds)
     assert list(params) == (["seed"] if "variants" in sweeper else ["seed", "model"])  # seeds first: a budget cuts them
@@ -85,6 +140,51 @@ def test_the_recipes_are_those_of_the_specification(declared: dict[str, list[Job
     assert (twins["data"]["flip"], twins["data"]["pad"]) == (True, 4)
     assert twins["data"]["mean"] == [0.4914, 0.4822, 0.4465]
     assert twins["data"]["std"] == [0.2023, 0.1994, 0.2010]
+
+
+@pytest.mark.parametrize("name", sorted(set(SWEEPS) - set(WHOLE)))
+def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(name: str) -> None:
+    base = str(yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())["defaults"][0])
+    register_schema()
+    with initialize_config_dir(str(ROOT / "sweeps"), version_base="1.3"):
+        own, former = (
+            OmegaConf.to_container(compose_config(each, [f"hydra.searchpath=[file://{ROOT / 'conf'}]"]), resolve=True)
+            for each in (name, base)
+        )
+    assert isinstance(own, dict) and isinstance(former, dict)
+    assert own["study"] == name
+    if name.endswith("_tuning"):
+        del own["about"]
+    else:
+        assert own["data"].pop("num_classes") == 100 == own["model"].pop("num_classes")
+        assert former.pop("data") and former["model"].pop("num_classes") == 10
+        del own["data"]
+    for key in own.keys() - {"study"}:
+        assert own[key] == former[key], key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "num_classes"), [("field", 10), ("field", 100), ("field_resnet18", 10)])
+def test_the_cost_twins_of_the_field_cost_what_their_layers_do(
+    name: str, num_classes: int, declared: dict[str, list[Job]]
+) -> None:
+    jobs = {variant_name(job.choices["model"], job.differences): job for job in declared[name]}
+    about = declared[name][0].config["about"]
+    assert set(about["controls"]) == {row for row in jobs if ",conv=" in row and not row.endswith("=se")}
+
+    def cost(row: str, device: str, count: Callable[[nn.Module], float]) -> float:
+        with torch.device(device):  # on meta nothing is computed
+            return count(make({**jobs[row].config["model"], "num_classes": num_classes}, "model"))
+
+    def flops(network: nn.Module) -> float:
+        return count_flops(network, (3, 32, 32))
+
+    for row, controls in about["controls"].items():
+        assert controls[0] == f"{about['baseline']},conv=se"
+        limit = FARTHER.get(tuple(row.split(",conv=")), 0.02)
+        for control, count in zip(controls[1:], (count_parameters, flops), strict=False):
+            layer_on = "cpu" if count is flops else "meta"
+            assert abs(cost(control, "meta", count) / cost(row, layer_on, count) - 1) < limit, (row, control)
 
 
 def test_a_failing_job_leaves_the_others_running_and_is_named(

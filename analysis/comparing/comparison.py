@@ -9,6 +9,7 @@ from dynfilt.config.about import is_row
 
 from ..reading.run import Run
 from .arrangement import PLAIN, Arrangement, Layout
+from .beside_reference import beside_own
 from .claims import Claim, claim
 from .declaration import Declaration, declarations_of, read_declaration
 from .statistics import holm
@@ -75,8 +76,9 @@ def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN, a
 
     `about` is a sweep file whose declaration counts for its study, instead of what the runs recorded.
     Raises ValueError when no run counts, when the layout names a key that no run has, when `baseline` is no variant
-    with results or several of one group, and as `read_declaration` does.
+    with results or several of one group, and as `read_declaration` and `beside_own` do.
     """
+    runs = beside_own(runs)
     if not any(run.counts for run in runs):
         raise ValueError(_nothing_counts(runs))
     # A W&B log without content does not even name its run: a caveat, but no variant.

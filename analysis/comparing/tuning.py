@@ -4,6 +4,7 @@ An arm is a study's runs whose configs differ in TUNED_KEYS and seed only; a rec
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dynfilt.run.identity import digest
@@ -84,7 +85,7 @@ class Tuning:
             return OTHER_GRIDS
         if any(grid.get(chosen) != max(grid.values()) for grid, chosen in zip(grids, recipes, strict=True)):
             return NOT_BEST
-        return AT_EDGE if any(_is_at_edge(chosen, grids[0]) for chosen in recipes) else ALIKE
+        return AT_EDGE if any(_edges(chosen, grids[0]) for chosen in recipes) else ALIKE
 
     def _arm(self, run: Run) -> tuple[str, str]:
         # Runs share their parsed configs, so each is digested once.
@@ -92,6 +93,45 @@ class Tuning:
         if key not in self._digests:
             self._digests[key] = digest(_without_tuned_keys(run.config))
         return run.study, self._digests[key]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What tuning chose for an arm: a run of that recipe, its mean validation accuracy, and how far to trust it.
+
+    `grid` are the recipes that all seeds brought to an end, `unfinished` how many others there are, `edges` the keys
+    whose chosen value is the smallest or largest that was tried.
+    """
+
+    run: Run
+    accuracy: float
+    grid: Grid
+    unfinished: int
+    edges: tuple[str, ...]
+
+
+def choices(runs: Sequence[Run]) -> list[Choice]:
+    """The best recipe of each arm of a tuning study, all of whose runs are given, by mean validation accuracy.
+
+    Raises ValueError for an arm without a recipe that all seeds brought to an end.
+    """
+    seeds = {run.seed for run in runs}
+    arms: dict[str, list[Run]] = {}
+    for run in runs:
+        arms.setdefault(digest(_without_tuned_keys(run.config)), []).append(run)
+    chosen = []
+    for members in arms.values():
+        accuracies: dict[Recipe, dict[int, float]] = {recipe(run): {} for run in members}
+        for run in members:
+            if (accuracy := _validation_accuracy(run)) is not None:
+                accuracies[recipe(run)][run.seed] = accuracy
+        grid = _means(accuracies, seeds)
+        if not grid:
+            raise ValueError(f"{members[0].variant}: no recipe has ended with all of its {len(seeds)} tuning seeds yet")
+        best = max(grid, key=grid.__getitem__)
+        run = next(run for run in members if recipe(run) == best)
+        chosen.append(Choice(run, grid[best], grid, len(accuracies) - len(grid), _edges(best, grid)))
+    return chosen
 
 
 def recipe(run: Run) -> Recipe:
@@ -112,13 +152,15 @@ def _means(recipes: dict[Recipe, dict[int, float]], seeds: set[int]) -> Grid:
     return {recipe: sum(by_seed.values()) / len(by_seed) for recipe, by_seed in ended.items()}
 
 
-def _is_at_edge(chosen: Recipe, grid: Grid) -> bool:
-    """Whether a value is the smallest or largest that was tried of it; below a value of 0 there is none to try."""
-    for axis, value in enumerate(chosen):
+def _edges(chosen: Recipe, grid: Grid) -> tuple[str, ...]:
+    """The keys whose value is the smallest or largest that was tried of them; below a value of 0 there is none to
+    try."""
+    edges = []
+    for axis, (key, value) in enumerate(zip(TUNED_KEYS, chosen, strict=True)):
         tried = {recipe[axis] for recipe in grid}
         if len(tried) > 1 and (value == max(tried) or (value == min(tried) and value != 0)):
-            return True
-    return False
+            edges.append(key)
+    return tuple(edges)
 
 
 def _without_tuned_keys(config: Mapping[str, Any]) -> dict[str, Any]:

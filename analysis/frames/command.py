@@ -15,7 +15,10 @@ FORMATS = ("csv", "json", "parquet")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `runs` and `curves`."""
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a folder with runs, or wandb:entity/project[/group]"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a folder with runs, an archive, reference:STUDY or wandb:entity/project[/group]",
     )
     parser.add_argument("--format", choices=FORMATS, default="csv", help="what is written (default: csv)")
     parser.add_argument("--out", metavar="FILE", help="the file to write; default: standard output, not for parquet")

@@ -56,8 +56,8 @@ def _walk(source: str, is_closed: Callable[[str, Entries], bool]) -> Iterator[tu
     """Each folder with its real path and its sorted entries, once; nothing below a folder that is closed."""
     if not os.path.isdir(source):
         raise ValueError(
-            f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3, "
-            "or wandb:entity/project[/group]"
+            f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3, an archive of runs, "
+            "reference:lab_3x3 or wandb:entity/project[/group]"
         )
     pending, visited = [source], set[str]()
     while pending:

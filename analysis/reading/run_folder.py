@@ -33,7 +33,7 @@ class RunFolders:
 
     def __init__(self) -> None:
         self._read: set[str] = set()
-        self._configs: dict[str, Mapping[str, Any]] = {}
+        self._configs: dict[str, tuple[Mapping[str, Any], str]] = {}
 
     def read(self, source: str, places: Iterable[str]) -> list[Run]:
         """The runs of these run folders of a source, in the given order, without those read before.
@@ -48,9 +48,10 @@ class RunFolders:
     def _run(self, source: str, place: str) -> Run:
         folder = RunFolder(Path(place))
         found = folder.snapshot()
-        header, config = self._config(folder)
+        header, config, config_flaw = self._config(folder)
         study, variant, seed = _identity(place, {**header, **found.result})
         numbers, state, error = _outcome(found, seed)
+        error = error or config_flaw
         failure = found.status.get("error")
         return Run(
             source=source,
@@ -68,20 +69,22 @@ class RunFolders:
             **provenance_of(folder.provenance(strict=False)),
         )
 
-    def _config(self, folder: RunFolder) -> tuple[dict[str, str], Mapping[str, Any]]:
-        """Study and seed line of the config, and the rest of it, parsed once for all runs that share it."""
+    def _config(self, folder: RunFolder) -> tuple[dict[str, str], Mapping[str, Any], str]:
+        """Study and seed line of the config; the rest of it, parsed once for all runs that share it; its damage."""
         try:
             text = folder.config_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return {}, {}
+        except FileNotFoundError:
+            return {}, {}, ""
+        except (OSError, UnicodeDecodeError) as error:
+            return {}, {}, f"{CONFIG} cannot be read ({type(error).__name__})"
         header = {key: value.strip("'\"") for key, value in STUDY_OR_SEED_LINE.findall(text)}
         shared = STUDY_OR_SEED_LINE.sub("", text)
         if shared not in self._configs:
             try:
-                self._configs[shared] = settings(parse_config(shared))
-            except ValueError:
-                self._configs[shared] = {}
-        return header, self._configs[shared]
+                self._configs[shared] = settings(parse_config(shared)), ""
+            except ValueError as error:
+                self._configs[shared] = {}, f"{CONFIG}: {error}"
+        return header, *self._configs[shared]
 
 
 def has_predictions(run: Run) -> bool:

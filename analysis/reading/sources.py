@@ -1,10 +1,13 @@
-"""SOURCE arguments of the command line become runs: folders, and projects on a W&B server."""
+"""SOURCE arguments of the command line become runs: folders, archives, the repository's runs, projects on W&B."""
 
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
+from .archive import unpack
 from .find_runs import find_runs
+from .reference import PREFIX, folder_of
 from .run import Run
 from .run_folder import RunFolders
 from .wandb.mirrored import PROJECT_PREFIX
@@ -16,7 +19,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a folder with runs at any depth, e.g. outputs/lab_3x3, or wandb:entity/project[/group]",
+        help="a folder with runs at any depth, e.g. outputs/lab_3x3; an archive of runs, runs.zip, or a "
+        "part of it, runs.zip/lab_3x3; reference:lab_3x3, the repository's own; or wandb:entity/project[/group]",
     )
     parser.add_argument(
         "--baseline",
@@ -45,13 +49,21 @@ def read_runs(sources: Sequence[str]) -> list[Run]:
 
             runs += read_project(source)
         else:
-            runs += _read_folder(source, folders, logs_read)
+            runs += _read_folder(source, _folder_of(source), folders, logs_read)
     return runs
 
 
-def _read_folder(source: str, folders: RunFolders, logs_read: set[str]) -> list[Run]:
-    """Runs of a folder: its run folders, and the W&B logs that lie outside of those."""
-    places = find_runs(source)
+def _folder_of(source: str) -> str:
+    if source.startswith(PREFIX):
+        return folder_of(source)
+    path = Path(source)
+    archive = next((file for file in (path, *path.parents) if file.is_file()), None)  # runs.zip/lab_3x3 is a part of it
+    return os.path.join(unpack(str(archive)), path.relative_to(archive)) if archive else source
+
+
+def _read_folder(source: str, folder: str, folders: RunFolders, logs_read: set[str]) -> list[Run]:
+    """Runs of a source's folder: its run folders, and the W&B logs that lie outside of those."""
+    places = find_runs(folder)
     runs = folders.read(source, places.run_folders)
     logs = {os.path.realpath(log): log for log in places.logs}
     fresh = [log for real, log in logs.items() if real not in logs_read]

@@ -20,7 +20,9 @@ Values = Callable[[Run], Mapping[str, Any]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `diff`."""
     for name in ("A", "B"):
-        parser.add_argument(name, help="a run's folder, a variant's, a study's, or wandb:entity/project[/group]")
+        parser.add_argument(
+            name, help="a folder with runs, an archive, reference:STUDY or wandb:entity/project[/group]"
+        )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
+from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED
+
 from ..comparing.arrangement import STUDY
 from ..comparing.claims import EXPLORATORY, Claim
 from ..comparing.comparison import CONTROL_TOLERANCE, Comparison
@@ -18,6 +20,7 @@ from .columns import COST_COLUMNS, Entry
 from .table import Column
 
 SPREAD_NOTE = "Mean ± SD over the n seeds (SD with n - 1); 95 % interval: Student t over the seeds."
+VARIED_NOTE = "The seeds vary initial weights, order and augmentation of the training images, and dropout"
 BOLD_NOTE = " Bold: best value of its column among the rows compared with each other, which is no test."
 DIFFERENCE_NOTE = (
     "Δ: difference to the run of the same seed of the baseline, or of the variant named under against, averaged over "
@@ -84,7 +87,7 @@ COST_NOTE = (
 def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[Entry]]) -> list[str]:
     """Sentences on groups, intervals, comparison, split and source, one topic a line; on cost where it is shown."""
     is_contest = any(sum(bool(variant.runs) for variant in group) > 1 for group in comparison.groups.values())
-    lines = [*_groups(comparison), SPREAD_NOTE + (BOLD_NOTE if is_contest else "")]
+    lines = [*_groups(comparison), SPREAD_NOTE + (BOLD_NOTE if is_contest else ""), _varied(comparison)]
     if comparison.claims:
         lines += [DIFFERENCE_NOTE + _test(comparison), *_looks(comparison), _verdict(comparison)]
         lines += [*_margins(comparison), *_undeclared(comparison), _detectable(comparison), _tuned(comparison)]
@@ -110,6 +113,15 @@ def _groups(comparison: Comparison) -> list[str]:
         seeds = seed_list(run.seed for run in runs)
         lines.append(f"{what}: {number_of(len(runs), 'run')} ({seeds}); baseline {variants[0].baseline}{control}.")
     return lines
+
+
+def _varied(comparison: Comparison) -> str:
+    """What differs between the seeds of a row."""
+    splits = {run.setting(SPLIT_SEED) for variant in comparison.variants for run in variant.runs}
+    if splits == {FOLLOWS_SEED}:
+        return f"{VARIED_NOTE}, and which training images are held out for validation ({SPLIT_SEED} follows the seed)."
+    some = f", and in some rows ({SPLIT_SEED} follows the seed) the validation split" if FOLLOWS_SEED in splits else ""
+    return VARIED_NOTE + (some or "; the validation split is the same for all seeds of a row") + "."
 
 
 def _test(comparison: Comparison) -> str:

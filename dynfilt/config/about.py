@@ -9,6 +9,8 @@ from typing import Any
 
 FEWEST_PAIRS = 2  # below there is no spread, and no test
 WIDEST_MARGIN = 100
+SPLIT_SEED = "data.split_seed"
+FOLLOWS_SEED = "seed"  # its value where every seed has a validation split of its own
 METRICS = ("test_accuracy",)  # what variants are compared by
 
 

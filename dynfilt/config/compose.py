@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dynfilt.config.about import About
+from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED, About
 from dynfilt.installation import CONF
 
 SET_BY_THE_PROGRAM = ("parent",)
+PATHS = ("output_root", "run", "data.root")  # `model.weights` is part of the digest, so its reader expands it
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
 NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by whose defaults it is there
 
@@ -32,7 +34,7 @@ class Schema:
     mode: str
     run: str | None
     parent: str | None
-    rerun: bool
+    rerun: Any
     output_root: str
     about: About
     model: Any
@@ -40,6 +42,7 @@ class Schema:
     optimizer: Any
     schedule: Any
     temperature: Any
+    buffers: dict[str, Any]
     trainer: Any
     tracking: Any
 
@@ -63,17 +66,35 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Schema)
 
 
+def resolve(cfg: DictConfig, *, throw_on_missing: bool = True) -> dict[str, Any]:
+    """The plain config of a composed one. `data.split_seed=${seed}` becomes the word `seed` in it, so that the runs of
+    all seeds are one variant."""
+    group, _, key = SPLIT_SEED.partition(".")
+    data = OmegaConf.select(cfg, group)
+    if isinstance(data, DictConfig) and typing.cast(dict[str, Any], OmegaConf.to_container(data)).get(key) == "${seed}":
+        OmegaConf.update(cfg, SPLIT_SEED, FOLLOWS_SEED)
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=throw_on_missing)
+    return typing.cast(dict[str, Any], plain)
+
+
+def data_node(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the data, in which the word `seed` is the run's seed."""
+    data: dict[str, Any] = config["data"]
+    follows = isinstance(data, dict) and data.get("split_seed") == FOLLOWS_SEED
+    return {**data, "split_seed": config["seed"]} if follows else data
+
+
 def compose(overrides: list[str]) -> dict[str, Any]:
     """The resolved config of conf/config.yaml with overrides, for use outside the command line."""
     register_schema()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return typing.cast(dict[str, Any], OmegaConf.to_container(hydra.compose("config", overrides), resolve=True))
+        return resolve(hydra.compose("config", overrides), throw_on_missing=False)
 
 
 def read_job(cfg: DictConfig) -> Job:
     """Resolve what Hydra composed for the current job. Raises ValueError for a value that cannot be resolved."""
     settings = HydraConfig.get()
-    config = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    config = resolve(cfg)
     overrides = OverridesParser.create().parse_overrides(list(settings.overrides.task))
     return job_of(config, group_choices(settings), overrides, settings.job.config_name)
 
@@ -96,6 +117,10 @@ def job_of(
             raise ValueError(f"{key}: is set by the program, not by an override")
         if override.is_delete() and "." in key:
             raise ValueError(f"~{key}: a key cannot be deleted; give it a value instead")
+    for group, choice in choices.items():
+        if ".." in choice.replace("\\", "/").split("/"):
+            raise ValueError(f"{group}={choice}: a choice is the name of a file in conf/{group}/, not a path")
+    config = _with_paths_expanded(config)
     base, base_choices = _compose_base(config_name)
     switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices.get(group))
     own_base, _ = _compose_base(config_name, switched)
@@ -122,6 +147,29 @@ def value_at(config: dict[str, Any], key: str) -> Any:
     return node
 
 
+def _with_paths_expanded(config: dict[str, Any]) -> dict[str, Any]:
+    """The same config with `~` and environment variables in its paths replaced.
+
+    Raises ValueError for a variable that is not set.
+    """
+    expanded = dict(config)
+    for key in PATHS:
+        path, (*groups, name) = value_at(config, key), key.split(".")
+        if not isinstance(path, str) or not ("~" in path or "$" in path):
+            continue
+        for group in groups:
+            expanded[group] = dict(expanded[group])
+        (expanded[groups[0]] if groups else expanded)[name] = _expanded(path, key)
+    return expanded
+
+
+def _expanded(path: str, key: str) -> str:
+    whole = os.path.expanduser(os.path.expandvars(path))
+    if "$" in whole and not os.path.exists(whole):
+        raise ValueError(f"{key}={path}: names an environment variable that is not set")
+    return whole
+
+
 def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
     return choices[key] if key in choices else value_at(config, key)
 
@@ -133,4 +181,4 @@ def _compose_base(config_name: str | None, switched: tuple[str, ...] = ()) -> tu
     choices = group_choices(base.hydra)
     OmegaConf.set_struct(base, False)
     base.pop("hydra")
-    return typing.cast(dict[str, Any], OmegaConf.to_container(base, resolve=True)), choices
+    return resolve(base, throw_on_missing=False), choices

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
@@ -17,10 +17,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dynfilt.config.compose import Job, group_choices, job_of
+from dynfilt.config.compose import Job, group_choices, job_of, resolve
 
 Overrides = tuple[str, ...]
 REFERENCE = re.compile(r"\$\{(\.*)([^${}:]*)\}")
+ENVIRONMENT = re.compile(r"\$\{oc\.env:[^${}]*\}")  # refers to no key
 
 
 @dataclass
@@ -137,7 +138,7 @@ class JobComposer:
             OmegaConf.set_struct(cfg, False)
             cfg.pop("hydra")
             OmegaConf.set_struct(cfg, True)
-            config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+            config = resolve(cfg)
             raw = OmegaConf.to_container(cfg, resolve=False)
             self._composed[overrides] = _Composed(cfg, config, choices, config_name, frozenset(_references(raw)))
         return self._composed[overrides]
@@ -167,8 +168,9 @@ def _references(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
         for value in node:
             yield from _references(value, path)
     elif isinstance(node, str) and "${" in node:
-        matches = REFERENCE.findall(node)
-        if len(matches) < node.count("${"):
+        inside = ENVIRONMENT.sub("", node)
+        matches = REFERENCE.findall(inside)
+        if len(matches) < inside.count("${"):
             yield "*"
         for dots, key in matches:
             above = path[: len(path) - len(dots)] if dots else ()

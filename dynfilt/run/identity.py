@@ -25,6 +25,7 @@ OUTSIDE_DIGEST = (
     "tracking",
     "hydra",
     "data.root",
+    "data.cache",
     "trainer.device",
     "trainer.eval_batch_size",
     "trainer.channels_last",
@@ -38,7 +39,8 @@ OUTSIDE_DIGEST = (
 )
 # Keys that came after the first results; with these values they mean what was done before, so that old runs stay the
 # same runs.
-ADDED_LATER = {
+ADDED_LATER: dict[str, Any] = {
+    "buffers": {},
     "trainer.evaluate_every_steps": None,
     "trainer.formulation": "auto",
     "trainer.check_layer": True,
@@ -61,15 +63,26 @@ FLOATS_IN_DIGEST = (
     "temperature.final",
 )
 LARGEST_EXACT_INTEGER = 2**53
-RESNET18 = "dynfilt.models.resnet.resnet18"
-# The same for the one model that had results before it had these keys.
-ADDED_TO_RESNET18 = {
-    "model.width": 1.0,
-    "model.dynamic_layers": "all",
-    "model.conv._target_": "torch.nn.Conv2d",
-    "model.conv._partial_": True,
+# The same for what had results before it had these keys: a target's key and name -> the keys beside it.
+ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
+    ("model._target_", "dynfilt.models.resnet.resnet18"): {
+        "model.width": 1.0,
+        "model.dynamic_layers": "all",
+        "model.conv._target_": "torch.nn.Conv2d",
+        "model.conv._partial_": True,
+    },
+    ("model.conv._target_", "dynfilt.layers.dyconv.DYConv2d"): {"model.conv.control": "none"},
+    ("model._target_", "dynfilt.models.lab_net.LabNet"): {"model.num_filters": 1, "model.dropout": 0.0},
+    ("model._target_", "dynfilt.models.label_net.LabelNet"): {"model.frozen": "nothing", "model.adapter": False},
+    ("model.filter._target_", "dynfilt.layers.generated.GeneratedConv2d"): {
+        "model.filter.activation": "tanh",
+        "model.filter.rank": None,
+        "model.filter.pooled": False,
+    },
+    ("model.filter._target_", "dynfilt.layers.generated.SharedConv2d"): {"model.filter.normalised": False},
 }
 LONGEST_NAME = 120
+LONGEST_FOLDER_NAME = 255  # of the file systems that are in use
 SHORTENED = "~"  # what no escaped name holds
 
 
@@ -84,7 +97,8 @@ class Identity:
 
     def folder(self, output_root: str) -> Path:
         """`output_root/study/variant/seed<k>`."""
-        return Path(output_root) / file_name(self.study) / self.variant / f"seed{self.seed}"
+        study = shortened(file_name(self.study), LONGEST_FOLDER_NAME)
+        return Path(output_root) / study / self.variant / f"seed{self.seed}"
 
     @property
     def wandb_id(self) -> str:
@@ -111,20 +125,18 @@ def in_digest(key: str) -> bool:
 
 def digest(config: dict[str, Any]) -> str:
     """16 hexadecimal digits that are equal exactly when two resolved configs describe the same numbers."""
-    content = _content(config)
+    content = digest_content(config)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Dotted keys inside the digest whose values differ, each as `key: value here -> value there`."""
-    here, there = _content(config), _content(other)
-    keys = sorted(here.keys() | there.keys())
-    missing = "absent"
-    return [
-        f"{key}: {here.get(key, missing)} -> {there.get(key, missing)}"
-        for key in keys
-        if here.get(key, missing) != there.get(key, missing)
+    here, there = digest_content(config), digest_content(other)
+    values = [
+        (key, *(content.get(key, ADDED_LATER.get(key, "absent")) for content in (here, there)))
+        for key in sorted(here.keys() | there.keys())
     ]
+    return [f"{key}: {value} -> {other_value}" for key, value, other_value in values if value != other_value]
 
 
 def with_todays_targets(node: Any) -> Any:
@@ -136,9 +148,9 @@ def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
     """An older run's config with today's names of targets, and later keys at the values that mean what was done."""
     current = with_todays_targets(config)
     for key, neutral in _added_later(flatten(current)).items():
-        group, *path, name = key.split(".")
-        node = current.get(group)
-        for part in path:
+        *path, name = key.split(".")
+        node = current.get(path[0]) if path else current
+        for part in path[1:]:
             node = node.setdefault(part, {}) if isinstance(node, dict) else None
         if isinstance(node, dict):
             node.setdefault(name, neutral)
@@ -162,10 +174,14 @@ def variant_name(model: str, differences: dict[str, Any], form: Callable[[str, A
         model,
         *(f"{key}={_text(form(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
     ]
-    name = ",".join(file_name(part) for part in parts)
-    if len(name) <= LONGEST_NAME:
+    return shortened(",".join(file_name(part) for part in parts), LONGEST_NAME)
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many characters, different for different names: a longer one ends in a hash of it."""
+    if len(name) <= most:
         return name
-    return f"{name[: LONGEST_NAME - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[: most - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def with_todays_numbers(variant: str) -> str:
@@ -202,7 +218,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _content(config: dict[str, Any]) -> dict[str, Any]:
+def digest_content(config: dict[str, Any]) -> dict[str, Any]:
     """What the digest covers, by dotted key, in the names under which it was first published."""
     flat = flatten(_map_targets(config, {today: former for former, today in reversed(RENAMED_TARGETS.items())}))
     flat = {key: canonical(key, value) for key, value in flat.items()}
@@ -224,7 +240,11 @@ def _map_targets(node: Any, names: dict[str, str]) -> Any:
 
 def _added_later(flat: dict[str, Any]) -> dict[str, Any]:
     """The keys that came later to a config, with what was done before."""
-    return {**ADDED_LATER, **(ADDED_TO_RESNET18 if flat.get("model._target_") == RESNET18 else {})}
+    added = dict(ADDED_LATER)
+    for (key, target), keys in ADDED_TO_TARGETS.items():
+        if flat.get(key) == target:
+            added.update(keys)
+    return added
 
 
 def _as_written(key: str, value: Any) -> Any:

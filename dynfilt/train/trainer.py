@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynfilt.annealing import scheduled_buffers
 from dynfilt.data.batches import TrainingBatches
 from dynfilt.data.bundle import ImageData
 from dynfilt.layers.attention import fill_temperatures, get_temperature, temperature_buffers
@@ -19,6 +20,7 @@ from dynfilt.seeding import seed_global_generators
 from dynfilt.train.compile_check import require_same_gradients
 from dynfilt.train.evaluation import Evaluator, Stopped
 from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
+from dynfilt.train.memory import naming_batch_size
 from dynfilt.train.running_sums import RunningSums
 from dynfilt.train.settings import TrainerSettings
 
@@ -31,7 +33,8 @@ class Trainer:
 
     `on_evaluation(row, improved)` is called after each evaluation, `on_checkpoint()` when one is due in between.
     All state that training needs to go on is in `state_dict()`; order, augmentation and dropout of a step depend
-    on (seed, step) only. Raises ValueError for settings that the data cannot satisfy.
+    on (seed, step) only. `buffers` are schedules of what layers call so, beside their temperature. Raises ValueError
+    for settings that the data cannot satisfy, and when no layer has a scheduled buffer.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         temperature: Schedule,
+        buffers: Mapping[str, Schedule],
         settings: TrainerSettings,
         device: torch.device,
         seed: int,
@@ -65,6 +69,7 @@ class Trainer:
         self.evaluator = Evaluator.from_settings(data, settings, device)
         self.temperatures = temperature_buffers(model)
         self.applied_temperature: float | None = None
+        self.buffers = {name: (scheduled_buffers(model, name), schedule) for name, schedule in buffers.items()}
         self.step = 0
         self.best_accuracy = -1.0
         self.best_epoch = 0.0
@@ -84,6 +89,18 @@ class Trainer:
         """Also evaluated after the last step."""
         epochs = self.settings.evaluate_every_epochs
         return self.settings.evaluate_every_steps or max(1, round(epochs * self.batches.steps_per_epoch))
+
+    @property
+    def last_temperature(self) -> float | None:
+        """The temperature of the last training step, None for a model without one."""
+        last = Progress(self.total_steps - 1, self.total_steps, self.batches.steps_per_epoch)
+        return self.temperature(last) if self.temperatures else None
+
+    @property
+    def evaluations_so_far(self) -> int:
+        """How many evaluations there were up to this step."""
+        after_last = self.step == self.total_steps and self.step % self.steps_between_evaluations != 0
+        return self.step // self.steps_between_evaluations + after_last - self.evaluation_due
 
     @property
     def epoch(self) -> float:
@@ -153,7 +170,8 @@ class Trainer:
         images, labels = self.batches.batch(self.step)
         self._apply_schedules()
         seed_global_generators(self.device, self.seed, "step", self.step)
-        loss, scores = self.step_function(images, labels)
+        with naming_batch_size("trainer.batch_size", self.settings.batch_size):
+            loss, scores = self.step_function(images, labels)
         self.sums.add(loss, scores, labels)
         self.step += 1
 
@@ -226,6 +244,9 @@ class Trainer:
         if self.temperatures and (temperature := self.temperature(progress)) != self.applied_temperature:
             fill_temperatures(self.temperatures, temperature)
             self.applied_temperature = temperature
+        for found, of_buffer in self.buffers.values():
+            for buffer in found:
+                buffer.fill_(of_buffer(progress))
 
     def _require_finite_loss(self) -> None:
         self.sums.add_up()
@@ -249,6 +270,7 @@ class Trainer:
             "step": self.step,
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "temperature": get_temperature(self.model),
+            **{f"buffers.{name}": float(found[0]) for name, (found, _) in self.buffers.items()},
             "train_loss": sums.loss / sums.images,
             "train_accuracy": sums.correct / sums.images,
             **val.numbers("val"),

@@ -14,6 +14,7 @@ from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.involution import InvolutionConv2d
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
+from dynfilt.layers.varchannel import VarChannelConv2d
 from dynfilt.layers.weightnet import WeightNetConv2d
 
 CHANNELS = 8
@@ -54,6 +55,7 @@ DROP_INS = {
         InvolutionConv2d, {"group_channels": 4}, {"initial_scale": "corrected"}, choice_in_float32=False
     ),
     "se": DropIn(SEConv2d),
+    "varchannel": DropIn(VarChannelConv2d, {"num_templates": 5}, {"num_templates": 64}, groups=False),
     "weightnet": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 1}),
     "weightnet, slices": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 2}, depthwise=False),
     "se published": DropIn(SEConv2d, {"initial_scale": "published"}, {"initial_scale": "corrected"}),

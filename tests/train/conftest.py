@@ -35,6 +35,7 @@ def make_trainer(settings: Callable[..., TrainerSettings]) -> Callable[..., Trai
         seed: int = 0,
         schedule: Callable = Constant(1.0),  # noqa: B008
         temperature: Callable = Constant(2.0),  # noqa: B008
+        buffers: dict[str, Callable] | None = None,
         optimizer: Callable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         model: torch.nn.Module | None = None,
         device: str = "cpu",
@@ -48,6 +49,7 @@ def make_trainer(settings: Callable[..., TrainerSettings]) -> Callable[..., Trai
             optimizer=optimizer(model.parameters()),
             schedule=schedule,
             temperature=temperature,
+            buffers=buffers or {},
             settings=settings(**changes),
             device=torch.device(device),
             seed=seed,

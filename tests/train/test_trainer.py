@@ -15,6 +15,7 @@ from dynfilt.schedules import Cosine, Linear
 from dynfilt.train import trainer as trainer_module
 from dynfilt.train.evaluation import Evaluation
 from dynfilt.train.trainer import Trainer
+from tests.tiny_run import TinyNet
 from tests.train.conftest import fit
 
 
@@ -41,6 +42,21 @@ def test_gradients_are_clipped_to_a_norm(make_trainer: Callable[..., Trainer]) -
     free = moved(None)
     assert moved(free / 3) == pytest.approx(free / 3, rel=1e-4)
     assert moved(free * 3) == pytest.approx(free, rel=1e-6)
+
+
+def test_any_buffer_follows_its_schedule(make_trainer: Callable[..., Trainer]) -> None:
+    network = TinyNet(num_classes=4, dropout=0.2)
+    for layer in (network.dynamic, network.fc):
+        layer.register_buffer("blend", torch.tensor(-1.0))
+    trainer = make_trainer(model=network, epochs=2, buffers={"blend": lambda progress: 1 - progress.step / 8})
+    seen = []
+    rows, _ = fit(trainer, lambda step: seen.append((network.dynamic.blend.item(), network.fc.blend.item())))
+    assert seen == [(1 - step / 8,) * 2 for step in range(8)]
+    assert [row["buffers.blend"] for row in rows] == [1 - 3 / 8, 1 - 7 / 8]
+    with pytest.raises(
+        ValueError, match="no layer has a buffer 'blnd' to anneal; single numbers here: blend, temperature"
+    ):
+        make_trainer(model=network, buffers={"blnd": Cosine(0.0)})
 
 
 def test_learning_rate_and_temperature_follow_their_schedules(make_trainer: Callable[..., Trainer]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,3 +128,20 @@ def test_cost_is_explained_where_it_is_shown(write_run: WriteRun) -> None:
     comparison = compare(read_runs(["outputs"]), None)
     assert "FLOPs" in told()
     assert "FLOPs" not in " ".join(footer(comparison, image_level(comparison), chosen(["accuracy"])))
+
+
+@pytest.mark.parametrize(
+    ("splits", "ending"),
+    [
+        ((0, 0), "and dropout; the validation split is the same for all seeds of a row."),
+        (("seed", "seed"), "and which training images are held out for validation (data.split_seed follows the seed)."),
+        ((0, "seed"), "and dropout, and in some rows (data.split_seed follows the seed) the validation split."),
+    ],
+)
+def test_it_says_what_the_seeds_vary(splits: tuple[Any, Any], ending: str, write_run: WriteRun) -> None:
+    for variant, split in zip(("static", "dynamic"), splits, strict=True):
+        for seed in (0, 1):
+            write_run(variant, seed, 0.7 + seed / 100, settings={"data.split_seed": split})
+    comparison = compare(read_runs(["outputs"]), None)
+    [line] = [line for line in footer(comparison, image_level(comparison), []) if line.startswith("The seeds vary")]
+    assert line.endswith(ending)

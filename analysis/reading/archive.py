@@ -1,0 +1,121 @@
+"""Finished runs as one archive: a zip of their folders without weights. Reading one trusts nothing that it holds."""
+
+import atexit
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from dynfilt.run.folder import CONFIG, EVALUATIONS, PREDICTIONS, PROVENANCE, RESULT, STATUS, RunFolder, RunState
+
+from .find_runs import find_runs
+
+FORMAT = 1
+MANIFEST = "archive.json"
+KEPT = (CONFIG, STATUS, PROVENANCE, EVALUATIONS, RESULT, PREDICTIONS)
+MOST_BYTES = 5_000_000
+# Several times what such an archive can need, and little to a machine.
+MOST_BYTES_UNPACKED = 200_000_000
+MOST_FILES = 100_000
+ANY_TIME = (1980, 1, 1, 0, 0, 0)  # so that the same runs make the same bytes
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def write_archive(sources: Sequence[str], file: str) -> int:
+    """Pack the finished runs below some folders, `docs/runs` as `runs/...`; return how many there are.
+
+    Raises ValueError for a folder without finished runs, two runs of one name, and more than MOST_BYTES.
+    """
+    folders: dict[str, Path] = {}
+    for source in sources:
+        finished = [place for place in find_runs(source).run_folders if _is_finished(place)]
+        if not finished:
+            raise ValueError(f"no finished run in {source}; an archive holds runs that are done")
+        for place in finished:
+            name = PurePosixPath(Path(source).resolve().name, Path(place).relative_to(source).as_posix()).as_posix()
+            if name in folders:
+                raise ValueError(f"{place} and {folders[name]} would both be {name}; give the folder above both")
+            folders[name] = Path(place)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        _add(archive, MANIFEST, json.dumps({"format": FORMAT, "runs": len(folders)}).encode())
+        for name, folder in sorted(folders.items()):
+            for kept in KEPT:
+                if (folder / kept).is_file():
+                    _add(archive, f"{name}/{kept}", (folder / kept).read_bytes())
+    if packed.tell() > MOST_BYTES:
+        raise ValueError(f"{len(folders)} runs make {packed.tell():,} bytes, of at most {MOST_BYTES:,}; give fewer")
+    Path(file).write_bytes(packed.getvalue())
+    return len(folders)
+
+
+def unpack(file: str) -> str:
+    """A folder with the runs of an archive, which lasts as long as this process.
+
+    Raises ValueError, before anything is written, for what is no archive of this format, for a file in it that no run
+    has or that would lie elsewhere, and for more than MOST_BYTES_UNPACKED, those inside of predictions counted.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _require_format(archive)
+            entries = [entry for entry in archive.infolist() if entry.filename != MANIFEST]
+            _require_bounds(entry.file_size for entry in entries)
+            contents = {_place(entry.filename): archive.read(entry) for entry in entries}
+        arrays = [content for place, content in contents.items() if place.name == PREDICTIONS]
+        _require_bounds(size for content in arrays for size in _sizes(content))
+    except UNREADABLE as error:
+        reason = str(error) if type(error) is ValueError else "is damaged, or no archive of runs"
+        raise ValueError(f"{file}: {reason}; `python -m analysis archive SOURCE --out {file}` writes one") from error
+    folder = Path(tempfile.mkdtemp(prefix="dynfilt-runs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for place, content in contents.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(content)
+    return str(folder)
+
+
+def _is_finished(place: str) -> bool:
+    return RunFolder(Path(place)).state() == RunState.COMPLETED
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, ANY_TIME)
+    entry.compress_type = archive.compression
+    archive.writestr(entry, content)
+
+
+def _require_format(archive: zipfile.ZipFile) -> None:
+    entry = next((entry for entry in archive.infolist() if entry.filename == MANIFEST), None)
+    manifest = json.loads(archive.read(entry)) if entry and entry.file_size < 1000 else None
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise ValueError(f"is no archive of runs (without {MANIFEST})")
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"is an archive of format {manifest['format']}, but this version reads format {FORMAT}")
+
+
+def _require_bounds(sizes: Iterable[int]) -> None:
+    counted = list(sizes)
+    if len(counted) > MOST_FILES or sum(counted) > MOST_BYTES_UNPACKED:
+        raise ValueError(
+            f"holds {len(counted):,} files of {sum(counted):,} bytes, of at most {MOST_FILES:,} and "
+            f"{MOST_BYTES_UNPACKED:,}"
+        )
+
+
+def _place(name: str) -> PurePosixPath:
+    """A file's place below the folder of all runs."""
+    place = PurePosixPath(name)
+    strange = "\\" in name or ":" in name or place.is_absolute() or any(part.startswith(".") for part in place.parts)
+    if strange or place.name not in KEPT:
+        raise ValueError(f"holds {name!r}, which is no file of a run")
+    return place
+
+
+def _sizes(content: bytes) -> list[int]:
+    """The sizes of the arrays in a file of predictions."""
+    with zipfile.ZipFile(io.BytesIO(content)) as arrays:
+        return [entry.file_size for entry in arrays.infolist()]
