@@ -155,6 +155,8 @@ class StudyFigures:
         return " ".join([caption, *(f"Drawn are {line}." for line in self._left_out())])
 
     def _left_out(self) -> list[str]:
+        if not self.variants and any(variant.runs for variant in self.group):
+            return ["nothing is drawn: --variants names none of its variants with results"]
         line = selection.left_out(self.shown, self.variants)
         return [line] if line else []
 
