@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-<<<<<<< HEAD
 import os
-=======
 from collections.abc import Collection
->>>>>>> systems
 from pathlib import Path
 from typing import Any
 
