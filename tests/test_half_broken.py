@@ -31,8 +31,8 @@ def test_one_command_tells_what_is_sound_and_what_is_not_and_another_mends_it(
     assert analysis(["table", "outputs"]) == 0
     out, err = capsys.readouterr()
     assert re.search(r"Study tests: 20 runs ", out)
-    lines = [line for line in err.splitlines() if line.startswith("warning: not counted: ")]
-    assert len(lines) + sum(int(more) for more in re.findall(r" and (\d+) more\)$", err, re.MULTILINE)) == 10
+    lines = [line for line in out.splitlines() if line.startswith("- not counted: ")]
+    assert len(lines) + sum(int(more) for more in re.findall(r" and (\d+) more\)$", out, re.MULTILINE)) == 10
     assert "Traceback" not in err
     for words in (
         "damaged: test_accuracy in result.json is 0.95, but test_predictions.npz says 0.45",
