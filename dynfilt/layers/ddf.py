@@ -109,7 +109,8 @@ class DDFConv2d(DynamicConv2d):
     def apply_choice(self, x: Tensor, choice: tuple[Tensor, Tensor]) -> Tensor:
         """Return (B, O, H', W') for x (B, C, H, W) and both filters."""
         x, (stride, padding, dilation, groups) = self.placed(x)
-        z = conv2d_decoupled(x, *(part.to(x.dtype) for part in choice), stride, padding, dilation)
+        position, channel = (part.to(x.dtype) for part in choice)
+        z = conv2d_decoupled(x, position, channel, stride, padding, dilation)
         return nn.functional.conv2d(z, self.weight, self.bias, groups=groups)
 
 

@@ -66,7 +66,7 @@ class _DecoupledTaps(torch.autograd.Function):
 def _taps(
     x: Tensor, spatial: Tensor, channel: Tensor, stride: Pair, dilation: Pair
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """For each tap the part of x that it sees (B, C, H', W'), its weights (B, 1, H', W') and (B, C, 1, 1); all views."""
+    """For each tap the part of x that it sees (B, C, H', W'), its weights (B, 1, H', W') and (B, C, 1, 1): views."""
     return [
         (shifted, of_position[:, None], of_channel[..., None, None])
         for shifted, of_position, of_channel in zip(
