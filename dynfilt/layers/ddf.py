@@ -79,6 +79,7 @@ class DDFConv2d(DynamicConv2d):
         for generator in (self.spatial, self.channel):
             generator.reset_parameters()
             if self.scale is None:
+                assert generator.bias is not None
                 nn.init.normal_(generator.weight, std=HEAD_STD)
                 nn.init.zeros_(generator.bias)
         if self.scale is None:
