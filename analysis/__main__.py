@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         chosen = parser(next((word for word in words if not word.startswith("-")), None), program).parse_args(words)
+        chosen.command_line = shlex.join([*program.split(), *words])
         if getattr(chosen, "wandb", False):
             # Filters stand below publishing, so what logs their pictures is handed down to them.
             chosen.publisher = import_module(".publishing.log_pictures", __package__)

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.commands import compare, data, gpu, layers, pool, startup, step, suite
+from benchmarks.commands import compare, data, gpu, layers, pool, replicas, startup, step, suite
 from benchmarks.measuring.timing import Deadline
 from benchmarks.reporting.report import default_path, require_writable, write_result
 from benchmarks.reporting.tables import render
 
-BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup, "pool": pool}
+BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup, "pool": pool, "replicas": replicas}
 
 
 def parser() -> argparse.ArgumentParser:

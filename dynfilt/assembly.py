@@ -58,7 +58,7 @@ def _build_optimizer(node: dict[str, Any], model: nn.Module) -> torch.optim.Opti
 
 
 def _require_scores(model: nn.Module, data: ImageData) -> None:
-    few = data.val.subset(torch.arange(2, device=data.val.labels.device))
+    few = data.val.subset(torch.arange(min(2, len(data.val)), device=data.val.labels.device))
     model.eval()
     try:
         with torch.inference_mode():
@@ -67,7 +67,7 @@ def _require_scores(model: nn.Module, data: ImageData) -> None:
         problem = " ".join(str(error).split())[:LONGEST_PROBLEM]
         raise ValueError(f"model: cannot take the images of {data.name}, {data.image_shape} ({problem})") from error
     model.train()
-    if shape != (2, data.num_classes):
+    if shape != (len(few), data.num_classes):
         raise ValueError(f"model: gives {shape[-1]} scores an image, but {data.name} has {data.num_classes} classes")
 
 

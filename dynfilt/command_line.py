@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dynfilt.config.checks import check_rerun
 from dynfilt.config.compose import read_job, register_schema
 from dynfilt.config.errors import explain
 from dynfilt.installation import CONF, RUN_COMMAND
@@ -51,10 +52,13 @@ def main() -> int:
     OmegaConf.register_new_resolver("command", _command)
     register_schema()
     sys.argv[1:] = [_quote_run_folder(argument) for argument in sys.argv[1:]]
+    rerun = next((argument.removeprefix("rerun=") for argument in sys.argv[1:] if argument.startswith("rerun=")), None)
     stop = StopSignals()
     outcomes: list[JobOutcome] = []
     planned: list[PlannedRun] = []
     try:
+        if rerun is not None:
+            check_rerun(rerun)
         register_plugins(stop, outcomes, planned, _flags().config_dir)
         with stop.handled():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job(stop, outcomes, planned))()

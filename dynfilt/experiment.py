@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ import torch
 from dynfilt import cost
 from dynfilt.assembly import build_trainer, load, read_checkpoint
 from dynfilt.config.checks import check, make
-from dynfilt.config.compose import Job
+from dynfilt.config.compose import Job, value_at
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
-from dynfilt.run.continuation import adopt_checkpoints, continue_from
-from dynfilt.run.folder import Predictions, RunFolder
-from dynfilt.run.identity import Identity, identify
+from dynfilt.run.continuation import continue_from
+from dynfilt.run.folder import Predictions, RunFolder, RunState
+from dynfilt.run.identity import Identity, digest, identify
+from dynfilt.run.ownership import DIGEST
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.progress import ProgressDisplay, RunDisplay
 from dynfilt.run.provenance import collect_provenance, git_state
-from dynfilt.run.record import RunRecord, require_same_config, set_aside
+from dynfilt.run.record import EXECUTION, RunRecord, set_aside
+from dynfilt.run.recovery import checkpoint_to_go_on_from, warn
+from dynfilt.run.source import source_of
+from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, standing, was_begun_anew
 from dynfilt.run.stopping import RunInterrupted, StopSignals
-from dynfilt.tracking.mirror import Mirror, open_mirror
-from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint, replace_atomically
+from dynfilt.tracking.mirror import Mirror, new_run_id, open_mirror
+from dynfilt.train.checkpoint import replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation, Stopped
 from dynfilt.train.settings import resolve_device
@@ -71,19 +76,27 @@ def plan(job: Job, planner: Planner) -> PlannedRun:
 def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) -> Ending:
     """Bring a run to its result: skip it when it is done, else start it or go on from its last checkpoint."""
     path = identity.folder(job.config["output_root"])
-    if job.config["rerun"] and path.exists():
-        print(f"{path}: set aside as {set_aside(path).name}")
-    if RunFolder(path).result() is not None:
+    found = standing(RunFolder(path), job.config)
+    if found.aside:
+        because = "" if job.config["rerun"] is ANEW else f", {found.aside}"
+        print(f"{path}: set aside as {set_aside(path).name}{because}")
+    elif found.state == RunState.DAMAGED:
+        raise ValueError(f"{path}: {found.flaw}")
+    elif found.state == RunState.COMPLETED:
         return _skip(path, job)
     device = resolve_device(job.config["trainer"]["device"])
     with RunRecord(path, job.config) as record, force_formulation(job.config["trainer"]["formulation"]):
-        if record.folder.result() is not None:  # another process ended it between the look above and the lock
+        if record.folder.state() == RunState.COMPLETED:  # another process ended it between the look above and the lock
             return _skip(path, job)
+        record.set_damaged_result_aside()
         origin = {"model": job.choices["model"], "differences": job.differences, "parent": job.config["parent"]}
+        origin["source"] = source_of(job.config)
+        origin |= {key: value_at(job.config, key) for key in EXECUTION if "." in key}
         display.enter(path)
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
+        _warn_of_unfinished_annealing(trainer, record)
         resume(trainer, record)
         with trainer.settings.autocast(device):
             shape, batch = trainer.data.image_shape, trainer.settings.batch_size
@@ -101,43 +114,65 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
 
 
 def _skip(path: Path, job: Job) -> Ending:
-    require_same_config(RunFolder(path), job.config)
-    print(f"{path}: already done{_commit_note(path)}; skipped, rerun=true runs it anew")
+    folder = RunFolder(path)
+    modules = changed_since(folder, job.config)
+    anew = f"{in_words(modules)} changed since, rerun=changed runs it anew" if modules else "rerun=true runs it anew"
+    print(f"{path}: already done{_commit_note(folder)}; skipped, {anew}")
     return Ending.SKIPPED
 
 
+def _warn_of_unfinished_annealing(trainer: Trainer, record: RunRecord) -> None:
+    wanted, last = record.config["temperature"].get("final"), trainer.last_temperature
+    longer = record.config["temperature"].get("epochs", 0) > trainer.total_steps / trainer.batches.steps_per_epoch
+    if last is not None and wanted is not None and longer:
+        warn(
+            record.folder,
+            f"training ends at temperature {last:.3g}, not at {wanted:g}, since temperature.epochs="
+            f"{record.config['temperature']['epochs']:g} is longer; at a high temperature kernels are mixed alike",
+        )
+
+
 def resume(trainer: Trainer, record: RunRecord) -> None:
-    """Go on from the folder's last checkpoint, else from the parent's, else from step 0."""
-    folder, parent = record.folder, record.config["run"]
-    if parent is not None and not folder.last_checkpoint.exists():
-        adopt_checkpoints(Path(parent), folder.path)
-    if not folder.last_checkpoint.exists():
-        if folder.evaluations():
+    """Go on from the folder's last checkpoint, else from the newest sound one, else from the parent's, else from step
+    0."""
+    folder, config = record.folder, record.config
+    state = checkpoint_to_go_on_from(folder, config, start_over=config["rerun"] == DAMAGED)
+    if state is None:
+        if folder.evaluations(strict=False):
             missing = folder.name_of(folder.last_checkpoint)
             print(f"{folder.path}: has evaluations but no {missing}; starting again at step 0")
         record.drop_evaluations_after(-1)
         return
-    state = load_checkpoint(folder.last_checkpoint)
-    if state["best"]["accuracy"] >= 0 and state["best"]["epoch"] != state["epoch"]:
-        read_checkpoint(folder, "best")  # without it there is no result, so it is better to know before training
-    if state["best"]["epoch"] == state["epoch"]:
-        copy_checkpoint(folder.last_checkpoint, folder.best_checkpoint)  # a crash may have come between the two
     trainer.load_state_dict(state)
+    for note in record.changes_since_the_attempt_before():
+        warn(folder, f"{note}; its last bits will not be those of an uninterrupted run")
     record.drop_evaluations_after(trainer.step)
+    lost = 0 if config["parent"] else trainer.evaluations_so_far - len(folder.evaluations())
+    if lost > 0:
+        warn(
+            folder,
+            f"{folder.evaluations_file.name} lacks {lost} evaluations up to step {trainer.step}, in its curves too",
+        )
     print(f"{folder.path}: going on from step {trainer.step} of {trainer.total_steps}")
 
 
 def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
-    """The W&B run that mirrors this folder, as `tracking` says."""
-    return open_mirror(
+    """The W&B run that mirrors this folder, as `tracking` says; a run that was begun anew has another than before."""
+    noted = record.noted("wandb_id")
+    is_new = record.is_first_attempt and was_begun_anew(record.folder)
+    run_id = noted or (new_run_id() if is_new else identity.wandb_id)
+    mirror = open_mirror(
         make(record.config["tracking"], "tracking"),
         folder=record.folder.path,
-        run_id=identity.wandb_id,
+        run_id=run_id,
         study=identity.study,
         variant=identity.variant,
         seed=identity.seed,
         config={**record.config, "provenance": record.folder.provenance()},
     )
+    if mirror.run_id not in (None, noted):
+        record.add_provenance(wandb_id=mirror.run_id)
+    return mirror
 
 
 def fit(
@@ -145,13 +180,17 @@ def fit(
 ) -> None:
     """Train to the end; every evaluation is recorded, then kept as a checkpoint, then mirrored."""
     folder, writer = record.folder, CheckpointWriter()
+    belongs_to = {DIGEST: digest(record.config)}
+
+    def state() -> dict[str, Any]:
+        return {**trainer.state_dict(), **belongs_to}
 
     def on_checkpoint() -> None:
-        writer.write(trainer.state_dict(), folder.last_checkpoint)
+        writer.write(state(), folder.last_checkpoint)
 
     def on_evaluation(row: dict[str, Any], improved: bool) -> None:
         record.append_evaluation(row)
-        writer.write(trainer.state_dict(), folder.last_checkpoint, folder.best_checkpoint if improved else None)
+        writer.write(state(), folder.last_checkpoint, folder.best_checkpoint if improved else None)
         mirror.log(row)
         display.show_evaluation(row, improved)
 
@@ -170,6 +209,8 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
     labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
+    views: Iterable[str] = getattr(model, "partial_views", tuple)()  # of a network for images that lack channels
+    partial = {f"test_accuracy_{view}": evaluate(model, data.test, stop).accuracy for view in views}
     images = trainer.epoch * len(data.train)
     return {
         "study": identity.study,
@@ -180,6 +221,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         **train_split.numbers("train"),
         "best_epoch": trainer.best_epoch,
         "last_test_accuracy": last_test.accuracy,
+        **partial,
         "parameters": cost.count_parameters(model),
         "flops": cost.count_flops(model, trainer.data.image_shape),
         "latency_ms": cost.measure_latency_ms(model, trainer.data.image_shape, trainer.device),
@@ -208,6 +250,6 @@ def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: E
     replace_atomically(path, buffer.getvalue())
 
 
-def _commit_note(path: Path) -> str:
-    before, now = (RunFolder(path).provenance() or {}).get("commit"), git_state()[0]
-    return f" at commit {before[:10]}, now {now[:10]}" if before and now and before != now else ""
+def _commit_note(folder: RunFolder) -> str:
+    before, now = (folder.provenance(strict=False) or {}).get("commit"), git_state()[0]
+    return f" at commit {before[:10]}, now {now[:10]}" if isinstance(before, str) and now and before != now else ""

@@ -81,19 +81,20 @@ def command(tmp_path: Path) -> Iterator[Command]:
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Job]]:
     """compose("seed=0,1", "-m") is the list of jobs that `python run.py seed=0,1 -m` would run."""
     folder = tmp_path_factory.mktemp("compose")
+    return lambda *arguments: composed(folder, *arguments)
 
-    def call(*arguments: str) -> list[Job]:
-        jobs: list[Job] = []
-        with pytest.MonkeyPatch.context() as patch, command_line(folder) as command:
-            patch.setattr(experiment, "run", lambda job, stop: (jobs.append(job), experiment.Ending.TRAINED)[1])
-            patch.setattr(experiment, "plan", lambda job, planner: jobs.append(job))
-            patch.setattr(dynfilt.command_line, "format_plan", lambda runs: "")
-            outcome = command(*arguments)
-        assert outcome.code == 0, outcome.err
-        assert not list(folder.iterdir())
-        return jobs
 
-    return call
+def composed(folder: Path, *arguments: str) -> list[Job]:
+    """The jobs that `python run.py ...` would run in an empty folder."""
+    jobs: list[Job] = []
+    with pytest.MonkeyPatch.context() as patch, command_line(folder) as command:
+        patch.setattr(experiment, "run", lambda job, stop: (jobs.append(job), experiment.Ending.TRAINED)[1])
+        patch.setattr(experiment, "plan", lambda job, planner: jobs.append(job))
+        patch.setattr(dynfilt.command_line, "format_plan", lambda runs: "")
+        outcome = command(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert not list(folder.iterdir())
+    return jobs
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,8 @@ def assert_same_outcome(left: Path, right: Path, ignored: frozenset[str] = froze
     for name in ("last.pt", "best.pt"):
         states = [load_checkpoint(folder / "checkpoint" / name) for folder in (left, right)]
         assert states[0].keys() == states[1].keys()
-        for key in states[0].keys() - MEASURED_STATE:
+        assert states[0].get("config_digest") == states[1].get("config_digest") or "config_digest" in ignored
+        for key in states[0].keys() - MEASURED_STATE - {"config_digest"}:
             torch.testing.assert_close(
                 states[0][key], states[1][key], rtol=0, atol=0, msg=lambda text, at=f"{name} {key}": f"{at}: {text}"
             )

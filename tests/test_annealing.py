@@ -34,3 +34,16 @@ def test_numbers_that_are_not_positive(wrong: dict[str, float]) -> None:
 def test_it_loads_with_torch_alone() -> None:
     loaded = modules_after_importing("dynfilt.annealing")
     assert not loaded & {"torchvision", "hydra", "omegaconf", "yaml", "PIL", *HEAVY}
+
+
+def test_an_average_of_weights_has_an_average_temperature_until_it_is_annealed_too() -> None:
+    network = DYConv2d(3, 4, 1)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=True
+    )
+    for step in range(10):
+        anneal(network, step, steps=10, initial=30.0, final=1.0)
+        average.update_parameters(network)
+    assert get_temperature(average) > 2 * get_temperature(network)
+    anneal(average, 10, steps=10, initial=30.0, final=1.0)
+    assert get_temperature(average) == 1.0

@@ -31,7 +31,7 @@ CLOSED_ROOMS = {
     "dynfilt.installation": (set(), set()),
     "dynfilt.wording": (set(), set()),
     "dynfilt.seeding": (set(), {"torch"}),
-    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL"}),
+    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL", "tqdm"}),
 }
 # Stage of analysis -> the stages it may import, all of them before it in this order, and the installed packages.
 STAGES = {
@@ -41,7 +41,10 @@ STAGES = {
     "analysis.tables": ({"reading", "comparing"}, set()),
     "analysis.frames": ({"reading", "comparing", "tables"}, {"numpy", "pandas"}),
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
-    "analysis.filters": ({"reading", "drawing", "tables"}, {"numpy", "matplotlib", "PIL", "torch", "tqdm"}),
+    "analysis.filters": (
+        {"reading", "drawing", "comparing", "tables"},
+        {"numpy", "matplotlib", "PIL", "torch", "tqdm"},
+    ),
     "analysis.report": (
         {"reading", "drawing", "comparing", "tables", "figures"},
         {"numpy", "matplotlib", "PIL", "yaml"},

@@ -15,7 +15,7 @@ from torch import nn
 from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, register_schema
 from dynfilt.cost import count_flops, count_parameters
-from dynfilt.run.identity import variant_name
+from dynfilt.run.identity import flatten, variant_name
 from dynfilt.train.trainer import Trainer
 from tests.conftest import ROOT, TINY, Command
 from tests.run_folders import assert_same_outcome, contents, read_status
@@ -44,6 +44,32 @@ MODELS = {
 }
 # How far a twin's cost is from its layer's where no width of whole channels comes within 2 %.
 FARTHER = {("resnet20", "odconv_4x"): 0.034, ("resnet20", "dcd"): 0.045, ("resnet18", "involution"): 0.031}
+# What a study's rows differ in besides the convolution and the width.
+ABLATED = {
+    "lab_improvements": {
+        *("model.num_filters", "model.backbone_blocks", "data.flip", "data.pad"),
+        *(f"model.filter.{key}" for key in ("rank", "activation", "normalisation", "pooled", "condition_features")),
+        "model.filter.normalised",
+    },
+    "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
+    "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
+    "transfer": {"model.freeze_until", "model.weights"},
+    "dyconv_ablation": {
+        *(f"model.conv.{key}" for key in ("num_kernels", "attention", "initial_scale", "control")),
+        *("model.dynamic_layers", "temperature.initial", "temperature.final"),
+    },
+    "small_network": {"model.stem", "model.deformable", "model.cbam"},
+    "cnn_ablation": {
+        *(f"model.{key}" for key in ("kernel_size", "stages", "shrink", "norm", "activation", "dropout")),
+        *(
+            "data.flip",
+            "data.pad",
+            "optimizer.weight_decay",
+            "optimizer.momentum",
+            "optimizer.nesterov",
+        ),
+    },
+}
 TINY_SWEEP = (*TINY[:2], "-cn", "tiny_sweep")
 
 
@@ -60,14 +86,16 @@ def declared(compose: Callable[..., list[Job]]) -> dict[str, list[Job]]:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dict[str, list[Job]]) -> None:
-    jobs = declared[name]
+    jobs, ablated = declared[name], ABLATED.get(name, set())
     if name in MODELS:
         assert [job.choices["model"] for job in jobs] == MODELS[name].split(",")
     for job in jobs:
         check(job.config, job.choices)
         assert job.config["study"] == name
-        assert job.differences.keys() <= {"conv", "model.width", "mode"}
+        assert job.differences.keys() <= {"conv", "model.width", "mode"} | ablated
+        assert ablated <= {key for other in jobs for key in other.differences}
     recipes = [{key: job.config[key] for key in ("data", "optimizer", "schedule", "trainer")} for job in jobs]
+    recipes = [{k: v for k, v in flatten(recipe).items() if k not in ablated} for recipe in recipes]
     assert all(recipe == recipes[0] for recipe in recipes)  # a model never changes the recipe
 
 

@@ -97,7 +97,8 @@ class WandbServer:
     `files["<id>/<path>"]` and workspaces as `views`.
 
     `failure` may be changed at any time: None serves, a number answers everything with this HTTP status,
-    "hang" accepts connections and never answers until the server closes. `exports` says whether the history of a
+    "hang" accepts connections and never answers until the server closes. `deleted` are ids of runs that were deleted
+    there, which it refuses for ever. `exports` says whether the history of a
     run is given as a parquet file, as W&B does some time after its end, or row by row.
     """
 
@@ -106,6 +107,7 @@ class WandbServer:
         self.files: dict[str, bytes] = {}
         self.views: list[dict[str, Any]] = []
         self.failure = failure
+        self.deleted: set[str] = set()
         self.exports = False
         self.operations: list[str] = []
         self.unknown: list[str] = []
@@ -253,6 +255,11 @@ def _handler_of(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 return self._answer(server.failure, {"error": "out of order"})
             if self.path == "/graphql":
                 request = json.loads(body)
+                if (
+                    name := (request.get("variables") or {}).get("name")
+                ) in server.deleted and "upsertBucket" in body.decode():
+                    text = f"run {name} was previously created and deleted; try a new run name"
+                    return self._answer(409, {"errors": [{"message": text}]})
                 return self._answer(200, server.graphql(request["query"], request.get("variables") or {}))
             if self.path.startswith("/history/"):
                 return self._answer(200, server.exported(Path(self.path).stem))

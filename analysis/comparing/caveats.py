@@ -24,7 +24,7 @@ def caveats(comparison: Comparison) -> list[str]:
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        checks = (_several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _mixed)
+        checks = (_several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing, _resumed, _mixed)
         of_group = _declared(variants, comparison.declared[variants[0].study])
         of_group += [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
         lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
@@ -140,14 +140,57 @@ def _constants(variants: list[Variant]) -> list[str]:
     ]
 
 
+def _annealing(variants: list[Variant]) -> list[str]:
+    """Temperatures that training left before their annealing had ended."""
+    ends = _labels_by(variants, _hot_end)
+    return [f"training ended at {end}: {labels}" for end, labels in ends.items() if end]
+
+
+def _hot_end(run: Run) -> str:
+    final, epochs, trained = (
+        run.setting(f"{key}") for key in ("temperature.final", "temperature.epochs", "trainer.epochs")
+    )
+    if not all(isinstance(value, int | float) for value in (final, epochs, trained)) or epochs <= trained:
+        return ""
+    try:
+        rows = run.evaluations()
+    except ValueError:  # a server that no longer answers; its runs are in the table all the same
+        return ""
+    last = rows[-1].get("temperature") if rows else None
+    return f"temperature {last:.3g}, before its annealing to {final:g}" if last is not None and last > final else ""
+
+
+def _resumed(variants: list[Variant]) -> list[str]:
+    threads = _labels_by(variants, lambda run: " + ".join(map(str, run.threads)) if len(run.threads) > 1 else "")
+    return [
+        f"resumed on another number of threads ({numbers}), so its last bits are not those of an uninterrupted run: "
+        f"{labels}"
+        for numbers, labels in threads.items()
+        if numbers
+    ]
+
+
 def _mixed(variants: list[Variant]) -> list[str]:
-    commits = _labels_by(variants, lambda run: run.short_commit)
     trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
     devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
-    lines = [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
+    lines = _code(variants)
     if "dirty" in trees:
         lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
     return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines
+
+
+def _code(variants: list[Variant]) -> list[str]:
+    """Runs of several commits, where the code of these numbers is not known to be the same on all of them."""
+    commits = _labels_by(variants, lambda run: run.short_commit)
+    sources = [source for variant in variants for run in variant.runs for source in run.sources]
+    if not all(sources):
+        return [f"runs of several commits: {_each(commits)}"] if len(commits) > 1 else []
+    codes: dict[str, set[str]] = {}
+    for module, code in (item for source in sources for item in source.items()):
+        codes.setdefault(module, set()).add(str(code))
+    differing = _listed(sorted(module for module, each in codes.items() if len(each) > 1))
+    where = f": {_each(commits)}" if len(commits) > 1 else ""
+    return [f"runs of several versions of {differing}{where}"] if differing else []
 
 
 def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:

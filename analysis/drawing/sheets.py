@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,12 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format=form, metadata=METADATA[form])
         print(f"written: {path}", file=sys.stderr)
+
+
+def write_captions(path: Path, title: str, captions: Mapping[str, str], notes: Iterable[str] = ()) -> None:
+    """Write the captions of pictures that lie beside it, by their names; `report --pictures` shows them."""
+    named = (f"**{name}** {' '.join(caption.split())}" for name, caption in captions.items())
+    write_text(path, "\n\n".join([f"# {' '.join(title.split())}", *named, *notes]) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

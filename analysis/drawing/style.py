@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import matplotlib
@@ -130,6 +131,7 @@ def with_count(label: str, n: int) -> str:
     return f"{label} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{n})"
 
 
+@cache
 def text_width(text: str, size: float) -> float:
     """Width of one line of text of a font size, both in points."""
     if not text:

@@ -10,10 +10,11 @@ from dynfilt.run.identity import file_name
 from ..comparing.caveats import caveats
 from ..comparing.comparison import Comparison, compare
 from ..comparing.variants import Variant
-from ..drawing.sheets import add_format_argument, save, write_text
+from ..drawing.sheets import add_format_argument, save, write_captions
 from ..drawing.style import WIDTHS, figure_style
 from ..reading.sources import add_source_arguments, read_runs
-from .legend import looks
+from .legend import looks_of
+from .selection import add_variants_argument, drawn, selected
 from .series import X_AXES
 from .study import Choice, StudyFigures
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
     parser.add_argument("--out", metavar="DIR", default="figures", help="written to DIR/study (default: figures)")
     add_format_argument(parser)
+    add_variants_argument(parser)
     parser.add_argument("--x", choices=X_AXES, default="epochs", help="x axis of curves (default: epochs)")
     parser.add_argument(
         "--width", choices=WIDTHS, default="page", help="a column of a paper, 3.3 in, or the page (default: page)"
@@ -40,19 +42,22 @@ def run(arguments: argparse.Namespace) -> None:
     if (choice.before is None) != (choice.after is None):
         raise ValueError("--before and --after go together: the losses of two variants in one figure")
     comparison = compare(read_runs(arguments.sources), arguments.baseline, about=arguments.about)
-    gaps = write_figures(comparison, choice, Path(arguments.out), arguments.format)
+    gaps = write_figures(comparison, choice, Path(arguments.out), arguments.format, arguments.variants)
     for line in [*caveats(comparison), *gaps]:
         print(f"warning: {line}", file=sys.stderr)
 
 
-def write_figures(comparison: Comparison, choice: Choice, out: Path, formats: Sequence[str]) -> list[str]:
+def write_figures(
+    comparison: Comparison, choice: Choice, out: Path, formats: Sequence[str], names: Sequence[str] = ()
+) -> list[str]:
     """Write the figures of each study to its folder below `out`, and return what they leave out.
 
-    Raises ValueError when no study has both variants of the before/after figure.
+    Raises ValueError when no study has both variants of the before/after figure, and as `selected` does.
     """
     variants = comparison.variants
-    looks_by_label = looks(variant.label for variant in variants)
-    studies = [StudyFigures(name, members, looks_by_label, choice) for name, members in comparison.groups.items()]
+    groups = selected(comparison.groups, names)
+    looks = looks_of(variants, [each for members in groups.values() for each in drawn(members)])
+    studies = [StudyFigures(name, members, looks, choice, comparison.groups[name]) for name, members in groups.items()]
     if choice.before and not any(study.pair() for study in studies):
         labels = ", ".join(variant.label for variant in variants if variant.runs)
         raise ValueError(f"no study has results of both {choice.before} and {choice.after}; the variants are: {labels}")
@@ -63,14 +68,14 @@ def write_figures(comparison: Comparison, choice: Choice, out: Path, formats: Se
 
 
 def _write(study: StudyFigures, folder: Path, formats: Sequence[str]) -> None:
-    paragraphs = [f"# Figures of {study.heading}"]
+    captions = {}
     with figure_style():
         for drawing in study.drawings():
             save(drawing.figure, folder, drawing.name, formats)
-            paragraphs.append(f"**{drawing.name}** {drawing.caption}")
-    if len(paragraphs) > 1:
-        paragraphs += [_origin(study.variants), *(f"Note: {line}." for line in study.gaps())]
-        write_text(folder / "captions.md", "\n\n".join(paragraphs) + "\n")
+            captions[drawing.name] = drawing.caption
+    if captions:
+        notes = [_origin(study.variants), *(f"Note: {line}." for line in study.gaps())]
+        write_captions(folder / "captions.md", f"Figures of {study.heading}", captions, notes)
 
 
 def _origin(variants: Iterable[Variant]) -> str:

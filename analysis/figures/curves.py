@@ -30,7 +30,7 @@ Looks = Mapping[str, Look]
 
 
 def overlay(curves: Sequence[Series], looks: Looks, metric: Metric, x: str, width: str) -> Figure:
-    """All variants, in a panel for training and one for validation with the same axes."""
+    """All variants, in a panel for each split that the curves have, all with the same axes."""
     splits = [split for split in SPLITS if any(series.split == split for series in curves)]
     across = width == "page"
     handles = [*_variant_handles(curves, looks), *_beside_the_means(curves)]

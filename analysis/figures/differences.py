@@ -1,4 +1,4 @@
-"""Paired differences to the baseline: a dot a seed, their mean and its t interval, and the line at zero."""
+"""Paired differences to baseline and controls: a dot a seed, their mean and its interval, and the line at zero."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from .legend import Look, summary_handles
 
 # Rows are one apart; a row's dots lie this far below its mean, so that both are seen.
 DOTS_BELOW = 0.24
+MINUS = "\N{MINUS SIGN}"
 T_INTERVAL = "95 % Student t interval"
 # Points that a name may take beside the axes.
 NAME_WIDTHS = {"column": 105.0, "page": 230.0}
@@ -25,57 +26,89 @@ NAME_WIDTHS = {"column": 105.0, "page": 230.0}
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant's test accuracy minus the baseline's: of each shared seed, and summarised over them."""
+    """A variant's test accuracy minus that of its rival: of each shared seed, and summarised over them."""
 
     label: str
+    rival: str
     by_seed: Mapping[int, float]
     summary: Summary
     interval: str = T_INTERVAL
+    is_exploratory: bool = False
 
 
-def differences_of(variants: Sequence[Variant]) -> list[Difference]:
-    """The variants of one group that share a seed with its baseline, in the table's order; none without a baseline."""
-    theirs = next((variant.by_seed("test_accuracy") for variant in variants if variant.is_baseline), {})
-    differences = []
-    for variant in variants:
-        if variant.paired:
-            ours = variant.by_seed("test_accuracy")
-            by_seed = {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
-            claim = variant.against_baseline
-            interval = claim.interval_in_words if claim and claim.declared.looks else T_INTERVAL
-            differences.append(Difference(variant.label, by_seed, variant.paired.difference, interval))
-    return differences
+def differences_of(
+    variants: Sequence[Variant], group: Sequence[Variant] = (), to_controls: bool = False
+) -> list[Difference]:
+    """The differences of variants to the baseline of their `group`, or to their controls, where they share a seed.
+
+    In the given order; the group is by default the variants themselves.
+    """
+    by_label = {variant.label: variant.by_seed("test_accuracy") for variant in group or variants}
+    return [
+        Difference(
+            variant.label,
+            claim.rival,
+            {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())},
+            claim.paired.difference,
+            claim.interval_in_words if claim.declared.looks else T_INTERVAL,
+            claim.is_exploratory,
+        )
+        for variant in variants
+        for claim in variant.claims
+        if claim.is_control == to_controls and claim.paired.difference.n
+        for ours, theirs in [(by_label[variant.label], by_label[claim.rival])]
+    ]
 
 
 def differences_to_baseline(
-    differences: Sequence[Difference], baseline: str, looks: Mapping[str, Look], width: str
+    differences: Sequence[Difference],
+    baseline: str,
+    looks: Mapping[str, Look],
+    width: str,
+    to_controls: Sequence[Difference] = (),
 ) -> Figure:
-    """All differences of a study in one panel."""
-    is_t = all(difference.interval == T_INTERVAL for difference in differences)
-    handles = summary_handles((each.summary.n for each in differences), "95 % t interval" if is_t else "95 % interval")
-    words = [in_words(difference, NAME_WIDTHS[width]) for difference in differences]
-    lines = max(word.count("\n") + 1 for word in words)
-    figure, upper = new_sheet(width, 0.55 + (0.06 + 0.13 * lines) * len(differences), handles)
-    axes = upper.subplots()
-    draw_differences(axes, differences, looks)
-    axes.set_yticks(range(len(differences)), words)
-    named = style.panel_title(f"Test accuracy minus that of {baseline}", width, 1)
+    """The differences to the baseline in one panel, and those to the controls, if there are any, in one below it."""
+    every = [*differences, *to_controls]
+    is_t = all(difference.interval == T_INTERVAL for difference in every)
+    handles = summary_handles((each.summary.n for each in every), "95 % t interval" if is_t else "95 % interval")
+    panels = [rows for rows in (differences, to_controls) if rows]
+    words = [[in_words(row, NAME_WIDTHS[width], rows is to_controls) for row in rows] for rows in panels]
+    heights = [
+        0.06 + (0.06 + 0.13 * max(text.count("\n") + 1 for text in texts)) * len(texts) + 0.2 * bool(to_controls)
+        for texts in words
+    ]
+    figure, upper = new_sheet(width, 0.49 + sum(heights), handles)
+    grid = upper.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights).flat
+    for axes, rows, texts in zip(grid, panels, words, strict=True):
+        draw_differences(axes, rows, looks)
+        axes.set_yticks(range(len(rows)), texts)
+        if to_controls:
+            axes.set_title(
+                "Minus the control" if rows is to_controls else f"Minus the baseline, {baseline}", loc="left"
+            )
+    of_panels = "Difference in test accuracy" if to_controls else f"Test accuracy minus that of {baseline}"
+    named = style.panel_title(of_panels, width, 1)
     upper.supxlabel(f"{named}\n(percentage points)" if width == "column" else f"{named} (percentage points)")
     return figure
 
 
-def caption(heading: str, differences: Sequence[Difference], baseline: str) -> str:
+def caption(
+    heading: str, differences: Sequence[Difference], baseline: str, to_controls: Sequence[Difference] = ()
+) -> str:
     """Caption of the figure of paired differences."""
-    intervals = dict.fromkeys(difference.interval for difference in differences)
+    every = [*differences, *to_controls]
+    intervals = dict.fromkeys(difference.interval for difference in every)
+    below = "; below, minus that of the control that the row names" if to_controls else ""
     sentences = [
-        f"{heading}: test accuracy minus that of {baseline} with the same seed, in percentage points.",
-        seeds_each(difference.summary.n for difference in differences),
+        f"{heading}: test accuracy minus that of {baseline} with the same seed{below}, in percentage points.",
+        seeds_each(difference.summary.n for difference in every),
         f"Dots: single seeds; markers: their mean; bars: {' or '.join(intervals)} of the mean, not adjusted for the "
         "number of comparisons.",
         "A bar that contains 0 does not show that two variants are equal.",
+        "Exploratory: not among the claims that the study declares." if any(d.is_exploratory for d in every) else "",
         TEST_SET,
     ]
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
 
 
 def draw_differences(axes: Axes, differences: Sequence[Difference], looks: Mapping[str, Look]) -> None:
@@ -103,9 +136,13 @@ def draw_differences(axes: Axes, differences: Sequence[Difference], looks: Mappi
     style.percent_ticks(axes.xaxis, signed=True)
 
 
-def in_words(difference: Difference, name_width: float) -> str:
+def in_words(difference: Difference, name_width: float, names_rival: bool = False) -> str:
     """Name, mean, interval and number of pairs, on two lines or more; names at most `name_width` points wide."""
     summary = difference.summary
     interval = "" if math.isnan(summary.low) else f" {points_interval(summary.low, summary.high)}"
-    name = style.wrapped(difference.label, name_width, style.number("ytick.labelsize"))
-    return f"{name}\n{points(summary.mean)}{interval}, n = {summary.n}".replace("-", "−")
+    size = style.number("ytick.labelsize")
+    name = style.wrapped(difference.label, name_width, size)
+    if names_rival:
+        name += f"\n{MINUS} {style.wrapped(difference.rival, name_width, size)}"
+    told = f"{points(summary.mean)}{interval}, n = {summary.n}".replace("-", MINUS)
+    return f"{name}\n{told}{', exploratory' if difference.is_exploratory else ''}"

@@ -1,6 +1,6 @@
 """The colour, marker and dashes of a variant's line, the same in every figure, and the entries of legends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..comparing.comparison import BASELINE_PREFIX
+from ..comparing.variants import Variant
 from ..drawing.sheets import Handle
 from ..drawing.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
@@ -28,15 +29,34 @@ class Look:
     rank: int
 
 
+def looks_of(variants: Sequence[Variant], drawn: Iterable[Variant] = ()) -> dict[str, Look]:
+    """A look for each variant's label; it follows from the recorded names, whatever the variants are displayed as.
+
+    Where there are more variants than looks that differ, those that are `drawn` come first.
+    """
+    recorded = {variant.label: variant.recorded_name for variant in variants}
+    if len(recorded) <= len(COLOURS) * len(MARKERS):
+        return _ranked(recorded)
+    first = _ranked({variant.label: variant.recorded_name for variant in drawn})
+    return first | _ranked({label: name for label, name in recorded.items() if label not in first}, len(first))
+
+
 def looks(labels: Iterable[str]) -> dict[str, Look]:
     """A look for each label: static variants first, then by name, whatever the baseline and the order given.
 
     7 colours and 10 markers are cycled together, so the first 70 looks differ, the first 7 in colour alone.
     """
-    ordered = sorted(set(labels), key=lambda label: (not label.startswith(BASELINE_PREFIX), label))
+    return _ranked({label: label for label in labels})
+
+
+def _ranked(recorded: Mapping[str, str], start: int = 0) -> dict[str, Look]:
+    """A look for each label, by the recorded name, from a rank on."""
+    ordered = sorted(
+        recorded, key=lambda label: (not recorded[label].startswith(BASELINE_PREFIX), recorded[label], label)
+    )
     return {
         label: Look(COLOURS[rank % len(COLOURS)], MARKERS[rank % len(MARKERS)], rank)
-        for rank, label in enumerate(ordered)
+        for rank, label in enumerate(ordered, start)
     }
 
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from ..comparing.statistics import summarise
+from ..comparing.statistics import half_width
 from ..reading.metrics import SPLITS, Metric
 
 Evaluations = Sequence[Mapping[str, Any]]
@@ -44,13 +44,14 @@ class Line:
 class Series:
     """A variant's lines of one metric on one split, and mean and ends of its t interval over the seeds.
 
-    `x`, `mean`, `low` and `high` cover the steps at which every seed was evaluated, so that a seed which ends
+    `step`, `x`, `mean`, `low` and `high` cover the steps at which every seed was evaluated, so that a seed which ends
     early moves no mean; `x` is the mean of the seeds' own. The ends are NaN with one seed or without spread.
     """
 
     label: str
     split: str
     lines: tuple[Line, ...]
+    step: np.ndarray
     x: np.ndarray
     mean: np.ndarray
     low: np.ndarray
@@ -78,32 +79,40 @@ def series(label: str, by_seed: Mapping[int, Evaluations], metric: Metric, split
     of_seeds = [_line(seed, entries, metric.key(split), X_AXES[x].key) for seed, entries in sorted(by_seed.items())]
     lines = tuple(line for line in of_seeds if len(line.step))
     steps = sorted(set.intersection(*(set(line.step.tolist()) for line in lines))) if lines else []
-    summaries = [summarise(_at(lines, step, "y")) for step in steps]
+    y = _at(lines, steps, "y")
+    half = _half_widths(y)
+    mean = y.mean(axis=0)
     return Series(
-        label=label,
-        split=split,
-        lines=lines,
-        x=np.array([np.mean(_at(lines, step, "x")) for step in steps]),
-        mean=np.array([summary.mean for summary in summaries]),
-        low=np.array([summary.low for summary in summaries]),
-        high=np.array([summary.high for summary in summaries]),
+        label, split, lines, np.array(steps), _at(lines, steps, "x").mean(axis=0), mean, mean - half, mean + half
     )
 
 
 def _line(seed: int, evaluations: Evaluations, y_key: str, x_key: str) -> Line:
     """Values by step, the last one where a step was evaluated twice."""
-    values = {
-        float(each["step"]): (float(each[x_key]), float(each[y_key]))
-        for each in evaluations
-        if all(_is_finite(each.get(key)) for key in ("step", x_key, y_key))
-    }
+    values = {}
+    for each in evaluations:
+        step, x, y = each.get("step"), each.get(x_key), each.get(y_key)
+        if _is_finite(step) and _is_finite(x) and _is_finite(y):
+            values[float(step)] = (float(x), float(y))
     points = np.array([(step, *values[step]) for step in sorted(values)], dtype=np.float64).reshape(-1, 3)
     return Line(seed, *points.T)
 
 
-def _at(lines: Sequence[Line], step: float, column: str) -> list[float]:
-    return [float(getattr(line, column)[np.searchsorted(line.step, step)]) for line in lines]
+def _at(lines: Sequence[Line], steps: Sequence[float], column: str) -> np.ndarray:
+    """A column of each line at these steps, shape (lines, steps); one row of none without lines."""
+    found = [getattr(line, column)[np.searchsorted(line.step, steps)] for line in lines]
+    return np.array(found, dtype=np.float64).reshape(max(1, len(found)), len(steps))
 
 
-def _is_finite(value: Any) -> bool:
+def _half_widths(values: np.ndarray) -> np.ndarray:
+    """Half of the t interval of each column's mean, as `summarise` has it; values of shape (seeds, steps)."""
+    n = len(values)
+    if n < 2:
+        return np.full(values.shape[1], math.nan)
+    sd = values.std(axis=0, ddof=1)
+    rounding = 1e-12 * np.abs(values).max(axis=0, initial=0.0)
+    return half_width(1 / math.sqrt(n), n - 1) * np.where(sd > rounding, sd, math.nan)
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..comparing.variants import Variant
 from ..reading.metrics import LOSS, METRICS, SPLITS, Metric
 from ..reading.run import Run
-from . import cost, curves, differences
+from . import classes, cost, curves, differences, selection
 from .legend import Look
 from .series import X_AXES, Evaluations, Series, series
 
@@ -34,30 +35,41 @@ class Drawing:
 
 
 class StudyFigures:
-    """The figures of the variants that are compared with each other; `heading` names them.
+    """The figures of some variants that are compared with each other; `heading` names them.
 
+    `group` are all that are compared, by default the variants themselves. Of very many variants `shown` are drawn.
     Reads the evaluations of each run once, when it is made.
     """
 
-    def __init__(self, heading: str, variants: Sequence[Variant], looks: Mapping[str, Look], choice: Choice) -> None:
+    def __init__(
+        self,
+        heading: str,
+        variants: Sequence[Variant],
+        looks: Mapping[str, Look],
+        choice: Choice,
+        group: Sequence[Variant] = (),
+    ) -> None:
         self.heading = heading
         self.variants = [variant for variant in variants if variant.runs]
+        self.group = group or variants
+        self.shown = selection.drawn(self.variants)
         self.looks = looks
         self.choice = choice
         self._missing: list[str] = []
-        evaluations = {
+        self._evaluations = {
             each.label: {run.seed: self._read(run, each.label) for run in each.runs} for each in self.variants
         }
         self._series = {
             metric.name: [
                 each
-                for label, by_seed in evaluations.items()
+                for label, by_seed in self._evaluations.items()
                 for split in SPLITS
                 if (each := series(label, by_seed, metric, split, choice.x)).lines
             ]
             for metric in METRICS
         }
-        self._costs = cost.cost_points(self.variants)
+        self._costs = cost.cost_points(self.shown)
+        self.confusions, self._unusable = classes.confusions_of(self.shown)
 
     def drawings(self) -> Iterator[Drawing]:
         """The figures for which there are numbers; before/after only if it was chosen."""
@@ -65,9 +77,13 @@ class StudyFigures:
         for metric in METRICS:
             if drawing := self.overlay(metric):
                 yield drawing
-                figure = curves.by_variant(self.series(metric), self.looks, metric, x, width)
+                figure = curves.by_variant(self._drawn(metric), self.looks, metric, x, width)
                 yield Drawing(f"{metric.name}_by_variant", figure, drawing.caption)
+            if drawing := self.overlay(metric, "val"):
+                yield drawing
         yield from self.accuracies(width)
+        if drawing := self.confusion():
+            yield drawing
         if pair := self._pair_series():
             figure = curves.before_after(pair, self.looks, x, width)
             yield Drawing("before_after", figure, curves.pair_caption(self.heading, pair, x))
@@ -76,23 +92,41 @@ class StudyFigures:
         """The series of all variants and splits that hold any value."""
         return self._series[metric.name]
 
-    def overlay(self, metric: Metric) -> Drawing | None:
-        """The curves of all variants over each other, None where there are none."""
-        x, of_metric = self.choice.x, self.series(metric)
+    def at_steps(self, label: str, seed: int, key: str, steps: np.ndarray) -> np.ndarray:
+        """What a run logged under a key at these steps, shape (steps,); NaN where it did not."""
+        values = {each.get("step"): each.get(key, math.nan) for each in self._evaluations[label][seed]}
+        return np.array([values.get(step, math.nan) for step in steps.tolist()])
+
+    def overlay(self, metric: Metric, split: str | None = None) -> Drawing | None:
+        """The curves of the variants over each other, those of one split with an axis of its own; None where there
+        are none."""
+        x, of_metric = self.choice.x, [each for each in self._drawn(metric) if split in (None, each.split)]
         if not of_metric:
             return None
         figure = curves.overlay(of_metric, self.looks, metric, x, self.choice.width)
-        return Drawing(metric.name, figure, curves.caption(self.heading, of_metric, metric, x))
+        name = metric.name if split is None else f"{metric.name}_{SPLITS[split]}"
+        return Drawing(name, figure, self._captioned(curves.caption(self.heading, of_metric, metric, x)))
 
     def accuracies(self, width: str) -> Iterator[Drawing]:
-        """The figures of test accuracy: against cost, and as differences to the baseline."""
+        """The figures of test accuracy: against cost, and as differences to baseline and controls."""
         if self._costs:
             figure = cost.accuracy_against_cost(self._costs, self.looks, width)
-            yield Drawing("accuracy_against_cost", figure, cost.caption(self.heading, self._costs))
-        if paired := differences.differences_of(self.variants):
+            yield Drawing("accuracy_against_cost", figure, self._captioned(cost.caption(self.heading, self._costs)))
+        paired = differences.differences_of(self.shown, self.group)
+        to_controls = differences.differences_of(self.shown, self.group, to_controls=True)
+        if paired or to_controls:
             baseline = self.variants[0].baseline
-            figure = differences.differences_to_baseline(paired, baseline, self.looks, width)
-            yield Drawing("differences", figure, differences.caption(self.heading, paired, baseline))
+            figure = differences.differences_to_baseline(paired, baseline, self.looks, width, to_controls)
+            caption = differences.caption(self.heading, paired, baseline, to_controls)
+            yield Drawing("differences", figure, self._captioned(caption))
+
+    def confusion(self) -> Drawing | None:
+        """What each variant takes for what; None where no predictions are kept."""
+        if not self.confusions:
+            return None
+        figure = classes.confusion_figure(self.confusions, self.choice.width)
+        caption = self._captioned(classes.caption(self.heading, self.confusions))
+        return Drawing("confusion", figure, caption)
 
     def pair(self) -> tuple[str, str] | None:
         """The labels before and after, where they were chosen and this study has both.
@@ -110,7 +144,19 @@ class StudyFigures:
         """Curves that are missing or cut short, and costs that are missing, one line each."""
         lacks = self.pair() and not self._pair_series()
         unpaired = ["before_after is not drawn: one of the two variants has no curves"] if lacks else []
-        return [*self._missing, *self._uneven(), *self._without_cost(), *unpaired]
+        return [*self._left_out(), *self._missing, *self._uneven(), *self._without_cost(), *self._unusable, *unpaired]
+
+    def _drawn(self, metric: Metric) -> list[Series]:
+        """The series of the variants that are drawn."""
+        labels = {variant.label for variant in self.shown}
+        return [each for each in self.series(metric) if each.label in labels]
+
+    def _captioned(self, caption: str) -> str:
+        return " ".join([caption, *(f"Drawn are {line}." for line in self._left_out())])
+
+    def _left_out(self) -> list[str]:
+        line = selection.left_out(self.shown, self.variants)
+        return [line] if line else []
 
     def _pair_series(self) -> list[Series]:
         """The losses before and after; none where one of them has no curves."""
@@ -150,7 +196,7 @@ class StudyFigures:
         lines = []
         for key in cost.COST_AXES:
             drawn = {point.label for point in self._costs.get(key, ())}
-            lacking = [variant.label for variant in self.variants if variant.label not in drawn]
+            lacking = [variant.label for variant in self.shown if variant.label not in drawn]
             lines += [f"{label}: {key} not recorded, so not drawn" for label in lacking]
         return lines
 

@@ -12,11 +12,13 @@ from torch import Tensor
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.layers.choice import dynamic_layers
 
-from ..drawing.sheets import Board, new_figure, save, write_text
+from ..drawing.sheets import Board, new_figure, save, write_captions, write_text
 from ..drawing.style import BLACK, BLUE, ORANGE, SIGNED, SKY, VERMILION, picture_style
 from ..tables.markdown import table_text
 from ..tables.numbers import MISSING
+from ..tables.table import Sheet
 from . import checks, panels
+from .averages import RunTables
 from .checks import CHECK_MEANINGS, UNTOUCHED, Check, Score
 from .choices import (
     ATTENTION_MEANINGS,
@@ -55,10 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """For each run print and draw what its dynamic layers decide, the attention among it, then the checks.
+    """For each run print and draw what its dynamic layers decide, then the checks; in the end averages over runs.
 
     Raises ValueError for a run without a dynamic layer, with one that breaks the protocol, and for an unknown --layer.
     """
+    tables = RunTables()
     for opened in runs_to_draw(options, "attention"):
         needs = "networks with a dynamic layer, one that has the methods of dynfilt/layers/choice.py"
         require(opened, bool(dynamic_layers(opened.model)), "attention", needs)
@@ -69,16 +72,42 @@ def run(options: argparse.Namespace) -> None:
         extreme = _layer(layers, options.layer)
         folder = Path(options.out) / opened.place
         print(f"## {opened.title}\n")
-        describe_choices(opened, choices, split.labels.cpu(), folder, options.format)
+        tables.add(opened, "Choices", describe_choices(opened, choices, split.labels.cpu(), folder, options.format))
         if extreme is not None:
-            describe_attention(opened, layers, extreme, split, folder, options.format)
-        describe_checks(opened, options, folder)
+            tables.add(opened, "Attention", describe_attention(opened, layers, extreme, split, folder, options.format))
+        tables.add(opened, "Checks", describe_checks(opened, options, folder))
+        write_captions(
+            folder / "captions-attention.md", f"Attention of {opened.title}", captions(opened, len(split), extreme)
+        )
+    tables.conclude(Path(options.out), "attention")
+
+
+def captions(run: TrainedRun, images: int, extreme: Attention | None) -> dict[str, str]:
+    """The captions of the pictures; those of attention over kernels only where there is any."""
+    of = f"{run.title}, over {images:,} test images"
+    told = {
+        "attention-choices": f"{of}: the part of the mean squared norm of each layer's choice that varies with "
+        "the image, and of it the part that the classes' means account for.",
+    }
+    if extreme is not None:
+        told |= {
+            "attention-entropy": f"{of}: entropy of each image's attention over kernels as a part of log K, by layer; "
+            "mean and 5th to 95th percentile of the images, beside the entropy of the mean attention.",
+            "attention-classes": f"{of}: mean attention of each class minus that of all images, by layer and kernel.",
+            "attention-extremes": f"{of}: the images that give each kernel of {extreme.layer} the least and the most "
+            "attention.",
+        }
+    told["attention-checks"] = (
+        f"{run.title}: test accuracy with every image's choice replaced as named; bars: 95 % intervals, over test "
+        "images, of the paired difference to the untouched network (dotted)."
+    )
+    return told
 
 
 def describe_choices(
     run: TrainedRun, choices: list[Choice], labels: Tensor, folder: Path, formats: Sequence[str]
-) -> None:
-    """Print, write and draw how much of every choice the image and its class (N,) decide."""
+) -> Sheet[tuple[Choice, Diversity]]:
+    """Print, write, draw and return how much of every choice the image and its class (N,) decide."""
     table = choice_sheet(choices, labels)
     print(f"What each image decides, over {len(labels):,} test images\n\n{table_text(table.table())}\n")
     print("\n".join(f"- {name}: {meaning}" for name, meaning in CHOICE_MEANINGS.items()))
@@ -89,12 +118,13 @@ def describe_choices(
     with picture_style():
         figure = draw_choices(table.entries, f"How much of each choice varies with the image\n{run.title}")
         save(figure, folder, "attention-choices", formats)
+    return table
 
 
 def describe_attention(
     run: TrainedRun, layers: list[Attention], extreme: Attention, split: Split, folder: Path, formats: Sequence[str]
-) -> None:
-    """Print, write and draw the attention over kernels; of the layer `extreme` also the images with the most."""
+) -> Sheet[tuple[Attention, Diversity]]:
+    """Print, write, draw and return the attention over kernels; of the layer `extreme` also the extreme images."""
     labels, names = split.labels.cpu(), run.data.class_names
     table = layer_sheet(layers, labels)
     print(f"Attention over {len(split):,} test images\n\n{table_text(table.table())}\n")
@@ -113,10 +143,11 @@ def describe_attention(
         }
         for name, figure in pictures.items():
             save(figure, folder, name, formats)
+    return table
 
 
-def describe_checks(run: TrainedRun, options: argparse.Namespace, folder: Path) -> None:
-    """Print, write and draw the test accuracies with the choice replaced.
+def describe_checks(run: TrainedRun, options: argparse.Namespace, folder: Path) -> Sheet[Check]:
+    """Print, write, draw and return the test accuracies with the choice replaced.
 
     Raises ValueError for a count of images that is too small.
     """
@@ -129,6 +160,7 @@ def describe_checks(run: TrainedRun, options: argparse.Namespace, folder: Path) 
     with picture_style():
         figure = draw_checks(results, f"Is it dynamic?\n{run.title}")
         save(figure, folder, "attention-checks", options.format)
+    return table
 
 
 def _explained(results: list[Check]) -> list[str]:

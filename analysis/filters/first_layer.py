@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dynfilt.data.augment import normalise
 from dynfilt.layers.choice import is_dynamic
 
-from ..drawing.sheets import Board, bare, save
+from ..drawing.sheets import Board, bare, save, write_captions
 from ..drawing.style import SIGNED, picture_style
 from . import panels
 from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
@@ -55,9 +55,17 @@ def run(options: argparse.Namespace) -> None:
         picture = read_photograph(opened, options.image, options.index)
         activations = activations_of(opened, picture, options.filters)
         source = Path(options.image).name if options.image else f"test image {options.index}"
+        folder = Path(options.out) / opened.place
         with picture_style():
             figure = draw(activations, f"Filters and activations, {source}\n{opened.title}")
-            save(figure, Path(options.out) / opened.place, "filters", options.format)
+            save(figure, folder, "filters", options.format)
+        first, last = activations.names
+        caption = (
+            f"Filters {', '.join(map(str, activations.numbers))} of {first} of {opened.title} and their activations "
+            f"for {source} at {ENLARGED} pixels, and those of {last} at the size of the run's own data; as the "
+            "convolutions put them out, before BatchNorm and ReLU."
+        )
+        write_captions(folder / "captions-filters.md", f"Filters of {opened.title}", {"filters": caption})
 
 
 def read_photograph(run: TrainedRun, file: str | None, index: int) -> Tensor:

@@ -18,10 +18,11 @@ from dynfilt.layers.choice import image_filters, is_dynamic
 from dynfilt.layers.generated import SATURATED
 
 from ..drawing import style
-from ..drawing.sheets import Board, save, write_text
+from ..drawing.sheets import Board, save, write_captions, write_text
 from ..tables.markdown import table_text
 from ..tables.table import Heading, Sheet, column
 from . import panels
+from .averages import RunTables
 from .diversity import diversity
 from .replacement import inputs_of, require_sound_layers
 from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
@@ -77,15 +78,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw the pictures of each run, and print one row of numbers a run and what a reader has to know of it."""
+    """Draw the pictures of each run; print one row of numbers a run, averages over runs, and what one has to know."""
     measured, lines = [], [f"{heading}: {meaning}" for heading, meaning in MEASURES.values()]
+    tables = RunTables()
     for opened in runs_to_draw(options, "kernels"):
         layers = layers_with_filters(opened)
         name = _chosen(opened, layers, options.layer)
         images = filters_of(opened, name, opened.sample(opened.data.test, options.images))
         measured.append((opened, draw_run(opened, images, options)))
+        tables.add(opened, "Kernels", sheet(measured[-1:]))
         lines += notes(opened, images, layers)
     print(f"{table_text(sheet(measured).table())}\n")
+    tables.conclude(Path(options.out), "kernels")
     print("\n".join(f"- {line}" for line in dict.fromkeys(lines)))
 
 
@@ -121,6 +125,7 @@ def draw_run(run: TrainedRun, images: ImageFilters, options: argparse.Namespace)
         "test_images_shown": {side: images.indices[positions].tolist() for side, positions in chosen.items()},
     }
     write_text(folder / "kernels.json", json.dumps(content, indent=2) + "\n")
+    write_captions(folder / "captions-kernels.md", f"Kernels of {run.title}", captions(run, images, chosen))
     differences = kernels - kernels.double().mean(0).float()  # exactly 0 for a filter that is always the same
     size = "×".join(map(str, kernels.shape[2:]))
     with style.picture_style():
@@ -131,6 +136,23 @@ def draw_run(run: TrainedRun, images: ImageFilters, options: argparse.Namespace)
         figure = draw(run, images, chosen, differences, title, style.SIGNED, "weight - mean weight")
         save(figure, folder, "kernels-differences", options.format)
     return measures
+
+
+def captions(run: TrainedRun, images: ImageFilters, chosen: dict[str, list[int]]) -> dict[str, str]:
+    """The captions of both pictures."""
+    names, labels = run.data.class_names, images.labels
+    (one, *_), others = ([names[int(labels[position])] for position in positions] for positions in chosen.values())
+    size = "×".join(map(str, images.kernels.shape[2:]))
+    shown = f"{images.kernels.shape[1]} of {images.count:,}" if images.kernels.shape[1] < images.count else "all"
+    what = (
+        f"{size} kernels of {images.layer} ({shown}) of {run.title}, for three test images of {one} (left) and one "
+        f"image each of {', '.join(others)} (right)"
+    )
+    return {
+        "kernels": f"{what}. Dark: below 0, light: above; one scale for all images.",
+        "kernels-differences": f"{what}, minus their mean over {len(images.kernels):,} test images: without any "
+        "dependence on the input all would be 0. One scale for all images.",
+    }
 
 
 @torch.inference_mode()
@@ -232,7 +254,7 @@ def sheet(measured: list[tuple[TrainedRun, dict[str, float]]]) -> Sheet[tuple[Tr
     columns = [
         column("variant", Heading("variant", is_text=True), lambda row: row[0].variant),
         column("seed", Heading("seed"), lambda row: row[0].seed),
-        column("weights", Heading("weights"), lambda row: row[0].checkpoint),
+        column("weights", Heading("weights", is_text=True), lambda row: row[0].checkpoint),
         column("images", Heading("images"), lambda row: row[1]["images"], "{:,}".format),
         *(measure(key, heading) for key, (heading, _) in MEASURES.items()),
     ]

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ..drawing.sheets import Board, save
+from ..drawing.sheets import Board, save, write_captions
 from ..drawing.style import picture_style
 from ..tables.markdown import table_text
 from ..tables.table import Column, Heading, Sheet, column
@@ -56,8 +56,15 @@ def run(options: argparse.Namespace) -> None:
     for opened in runs_to_draw(options, "responses"):
         responses = responses_of(opened, options.image)
         names = opened.data.class_names
+        folder = Path(options.out) / opened.place
         with picture_style():
-            save(draw(opened, responses), Path(options.out) / opened.place, "responses", options.format)
+            save(draw(opened, responses), folder, "responses", options.format)
+        caption = (
+            f"Response maps of {opened.title} for test image {responses.index}, {names[responses.label]}, upscaled "
+            "over its grey version, one scale for all classes; below each map the class's score and its softmax, the "
+            "highest bold."
+        )
+        write_captions(folder / "captions-responses.md", f"Responses of {opened.title}", {"responses": caption})
         print(f"**{opened.title}: test image {responses.index}, {names[responses.label]}**\n")
         print(f"{table_text(sheet(names, responses).table())}\n")
 

@@ -6,6 +6,7 @@ be. What cannot be uploaded is listed with the reason, and makes the exit code 1
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from dynfilt.tracking.mirror import WAS_DELETED, new_run_id
 
 from ..reading.find_runs import find_logs
 from ..reading.wandb.log_records import TransactionLog
@@ -30,6 +34,8 @@ PAUSES = (0.0, 2.0, 8.0)
 LIMIT_SECONDS = 600.0
 # Messages of `wandb sync` when the log ended the upload, not the network.
 ENDED_BY_THE_LOG = ("incomplete record", "transactionlog")
+DELETED = "its run was deleted on the server, which takes no other of that id; as a new run it goes up with"
+SECONDS_BETWEEN_LOOKS = 1.0
 EARLIER_PART = "an earlier part of this run has to be uploaded first"
 
 
@@ -123,6 +129,8 @@ def upload(log: str) -> Upload:
         complaint = _attempt(log)
         if is_uploaded(log):
             return Upload(log, Outcome.UPLOADED, "" if has_ended else "its end is missing, W&B takes it for failed")
+        if complaint == DELETED:
+            return Upload(log, Outcome.FAILED, f"{DELETED}: wandb sync --id {new_run_id()} {shlex.quote(log)}")
         if any(words in complaint for words in ENDED_BY_THE_LOG):
             # Uploaded a second time it would come after the later parts of its run, and end that as failed.
             Path(log + MARK).touch()
@@ -163,9 +171,14 @@ def _attempt(log: str) -> str:
             start_new_session=True,
         )
         try:
-            process.wait(LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"no end within {LIMIT_SECONDS:g} s"
+            until = time.monotonic() + LIMIT_SECONDS
+            while process.poll() is None:
+                if _is_deleted_there(Path(folder)):
+                    return DELETED
+                if time.monotonic() > until:
+                    return f"no end within {LIMIT_SECONDS:g} s"
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(SECONDS_BETWEEN_LOOKS)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -177,6 +190,11 @@ def _attempt(log: str) -> str:
         line for line in messages if line.startswith(("ERROR", "Error")) and "detailed error logs" not in line
     ]
     return next(reversed(complaints or messages), "wandb sync printed nothing")[:300]
+
+
+def _is_deleted_there(folder: Path) -> bool:
+    """Whether `wandb sync`, which tries again in silence, has been told that the run was deleted on the server."""
+    return any(WAS_DELETED in log.read_text(errors="replace") for log in folder.glob("wandb/logs/*.log"))
 
 
 def _is_being_written(log: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dynfilt.run.folder import RunState
 from dynfilt.run.identity import in_digest, with_todays_targets
+from dynfilt.run.parsing import accuracy_flaw
 
 NO_SEED = -1
 COMMIT_DIGITS = 7
@@ -51,6 +52,18 @@ class Run:
     def counts(self) -> bool:
         """Whether the run has a usable result."""
         return bool(self.numbers)
+
+    @property
+    def threads(self) -> tuple[int, ...]:
+        """The numbers of threads it was computed with; several when it was resumed with another."""
+        noted = (attempt.get("threads") for attempt in attempts_of(self.provenance))
+        return tuple(dict.fromkeys(number for number in noted if type(number) is int))
+
+    @property
+    def sources(self) -> list[Mapping[str, str]]:
+        """For each attempt, the modules that compute its numbers with their code's fingerprint; empty where unknown."""
+        noted = (attempt.get("source") for attempt in attempts_of(self.provenance))
+        return [source if isinstance(source, Mapping) else {} for source in noted]
 
     @property
     def diverged(self) -> bool:
@@ -104,11 +117,12 @@ def by_epoch(logged: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
 
 def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, float], str]:
     """Cast the numbers of a result, W&B stores 1.0 as 1; or give none and what is wrong with it."""
-    numbers = {key: float(value) for key, value in result.items() if type(value) in (float, int)}
-    if 0 <= numbers.get("test_accuracy", math.nan) <= 1:
-        return numbers, ""
-    accuracy = result.get("test_accuracy", "absent")
-    return {}, f"test_accuracy in {where} is {accuracy}, not a fraction between 0 and 1"
+    if flaw := accuracy_flaw(result, where):
+        return {}, flaw
+    try:
+        return {key: float(value) for key, value in result.items() if type(value) in (float, int)}, ""
+    except OverflowError:
+        return {}, f"{where} holds a number beyond all floats"
 
 
 def settings(config: Any) -> Any:
@@ -140,12 +154,17 @@ def one_line(error: Any) -> str:
     return line if len(line) <= ERROR_LENGTH else line[: ERROR_LENGTH - 3] + "..."
 
 
+def attempts_of(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was noted of each attempt at a run, the first one first."""
+    resumed = provenance.get("resumed")
+    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
+    return [provenance, *later]
+
+
 def provenance_of(content: Any) -> dict[str, Any]:
     """Fields of a Run from provenance.json's content: itself, and `commits`, `devices`, `dirty` of all attempts."""
     first = content if isinstance(content, Mapping) else {}
-    resumed = first.get("resumed")
-    later = [entry for entry in resumed if isinstance(entry, Mapping)] if isinstance(resumed, list) else []
-    attempts = [first, *later]
+    attempts = attempts_of(first)
     return {
         "commits": tuple(dict.fromkeys(str(attempt["commit"]) for attempt in attempts if attempt.get("commit"))),
         "devices": tuple(dict.fromkeys(str(attempt["device"]) for attempt in attempts if attempt.get("device"))),

@@ -33,7 +33,7 @@ class RunFolders:
 
     def __init__(self) -> None:
         self._read: set[str] = set()
-        self._configs: dict[str, Mapping[str, Any]] = {}
+        self._configs: dict[str, tuple[Mapping[str, Any], str]] = {}
 
     def read(self, source: str, places: Iterable[str]) -> list[Run]:
         """The runs of these run folders of a source, in the given order, without those read before.
@@ -48,9 +48,10 @@ class RunFolders:
     def _run(self, source: str, place: str) -> Run:
         folder = RunFolder(Path(place))
         found = folder.snapshot()
-        header, config = self._config(folder)
+        header, config, config_flaw = self._config(folder)
         study, variant, seed = _identity(place, {**header, **found.result})
         numbers, state, error = _outcome(found, seed)
+        error = error or config_flaw
         failure = found.status.get("error")
         return Run(
             source=source,
@@ -68,20 +69,22 @@ class RunFolders:
             **provenance_of(folder.provenance(strict=False)),
         )
 
-    def _config(self, folder: RunFolder) -> tuple[dict[str, str], Mapping[str, Any]]:
-        """Study and seed line of the config, and the rest of it, parsed once for all runs that share it."""
+    def _config(self, folder: RunFolder) -> tuple[dict[str, str], Mapping[str, Any], str]:
+        """Study and seed line of the config; the rest of it, parsed once for all runs that share it; its damage."""
         try:
             text = folder.config_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return {}, {}
+        except FileNotFoundError:
+            return {}, {}, ""
+        except (OSError, UnicodeDecodeError) as error:
+            return {}, {}, f"{CONFIG} cannot be read ({type(error).__name__})"
         header = {key: value.strip("'\"") for key, value in STUDY_OR_SEED_LINE.findall(text)}
         shared = STUDY_OR_SEED_LINE.sub("", text)
         if shared not in self._configs:
             try:
-                self._configs[shared] = settings(parse_config(shared))
-            except ValueError:
-                self._configs[shared] = {}
-        return header, self._configs[shared]
+                self._configs[shared] = settings(parse_config(shared)), ""
+            except ValueError as error:
+                self._configs[shared] = {}, f"{CONFIG}: {error}"
+        return header, *self._configs[shared]
 
 
 def has_predictions(run: Run) -> bool:
@@ -92,6 +95,15 @@ def has_predictions(run: Run) -> bool:
 def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """True classes of the test images, and 1 where the best weights classify one correctly, else 0; both (images,).
 
+    Raises ValueError as `read_classes` does.
+    """
+    labels, predicted = read_classes(run)
+    return labels, (predicted == labels).astype(np.float64)
+
+
+def read_classes(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """True classes of the test images, and those that the best weights predict; both (images,).
+
     Raises ValueError, with the reason, for a file that is damaged, has no classes or contradicts the run's result.
     """
     try:
@@ -100,10 +112,10 @@ def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(error.flaw) from error
     if not kept.keys() >= {"label", "best_class"}:
         raise ValueError(f"{PREDICTIONS} has no labels (it was written before they were saved)")
-    labels, correct = kept["label"], kept["best_class"] == kept["label"]
-    if not len(labels) or abs(float(correct.mean()) - run.number("test_accuracy")) > 1e-9:
+    labels, predicted = kept["label"], kept["best_class"]
+    if not len(labels) or abs(float((predicted == labels).mean()) - run.number("test_accuracy")) > 1e-9:
         raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in {RESULT}")
-    return labels, correct.astype(np.float64)
+    return labels, predicted
 
 
 def _outcome(found: Snapshot, seed: int) -> tuple[dict[str, float], RunState, str]:

@@ -34,8 +34,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Sentence:
-    """The outcome of one claim: the claim as its verdict leaves it, and the numbers behind it."""
+    """The outcome of one claim of a variant: the claim as its verdict leaves it, and the numbers behind it."""
 
+    variant: str
     verdict: str
     claim: str
     evidence: str
@@ -121,7 +122,7 @@ def _sentence(label: str, claim: Claim) -> Sentence:
         words = f"differs by less than {100 * claim.declared.margin:g} points from"
     if not words:
         words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
-    return Sentence(claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim))
+    return Sentence(label, claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim))
 
 
 def _control(claim: Claim) -> str:

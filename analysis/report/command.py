@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..comparing.comparison import compare
 from ..drawing.sheets import write_text
+from ..figures.selection import add_variants_argument
 from ..reading.sources import add_source_arguments, read_runs
 from . import document, page
 from .contents import contents_of
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", default="report", help=f"where {PAGE}, {DOCUMENT} and PNG files go (default: report)"
     )
+    add_variants_argument(parser)
     parser.add_argument(
         "--question", metavar="TEXT", help="what was asked; default: what the study or sweeps/<study>.yaml declares"
     )
@@ -35,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     pictures = list(existing(arguments.pictures)) if arguments.pictures else []
     comparison = compare(read_runs(arguments.sources), arguments.baseline, about=arguments.about)
-    contents = contents_of(comparison, arguments.question, pictures)
+    contents = contents_of(comparison, arguments.question, pictures, arguments.variants, arguments.command_line)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     for picture in contents.all_pictures:

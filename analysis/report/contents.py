@@ -8,7 +8,10 @@ from ..comparing.comparison import Comparison
 from ..comparing.image_level import image_level
 from ..comparing.variants import Variant
 from ..comparing.words import number_of, seed_list
-from ..figures.legend import looks
+from ..figures.classes import accuracy_by_class
+from ..figures.legend import looks_of
+from ..figures.selection import drawn as drawn_of
+from ..figures.selection import selected
 from ..figures.study import Choice, StudyFigures
 from ..reading.run import Run, error_message
 from ..tables.columns import RESULTS
@@ -17,7 +20,7 @@ from ..tables.footer import footer
 from ..tables.table import Table
 from .answer import Answer, Question, answer_of, question_of
 from .chart import VALUES, Chart, chart_of
-from .details import Details, details_of
+from .details import Details, details_of, differing
 from .embedded import Picture, drawn
 
 FIGURES = Choice(x="epochs", width="page")
@@ -25,13 +28,18 @@ FIGURES = Choice(x="epochs", width="page")
 
 @dataclass(frozen=True)
 class Part:
-    """One study in a report: question, answer, curves, pictures by name, what was run, what is not drawn."""
+    """One study in a report: question, answer, curves, pictures by name, what was run, what is not drawn.
+
+    `by_class` holds the accuracies of each class, `differing` the settings in which variants differ.
+    """
 
     heading: str
     question: Question
     answer: Answer
     chart: Chart | None
     pictures: dict[str, Picture]
+    by_class: Table | None
+    differing: Table | None
     details: list[Details]
     gaps: list[str]
 
@@ -50,10 +58,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Contents:
-    """A report: its title and a line on its extent, a part for each study, and what they share."""
+    """A report: title, a line on its extent, the command that made it, how new it is, its studies, what they share."""
 
     title: str
     extent: str
+    command: str
+    newest: str
     parts: list[Part]
     tables: list[Table]
     footer: list[str]
@@ -71,14 +81,21 @@ class Contents:
         return [part.pictures[name] for name in names for part in self.parts if name in part.pictures]
 
 
-def contents_of(comparison: Comparison, question: str | None, pictures: Sequence[Picture]) -> Contents:
-    """The report of a comparison; `question`, where given, is the question of every study."""
+def contents_of(
+    comparison: Comparison, question: str | None, pictures: Sequence[Picture], names: Sequence[str], command: str
+) -> Contents:
+    """The report of a comparison, made by a command; `question`, where given, is the question of every study.
+
+    `names` are the variants whose curves and pictures are shown, none means all.
+    Raises ValueError as `selected` does.
+    """
     images = image_level(comparison)
-    looks_by_label = looks(variant.label for variant in comparison.variants)
+    groups = selected(comparison.groups, names)
+    looks = looks_of(comparison.variants, [each for members in groups.values() for each in drawn_of(members)])
     budget = VALUES // len(comparison.groups)
     parts = []
     for heading, variants in comparison.groups.items():
-        study = StudyFigures(heading, variants, looks_by_label, FIGURES)
+        study = StudyFigures(heading, groups.get(heading, []), looks, FIGURES, variants)
         parts.append(
             Part(
                 heading=heading,
@@ -88,6 +105,8 @@ def contents_of(comparison: Comparison, question: str | None, pictures: Sequence
                 answer=answer_of(variants),
                 chart=chart_of(study, budget),
                 pictures=drawn(study),
+                by_class=accuracy_by_class(study.confusions) if study.confusions else None,
+                differing=differing(variants),
                 details=details_of(variants),
                 gaps=study.gaps(),
             )
@@ -95,6 +114,8 @@ def contents_of(comparison: Comparison, question: str | None, pictures: Sequence
     return Contents(
         title=", ".join(comparison.groups),
         extent=_extent(comparison),
+        command=command,
+        newest=_newest(comparison),
         parts=parts,
         tables=tables_of(comparison, RESULTS, images),
         footer=footer(comparison, images, RESULTS),
@@ -118,6 +139,12 @@ def failures_of(runs: Iterable[Run]) -> list[Failure]:
         for run in runs
         if not run.counts
     ]
+
+
+def _newest(comparison: Comparison) -> str:
+    """When the newest run began, instead of the hour, which no two files of the same runs would share."""
+    times = [str(run.provenance["time"]) for run in comparison.runs if run.provenance.get("time")]
+    return f"Its newest run began {max(times)}." if times else ""
 
 
 def _extent(comparison: Comparison) -> str:

@@ -11,15 +11,18 @@ import yaml
 from dynfilt.run.identity import flatten
 
 from ..comparing.variants import Variant
-from ..comparing.words import seed_list
+from ..comparing.words import in_words, seed_list
 from ..reading.run import Run
 from ..tables import numbers
 from ..tables.columns import COLUMNS
-from ..tables.table import Column, Heading, Sheet, Table, column
+from ..tables.numbers import MISSING
+from ..tables.table import Column, Heading, Row, Sheet, Table, column
 
 INDENT = "  "
 ABSENT = object()
 WIDE = 10**6
+# Up to so many variants have their whole config.
+IN_FULL = 24
 HEADINGS = {column.key: column.heading for column in COLUMNS}
 RUN_COLUMNS: tuple[Column[Run], ...] = (
     column("seed", Heading("seed"), lambda run: run.seed),
@@ -58,9 +61,29 @@ class Details:
 
 
 def details_of(variants: Sequence[Variant]) -> list[Details]:
-    """The details of the variants of one group that have runs, in the table's order."""
+    """The details of the variants of one group that have runs, in the table's order.
+
+    Of very many only the baseline's config is given in full, of the others what differs from it.
+    """
     baseline = next((variant for variant in variants if variant.is_baseline), None)
-    return [_details(variant, baseline) for variant in variants if variant.runs]
+    with_results = [variant for variant in variants if variant.runs]
+    return [_details(variant, baseline, in_full=len(with_results) <= IN_FULL) for variant in with_results]
+
+
+def differing(variants: Sequence[Variant]) -> Table | None:
+    """A row a variant, a column for each config key in which some of them differ; None where none do."""
+    configs = {variant.label: flatten(dict(variant.config)) for variant in variants if variant.runs}
+    keys = dict.fromkeys(key for config in configs.values() for key in config)
+    told = {key: [in_words(config[key]) if key in config else MISSING for config in configs.values()] for key in keys}
+    keys_that_differ = [key for key, values in told.items() if len(set(values)) > 1]
+    if not keys_that_differ:
+        return None
+    headings = [Heading("variant", is_text=True), *(Heading(key, is_text=True) for key in keys_that_differ)]
+    rows = [
+        Row((label, *(told[key][place] for key in keys_that_differ)), (False,) * len(headings))
+        for place, label in enumerate(configs)
+    ]
+    return Table("What differs", "", tuple(headings), {"": rows})
 
 
 def config_lines(config: Mapping[str, Any], other: Mapping[str, Any] | None, name: str) -> list[ConfigLine]:
@@ -80,9 +103,14 @@ def config_lines(config: Mapping[str, Any], other: Mapping[str, Any] | None, nam
     return [*_lines(config, other, name, ""), *only_there]
 
 
-def _details(variant: Variant, baseline: Variant | None) -> Details:
+def _details(variant: Variant, baseline: Variant | None, in_full: bool) -> Details:
     other = None if baseline is None or variant is baseline else baseline.config
-    lines = config_lines(variant.config, other, variant.baseline)
+    if in_full or other is None:
+        lines = config_lines(variant.config, other, variant.baseline)
+    else:
+        here, there = flatten(dict(variant.config)), flatten(dict(other))
+        changed = {key: value for key, value in here.items() if there.get(key, ABSENT) != value}
+        lines = [*_lines(changed, there, variant.baseline, ""), ConfigLine(f"# all else as in {variant.baseline}")]
     runs = Sheet(RUN_COLUMNS, variant.runs).table()
     return Details(variant.group, variant.label, variant.is_baseline, lines, _facts(variant.runs), runs)
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ..tables.markdown import bullets, escaped, table_text, titled
 from .contents import Contents, Failure, Part
 from .details import Details
-from .embedded import COST, CURVES, DIFFERENCES, Picture
+from .embedded import CONFUSION, COST, CURVES, DIFFERENCES, Picture
 
 BACKTICKS = re.compile(r"`{3,}")
 
@@ -17,13 +17,16 @@ def render(contents: Contents) -> str:
     """The same as the page, without what only a page can do."""
     several = len(contents.parts) > 1
     blocks = [f"# {escaped(contents.title)}", escaped(contents.extent)]
+    blocks += [f"Made by this command. {escaped(contents.newest)}".rstrip(), _code(contents.command, "text")]
     blocks += [block for part in contents.parts for block in _answer(part, several)]
     blocks += ["## Results", *(block for table in contents.tables for block in titled(table))]
+    blocks += [block for part in contents.parts if part.by_class for block in titled(part.by_class)]
     blocks += ["**Caveats**", bullets(contents.caveats)] if contents.caveats else []
     blocks += ["## Curves", *(block for part in contents.parts for block in _curves(part))]
-    pictures = [*contents.named([COST]), *contents.pictures]
+    pictures = [*contents.named([COST, CONFUSION]), *contents.pictures]
     blocks += ["## Pictures", *(map(_figure, pictures) if pictures else ["None."])]
     blocks += ["## Configs and provenance"]
+    blocks += [block for part in contents.parts if part.differing for block in titled(part.differing)]
     blocks += [block for part in contents.parts for each in part.details for block in _details(each, several)]
     blocks += ["## Runs without a result", *_failures(contents.failures)]
     blocks += ["## How to read this", bullets(contents.footer)]

@@ -1,6 +1,7 @@
 """Static pictures of a report: figures drawn small, and pictures that are there already."""
 
 import base64
+import html
 import io
 import re
 from collections.abc import Iterator
@@ -19,15 +20,16 @@ from ..reading.metrics import REPORTED
 
 # Names of the figures: the curves stand in for the interactive ones where these cannot be.
 CURVES = tuple(metric.name for metric in REPORTED)
-DIFFERENCES, COST = "differences", "accuracy_against_cost"
+DIFFERENCES, COST, CONFUSION = "differences", "accuracy_against_cost", "confusion"
 DOTS_PER_INCH = 160
 LARGEST = (1200, 2400)
-COLOURS = 128
 # Colours of the figures that follow the page's light or dark.
 THEME = {"#000000": "currentColor", "#ffffff": "var(--paper)", "#e4e4e4": "var(--rule)", "#6e6e6e": "var(--soft)"}
 SVG_METADATA = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", re.DOTALL)
 SIZE = re.compile(r' (?:width|height)="[^"]*pt"')
 REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
+# As `write_captions` writes them.
+CAPTION = re.compile(r"^\*\*(.+?)\*\* (.+)$", re.MULTILINE)
 NO_ID = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -56,7 +58,8 @@ def drawn(study: StudyFigures) -> dict[str, Picture]:
     """The study's figures by name, as far as there are numbers for them."""
     with figure_style():
         curves = [drawing for metric in REPORTED if (drawing := study.overlay(metric))]
-        drawings = [*curves, *study.accuracies("page")]
+        confusion = study.confusion()
+        drawings = [*curves, *study.accuracies("page"), *([confusion] if confusion else [])]
         narrow = {drawing.name: drawing.figure for drawing in study.accuracies("column")}
         return {
             drawing.name: _picture(f"{file_name(study.heading)}_{drawing.name}", drawing, narrow.get(drawing.name))
@@ -65,8 +68,9 @@ def drawn(study: StudyFigures) -> dict[str, Picture]:
 
 
 def existing(folder: str) -> Iterator[Picture]:
-    """The PNG files of a folder at any depth, by path, scaled to at most 1200 dots across.
+    """The PNG files of a folder at any depth, by path, scaled to at most 1200 dots across, in all their colours.
 
+    A picture's caption begins with its path; the command that drew it may have written more beside it.
     Raises ValueError when it is no folder, holds none, or one that cannot be read.
     """
     paths = sorted(Path(folder).rglob("*.png"))
@@ -76,37 +80,45 @@ def existing(folder: str) -> Iterator[Picture]:
         try:
             with Image.open(path) as image:
                 image.thumbnail(LARGEST)
-                png = _small(image.convert("RGB"))
+                png = _png(image.convert("RGB"))
         except OSError as error:
             raise ValueError(f"{path} is no picture that can be read: {error}") from error
         name = path.relative_to(folder).with_suffix("").as_posix()
-        yield Picture(f"picture_{file_name(name)}.png", name, png)
+        caption = captions_beside(path.parent).get(path.stem, "")
+        yield Picture(f"picture_{file_name(name)}.png", f"{name}: {caption}" if caption else name, png)
+
+
+def captions_beside(folder: Path) -> dict[str, str]:
+    """The captions in a folder's files captions*.md, by the names of the pictures."""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("captions*.md"))]
+    return dict(pair for text in texts for pair in CAPTION.findall(text))
 
 
 def _picture(name: str, drawing: Drawing, narrow: Figure | None) -> Picture:
     """A figure as a file, and where there is a narrow one of it, both as drawings too."""
-    png = _png(drawing.figure)
+    png = _drawn_png(drawing.figure)
     if narrow is None:
         return Picture(f"{name}.png", drawing.caption, png)
-    return Picture(f"{name}.png", drawing.caption, png, _svg(drawing.figure, name), _svg(narrow, f"{name}-narrow"))
+    wide = _svg(drawing.figure, name, drawing.caption)
+    return Picture(f"{name}.png", drawing.caption, png, wide, _svg(narrow, f"{name}-narrow", drawing.caption))
 
 
-def _png(figure: Figure) -> bytes:
+def _drawn_png(figure: Figure) -> bytes:
+    """A drawing in 256 colours, its own extremes among them: no dot differs by what anybody sees."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata=METADATA["png"])
     with Image.open(buffer) as image:
-        return _small(image.convert("RGB"))
+        return _png(image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
 
 
-def _small(image: Image.Image) -> bytes:
-    """A PNG of few colours, which a drawing does not miss."""
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    image.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
-def _svg(figure: Figure, name: str) -> str:
-    """A drawing for the inside of a page: its ids are its own, its size and its ink are the page's."""
+def _svg(figure: Figure, name: str, caption: str) -> str:
+    """A drawing for the inside of a page: its ids are its own, its size and ink the page's, its caption its name."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata=METADATA["svg"])
     text = SVG_METADATA.sub("", buffer.getvalue())
@@ -116,4 +128,5 @@ def _svg(figure: Figure, name: str) -> str:
     text = REFERENCE.sub(lambda match: f"{match[1]}{own}-", text)
     for colour, theme in THEME.items():
         text = text.replace(colour, theme)
-    return text.replace("<svg", '<svg fill="currentColor" role="img"', 1).strip()
+    label = html.escape(caption)
+    return text.replace("<svg", f'<svg fill="currentColor" role="img" aria-label="{label}"', 1).strip()

@@ -4,15 +4,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from ..tables import webpage
 from ..tables.table import RESULTS_TITLE
 from .contents import Contents, Failure, Part
 from .details import ConfigLine, Details
-from .embedded import COST, CURVES, DIFFERENCES, Picture
+from .embedded import CONFUSION, COST, CURVES, DIFFERENCES, Picture
 
 HERE = Path(__file__).parent
-STYLE, SCRIPTS = "report.css", ("sorting.js", "curves.js")
+STYLE = "report.css"
+# Each line is one script: what tables need, and what curves need.
+SCRIPTS = (
+    ("state.js", "sorting.js", "saving.js", "filtering.js"),
+    ("scales.js", "panel.js", "curves.js"),
+)
 # The browser itself refuses whatever would ask the network.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 HEAD = f'\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -21,7 +27,7 @@ ADDRESS = re.compile(r"(?<=https:)//|(?<=http:)//(?!www\.w3\.org/)")
 # Bytes that pictures may take in the page; what is beyond lies beside it only.
 PICTURE_BYTES = 1_500_000
 SECTIONS = {
-    "answer": "Answer",
+    "answer": "Question and answer",
     "results": "Results",
     "curves": "Curves",
     "pictures": "Pictures",
@@ -34,22 +40,21 @@ SECTIONS = {
 def render(contents: Contents) -> str:
     """The page."""
     embedded, studies = Embedded(contents), contents.parts
-    pictures = [*contents.named([COST]), *contents.pictures]
+    pictures = [*contents.named([COST, CONFUSION]), *contents.pictures]
     parts = [
         "<header>",
         f'<h1>{escape(contents.title)}</h1><p class="soft">{escape(contents.extent)}</p>',
+        f'<p class="soft">Made by <code>{escape(contents.command)}</code>. {escape(contents.newest)}</p>',
         _navigation(),
         "</header>",
-        '<section id="answer">',
-        *_each(studies, lambda part: _answer(part, embedded)),
-        "</section>",
+        *_section("answer", _each(studies, lambda part: _answer(part, embedded, "h4" if len(studies) > 1 else "h3"))),
         *_section("results", _tables(contents)),
         *_section("curves", _each(studies, lambda part: _curves(part, embedded))),
         *_section("pictures", map(embedded.figure, pictures) if pictures else ['<p class="soft">None.</p>']),
-        *_section("configs", _each(studies, lambda part: (line for each in part.details for line in _details(each)))),
+        *_section("configs", _each(studies, _configs)),
         *_section("failed", _failures(contents.failures)),
         *_section("reading", webpage.bullets(contents.footer)),
-        *(f"<script>\n{_asset(name)}</script>" for name in SCRIPTS),
+        *(f"<script>\n{''.join(map(_asset, names))}</script>" for names in SCRIPTS),
     ]
     return ADDRESS.sub("&#47;&#47;", webpage.page(f"Report of {contents.title}", parts, _asset(STYLE), HEAD))
 
@@ -60,7 +65,7 @@ class Embedded:
     def __init__(self, contents: Contents) -> None:
         curves = [part.pictures[name] for part in contents.parts for name in CURVES if name in part.pictures]
         self._files, size = set[str](), 0
-        for picture in [*contents.named([DIFFERENCES, COST]), *contents.pictures, *curves]:
+        for picture in [*contents.named([DIFFERENCES, COST, CONFUSION]), *contents.pictures, *curves]:
             if size + picture.embedded_size <= PICTURE_BYTES:
                 size += picture.embedded_size
                 self._files.add(picture.file)
@@ -75,6 +80,11 @@ class Embedded:
             return f'<figure><img alt="{escape(picture.caption)}" src="{picture.data}">{caption}</figure>'
         drawings = f'<div class="on-screen">{picture.wide}</div><div class="on-phone">{picture.narrow}</div>'
         return f"<figure>{drawings}{caption}</figure>"
+
+
+def _anchor(*words: str) -> str:
+    """An id for what these words name, which an address can hold as it is."""
+    return "-".join(quote(word, safe="") for word in words)
 
 
 def _asset(name: str) -> str:
@@ -98,16 +108,18 @@ def _each(studies: list[Part], lines_of: Callable[[Part], Iterable[str]]) -> Ite
         yield from lines_of(part)
 
 
-def _answer(part: Part, embedded: Embedded) -> Iterator[str]:
-    """Question, answer and the differences behind it."""
+def _answer(part: Part, embedded: Embedded, level: str) -> Iterator[str]:
+    """Question, answer and the differences behind it, under headings of a level."""
     origin = f' <small class="soft">({escape(part.question.origin)})</small>' if part.question.origin else ""
-    yield f'<h3>Question</h3><p class="question">{escape(part.question.text)}{origin}</p><h3>Answer</h3>'
+    yield f'<{level}>Question</{level}><p class="question">{escape(part.question.text)}{origin}</p>'
+    yield f"<{level}>Answer</{level}>"
     yield from (f'<p class="summary">{escape(summary)}</p>' for summary in part.answer.summaries)
     if part.answer.sentences:
         yield '<ul class="claims">'
         for each in part.answer.sentences:
             verdict = f'<span class="verdict {each.verdict}">{each.verdict}</span>'
-            yield f"<li>{verdict} <strong>{escape(each.claim)}</strong>: {escape(each.evidence)}</li>"
+            told = f"<strong>{escape(each.claim)}</strong>: {escape(each.evidence)}"
+            yield f'<li data-variant="{escape(each.variant)}">{verdict} {told}</li>'
         yield "</ul>"
     yield from (f'<p class="soft">{escape(note)}</p>' for note in part.answer.notes)
     if DIFFERENCES in part.pictures:
@@ -117,8 +129,13 @@ def _answer(part: Part, embedded: Embedded) -> Iterator[str]:
 def _tables(contents: Contents) -> Iterator[str]:
     for table in contents.tables:
         if table.title != RESULTS_TITLE:
-            yield f"<h3>{escape(table.title)}</h3>"
+            yield f'<h3 id="{_anchor(table.title)}">{escape(table.title)}</h3>'
         yield from webpage.table_lines(table)
+    for part in contents.parts:
+        if part.by_class:
+            of = f"{part.by_class.title}, {part.heading}" if len(contents.parts) > 1 else part.by_class.title
+            yield f'<h3 id="{_anchor(of)}">{escape(of)}</h3>'
+            yield from webpage.table_lines(part.by_class)
     if contents.caveats:
         yield "<h3>Caveats</h3>"
         yield from webpage.bullets(contents.caveats)
@@ -137,10 +154,20 @@ def _curves(part: Part, embedded: Embedded) -> Iterator[str]:
     yield from webpage.bullets(part.gaps) if part.gaps else ()
 
 
+def _configs(part: Part) -> Iterator[str]:
+    if part.differing:
+        yield f'<h3 id="{_anchor(part.heading, part.differing.title)}">{escape(part.differing.title)}</h3>'
+        yield from webpage.table_lines(part.differing)
+    for each in part.details:
+        yield from _details(each)
+
+
 def _details(details: Details) -> Iterator[str]:
     marked = sum(line.instead is not None for line in details.config)
     note = "baseline" if details.is_baseline else f"{marked} line{'s' * (marked != 1)} unlike the baseline's"
-    yield f'<details><summary>{escape(details.label)} <small class="soft">{note}</small></summary>'
+    name, anchor = escape(details.label), _anchor(details.group, details.label)
+    yield f'<details id="{anchor}" data-variant="{name}">'
+    yield f'<summary>{name} <small class="soft">{note}</small></summary>'
     yield "<dl>"
     yield from (f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in details.facts.items())
     yield "</dl>"

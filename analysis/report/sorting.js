@@ -30,22 +30,28 @@
     }
   }
 
-  function enable(table) {
+  function enable(table, number) {
     for (const block of table.tBodies) {
       block.firstOrder = [...block.rows].filter((row) => !row.querySelector("[colspan]"));
     }
     const headings = [...table.tHead.rows[0].cells];
+    const sortBy = (column, sign) => {
+      headings.forEach((other) => other.removeAttribute("aria-sort"));
+      headings[column].setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+      sort(table, column, headings[column].classList.contains("text"), sign);
+    };
     headings.forEach((heading, column) => {
       const button = document.createElement("button");
       button.append(...heading.childNodes);
       heading.append(button);
       button.addEventListener("click", () => {
         const sign = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-        headings.forEach((other) => other.removeAttribute("aria-sort"));
-        heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
-        sort(table, column, heading.classList.contains("text"), sign);
+        sortBy(column, sign);
+        chosen.set("sort", [number, column, sign], "results");
       });
     });
+    const [which, column, sign] = chosen.all("sort").map(Number);
+    if (which === number && headings[column]) sortBy(column, sign < 0 ? -1 : 1);
   }
 
   document.querySelectorAll("main table").forEach(enable);

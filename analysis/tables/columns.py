@@ -16,6 +16,8 @@ from .numbers import MISSING
 from .table import Column, Heading, column
 
 NO_SUMMARY = summarise([])
+# Parts of a colour image that models of channel subsets are tested on; with all three channels it is the test accuracy.
+CHANNEL_SUBSETS = ("R", "G", "B", "RG", "RB", "GB")
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,12 @@ COLUMNS: tuple[Column[Entry], ...] = (
     _measured("last", "last weights' test accuracy", "last_test_accuracy", metrics.ACCURACY),
     _measured("train_accuracy", "training accuracy", "train_accuracy", metrics.ACCURACY),
     _measured("test_loss", "test loss", "test_loss", metrics.LOSS),
+    *(
+        _measured(
+            f"accuracy_{channels}", f"test accuracy, {channels} only", f"test_accuracy_{channels}", metrics.ACCURACY
+        )
+        for channels in CHANNEL_SUBSETS
+    ),
     _mean("best_epoch", Heading("best epoch"), "best_epoch", numbers.amount),
     _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
     _mean("memory", Heading("peak memory", "MiB", "↓"), "peak_memory_mb", numbers.amount),
@@ -251,6 +259,10 @@ PAIRING = chosen(
 # Left out of a printed table where no row has a value.
 IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
 ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
-# In CSV the test images' columns come only when they are chosen, and these not a second time for the control.
-IMAGE_COLUMNS = chosen(["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"])
+# In CSV these columns, of the test images and their channels, come only when they are chosen, ...
+IMAGE_COLUMNS = chosen(
+    ["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"]
+    + [f"accuracy_{channels}" for channels in CHANNEL_SUBSETS]
+)
+# ... and these not a second time for the control.
 BASELINE_ONLY = chosen(["effect_size", "correlation", "welch"])

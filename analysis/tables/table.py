@@ -59,7 +59,7 @@ class Table:
 class Column(Generic[T]):
     """A column of what the rows are about: for people a heading and a cell, for programs the values of CSV fields.
 
-    The command line knows it as `key`. `compares` marks what needs a claim.
+    The command line knows it as `key`. `form` prints its values, `compares` marks what needs a claim.
     """
 
     key: str
@@ -67,6 +67,7 @@ class Column(Generic[T]):
     values: Mapping[str, Callable[[T], Any]]
     cell: Callable[[T], str]
     compares: bool = False
+    form: Callable[..., str] = str
 
 
 def column(
@@ -83,7 +84,7 @@ def column(
         first, *others = (value(entry) for value in fields.values())
         return MISSING if is_undefined(first) else form(first, *others)
 
-    return Column(key, heading, fields, cell, compares)
+    return Column(key, heading, fields, cell, compares, form)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.commands import pool, step
+from benchmarks.commands import pool, replicas, step
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.goals import goal_table
 from benchmarks.reporting.report import RESULTS, Result, Timing, read_result, write_result
@@ -32,7 +32,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 MINUTES = 9.0
 PRINTED_LINES = 40
 # Measured in this process, so that they share its imports and end by themselves when the time is over.
-MEASURED: dict[str, Callable[[argparse.Namespace, Deadline], Result]] = {"step": step.run, "pool": pool.run}
+MEASURED: dict[str, Callable[[argparse.Namespace, Deadline], Result]] = {
+    "step": step.run,
+    "pool": pool.run,
+    "replicas": replicas.run,
+}
 STEP = "step --seconds 0.5 --repetitions 3 data=cifar10_sample"
 GRAPH = "trainer.cuda_graph=true"
 COMPILED = f"trainer.compile=true {GRAPH}"
@@ -84,6 +88,12 @@ PARTS = (
         SMALL_TWINS,
     ),
     Part("pool_lab", 1.0, f"pool --arms {POOL_ARMS} --jobs-per-slot 1 --repetitions 1 -- {LAB_RUN}", SMALL_RUN),
+    Part(
+        "replicas_lab",
+        0.3,
+        "replicas --replicas 8",
+        "--models static_1x1 --replicas 2 --batch 2 --repetitions 1",
+    ),
     Part("lab_3x3", 1.0, _study("lab_3x3", GRAPH), f"model=dynamic_3x3 {SMALL_RUN}"),
     Part("label_guided", 1.0, _study("label_guided", GRAPH), f"model=label_guided_1x1 {SMALL_RUN}"),
     Part("dyconv_twins", 2.0, _study("dyconv_twins", COMPILED), "mode=plan"),

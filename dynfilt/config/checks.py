@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import math
 import typing
 from typing import Any
 
@@ -18,6 +19,9 @@ from dynfilt.config.files import file_of, in_words
 from dynfilt.wording import one_line
 
 MODES = ("train", "test", "plan")
+LARGEST_SEED = 2**53 - 1  # what every reader of JSON gives back as it is
+LARGEST_INTEGER = 2**63 - 1
+RERUNS = ("true", "false", "damaged", "changed")
 # Built once here so that bad values fail early: these cost nothing to build.
 CHEAP_GROUPS = ("schedule", "temperature", "trainer", "tracking")
 RESERVED = {"_target_", "_partial_"}
@@ -31,17 +35,21 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     _check_top_level(config)
     if config["seed"] < 0:
         raise ValueError(f"seed={config['seed']}: must be a whole number >= 0")
+    if config["seed"] > LARGEST_SEED:
+        raise ValueError(f"seed={config['seed']}: must be a whole number from 0 to {LARGEST_SEED}")
     for key in ("study", "output_root"):
         if not config[key]:
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
+    check_rerun(config["rerun"])
     check_about(config["about"])
     nodes = {**config, "data": data_node(config)}
     for group in GROUPS:
         _check_group(group, json.dumps(choices), json.dumps(nodes[group]))
     for name, node in config["buffers"].items():
         _check_buffer(name, node, choices)
+    _check_numbers(config, "")
 
 
 @functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
@@ -65,6 +73,12 @@ def _check_buffer(name: str, node: Any, choices: dict[str, str]) -> None:
     make(node, key)
 
 
+def check_rerun(value: Any) -> None:
+    """Raise ValueError for a value of `rerun`, as text or as it was read, that is none of RERUNS."""
+    if str(value).lower() not in RERUNS:
+        raise ValueError(f"rerun={value}: must be true, false, damaged or changed; set in conf/config.yaml")
+
+
 def make(node: dict[str, Any], key: str) -> Any:
     """Build the object that a config node describes: the only instantiate of the project.
 
@@ -76,9 +90,24 @@ def make(node: dict[str, Any], key: str) -> Any:
         cause = error.__cause__
         while isinstance(cause, InstantiationException):
             cause = cause.__cause__
+        if cause is None:  # Hydra itself refuses, for one a target that runs commands
+            raise ValueError(f"{key}._target_={node.get('_target_')}: refused ({one_line(error)})") from error
         if isinstance(cause, ValueError):
             raise ValueError(str(cause) if key in str(cause) else f"{key}: {cause}") from error
         raise RuntimeError(f"{key}: {type(cause).__name__}: {cause}") from error
+
+
+def _check_numbers(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_numbers(item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for item in value:
+            _check_numbers(item, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key}={value}: must be a finite number")
+    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(f"{key}={value}: must be a whole number of at most {LARGEST_INTEGER}")
 
 
 def _check_top_level(config: dict[str, Any]) -> None:

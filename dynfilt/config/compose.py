@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED, About
 from dynfilt.installation import CONF
 
 SET_BY_THE_PROGRAM = ("parent",)
+PATHS = ("output_root", "run", "data.root")  # `model.weights` is part of the digest, so its reader expands it
 GROUPS = ("model", "data", "optimizer", "schedule", "temperature", "trainer", "tracking")
 NESTED_GROUPS = ("model/conv",)  # a node inside the file of another group, by whose defaults it is there
 
@@ -32,7 +34,7 @@ class Schema:
     mode: str
     run: str | None
     parent: str | None
-    rerun: bool
+    rerun: Any
     output_root: str
     about: About
     model: Any
@@ -115,6 +117,10 @@ def job_of(
             raise ValueError(f"{key}: is set by the program, not by an override")
         if override.is_delete() and "." in key:
             raise ValueError(f"~{key}: a key cannot be deleted; give it a value instead")
+    for group, choice in choices.items():
+        if ".." in choice.replace("\\", "/").split("/"):
+            raise ValueError(f"{group}={choice}: a choice is the name of a file in conf/{group}/, not a path")
+    config = _with_paths_expanded(config)
     base, base_choices = _compose_base(config_name)
     switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices.get(group))
     own_base, _ = _compose_base(config_name, switched)
@@ -139,6 +145,29 @@ def value_at(config: dict[str, Any], key: str) -> Any:
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def _with_paths_expanded(config: dict[str, Any]) -> dict[str, Any]:
+    """The same config with `~` and environment variables in its paths replaced.
+
+    Raises ValueError for a variable that is not set.
+    """
+    expanded = dict(config)
+    for key in PATHS:
+        path, (*groups, name) = value_at(config, key), key.split(".")
+        if not isinstance(path, str) or not ("~" in path or "$" in path):
+            continue
+        for group in groups:
+            expanded[group] = dict(expanded[group])
+        (expanded[groups[0]] if groups else expanded)[name] = _expanded(path, key)
+    return expanded
+
+
+def _expanded(path: str, key: str) -> str:
+    whole = os.path.expanduser(os.path.expandvars(path))
+    if "$" in whole and not os.path.exists(whole):
+        raise ValueError(f"{key}={path}: names an environment variable that is not set")
+    return whole
 
 
 def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:

@@ -84,11 +84,13 @@ class ImageData:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a loader reads: training and test images as they are published, and the names of their classes."""
+    """What a loader reads: training and test images as they are published, the names of their classes, and the
+    validation images where they are published too."""
 
     training: Split
     test: Split
     class_names: tuple[str, ...]
+    validation: Split | None = None
 
 
 def image_data(read: Callable[..., DataSet]) -> Callable[..., ImageData]:
@@ -125,19 +127,26 @@ def hold_out_validation(
     flip: bool,
     pad: int,
 ) -> ImageData:
-    """The data of a run, its validation split cut from the training images by `split_seed` alone.
+    """The data of a run, its validation split cut from the training images by `split_seed` alone, or the published one.
 
-    Raises ValueError when num_classes is not the data's, and for the bad values that ImageData and
-    stratified_holdout name.
+    Raises ValueError when num_classes is not the data's, for a validation_size other than 0 where there is a published
+    split, and for the bad values that ImageData and stratified_holdout name.
     """
     names, training = data_set.class_names, data_set.training
     if num_classes != len(names):
         raise ValueError(f"data.num_classes must be {len(names)} for {name}, got {num_classes}")
-    train, val = stratified_holdout(training.labels, validation_size, split_seed)
+    if data_set.validation is None:
+        train, val = map(training.subset, stratified_holdout(training.labels, validation_size, split_seed))
+    elif validation_size:
+        raise ValueError(
+            f"data.validation_size must be 0, got {validation_size}: {name} has validation images of its own"
+        )
+    else:
+        train, val = training, data_set.validation
     return ImageData(
         name=name,
-        train=training.subset(train),
-        val=training.subset(val),
+        train=train,
+        val=val,
         test=data_set.test,
         class_names=names,
         mean=tuple(float(value) for value in mean),

@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html. The MD5 values are torchvision's.
 from dataclasses import dataclass
 from functools import partial
 
+from dynfilt.data.class_names import CIFAR10_CLASSES, CIFAR100_CLASSES
 from dynfilt.data.layouts import Layout, OfficialFile, decode_pickle, decode_records
 
 
@@ -19,17 +20,6 @@ class PublishedData:
     layouts: tuple[Layout, ...]
     class_names: tuple[str, ...]
 
-
-_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
-_CIFAR100_CLASSES = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
-can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
-dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion
-lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree
-pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea
-seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
-telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-"""
 
 CIFAR10 = PublishedData(
     title="CIFAR-10",
@@ -74,7 +64,7 @@ CIFAR10 = PublishedData(
             decode=partial(decode_records, label_bytes=1),
         ),
     ),
-    class_names=tuple(_CIFAR10_CLASSES.split()),
+    class_names=CIFAR10_CLASSES,
 )
 
 CIFAR100 = PublishedData(
@@ -100,5 +90,5 @@ CIFAR100 = PublishedData(
             decode=partial(decode_records, label_bytes=2),
         ),
     ),
-    class_names=tuple(_CIFAR100_CLASSES.split()),
+    class_names=CIFAR100_CLASSES,
 )

@@ -25,9 +25,11 @@ from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
-from dynfilt.run.folder import DamagedFile, RunFolder
+from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify, variant_name
+from dynfilt.run.ownership import DIGEST
 from dynfilt.run.plan import PlannedRun, Planner
+from dynfilt.run.standing import standing
 from dynfilt.run.stopping import StopSignals
 
 if TYPE_CHECKING:
@@ -247,15 +249,16 @@ def _variant(job: Job) -> str:
 
 
 def _is_done(job: Job) -> bool:
-    """Whether a job's run has a result of this very config."""
-    if job.config["rerun"] or job.config["run"] is not None or job.config["mode"] != "train":
+    """Whether a job's run has a sound result of this very config."""
+    if job.config["run"] is not None or job.config["mode"] != "train":
         return False
     identity = identify(job.config, job.choices, job.differences)
+    folder = RunFolder(identity.folder(job.config["output_root"]))
     try:
-        result = RunFolder(identity.folder(job.config["output_root"])).result()
-    except DamagedFile:
+        found = standing(folder, job.config)
+    except ValueError:  # its own process says why
         return False
-    return result is not None and result.get("config_digest") == identity.digest
+    return found.state == RunState.COMPLETED and (folder.result() or {}).get(DIGEST) == identity.digest
 
 
 def _outcome(name: str, answer: JobReturn) -> JobOutcome:

@@ -17,6 +17,7 @@ from dynfilt.launch.outcome import JobOutcome, JobState, count
 from dynfilt.launch.slots import JOBS_PER_GPU
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify
+from dynfilt.run.standing import ANEW, standing
 from dynfilt.run.stopping import TRY_AGAIN, StopSignals
 
 if TYPE_CHECKING:
@@ -139,11 +140,12 @@ def submit(jobs: Sequence[PoolJob], pool: dict[str, Any], allocation: Allocation
 
 def _without_rerun(job: Job) -> Job:
     """The same job of a run that was set aside: an allocation that is queued again must go on, not begin anew."""
-    if not job.config["rerun"]:
+    if job.config["rerun"] is not ANEW:
         return job
-    if (folder := _folder(job).path).exists():
+    if standing(_folder(job), job.config).aside:
         from dynfilt.run.record import set_aside
 
+        folder = _folder(job).path
         print(f"{folder}: set aside as {set_aside(folder).name}", flush=True)
     return replace(job, config={**job.config, "rerun": False})
 

@@ -27,6 +27,7 @@ from dynfilt.layers.per_position import conv2d_per_position
 from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.layers.replacement import replace_convolutions
 from dynfilt.layers.se import SEConv2d
+from dynfilt.layers.varchannel import VarChannelConv2d
 from dynfilt.layers.weightnet import WeightNetConv2d
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "ODConv2d",
     "SEConv2d",
     "SharedConv2d",
+    "VarChannelConv2d",
     "WeightNetConv2d",
     "check_dynamic_layer",
     "conv2d_decoupled",

@@ -5,13 +5,18 @@ Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 202
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from dynfilt.layers.arguments import require_choice
 from dynfilt.layers.attention import AttentionKind, KernelAttention, check_temperature
 from dynfilt.layers.bank import BankConv2d
 from dynfilt.layers.geometry import Padding, Size
 from dynfilt.layers.initialisation import InitialScale
+
+Control = Literal["none", "constant", "frozen", "shuffled"]
 
 
 class DYConv2d(BankConv2d):
@@ -25,8 +30,10 @@ class DYConv2d(BankConv2d):
     Parameters `weight` (K, O, C/groups, kh, kw) and `bias` (K, O) or None, each kernel initialised as
     nn.Conv2d's; buffer `temperature`, 0-dim, set by dynfilt.layers.attention.set_temperature. A forward hook
     on `attention` may replace pi.
+    Three controls have all its parameters: `constant` learns one pi for all images, `frozen` never trains the
+    attention, `shuffled` gives every image of a training batch the pi of a random one of them.
     Raises ValueError for num_kernels below 1, a reduction or temperature that is not positive, an unknown
-    attention, groups that do not divide both channel counts, and sizes that are not ints in range.
+    attention or control, groups that do not divide both channel counts, and sizes that are not ints in range.
     """
 
     temperature: Tensor
@@ -46,12 +53,15 @@ class DYConv2d(BankConv2d):
         attention: AttentionKind = "softmax",
         temperature: float = 30.0,
         initial_scale: InitialScale = "published",
+        control: Control = "none",
     ) -> None:
+        require_choice("control", control, Control)
         head = KernelAttention(in_channels, num_kernels, reduction, attention)
         share = 1 / num_kernels if attention == "softmax" else 0.5
         geometry = (kernel_size, stride, padding, dilation, groups)
         super().__init__(in_channels, out_channels, *geometry, bias, num_kernels, share, initial_scale)
-        self.attention = head
+        self.attention = head.requires_grad_(control != "frozen")
+        self.control = control
         self.register_buffer("temperature", torch.tensor(check_temperature(temperature), dtype=torch.float32))
         self.reset_parameters()
 
@@ -60,6 +70,14 @@ class DYConv2d(BankConv2d):
         """Whether softmax over one kernel leaves nothing to decide."""
         return self.attention.constant
 
+    @property
+    def choice_names(self) -> tuple[str, ...]:
+        """The attention, unless it is the same for all images."""
+        return () if self.control == "constant" else super().choice_names
+
     def choice(self, x: Tensor) -> Tensor:
         """Return pi (B, K), float32 under autocast, for images x (B, C, H, W)."""
-        return self.attention(x, self.temperature)
+        pi = self.attention(torch.zeros_like(x) if self.control == "constant" else x, self.temperature)
+        if self.control == "shuffled" and self.training:
+            return pi[torch.rand(len(pi), device=pi.device).argsort()]
+        return pi

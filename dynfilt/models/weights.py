@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ BUNDLED = Path(__file__).parent / "assets" / "resnet18_conv1_to_layer1.pth"
 BUNDLED_SHA256 = "99ba6093c08f79365174a2e4fb341cb1212f49131b4c481bc86edaf4b529daa7"
 
 
-def load_backbone_weights(module: nn.Module, weights: str) -> None:
-    """Load a ResNet-18 state dict into the layers that `module` has, strictly for those layers.
+def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] = ()) -> None:
+    """Load a ResNet-18 state dict into the layers that `module` has, strictly for those layers but the named ones.
 
     weights: `bundled`, `imagenet`, a path ending in .pth, or `none` (keep the random initialisation).
     A file may hold its state dict under `state_dict` or `model`, with the prefixes of PyTorch's wrappers.
@@ -30,7 +32,8 @@ def load_backbone_weights(module: nn.Module, weights: str) -> None:
     if weights == "none":
         return
     state = _read(weights)
-    wanted = {name for name in module.state_dict() if not name.startswith("fc.")}
+    left_out = ("fc.", *(f"{name}." for name in but))
+    wanted = {name for name in module.state_dict() if not name.startswith(left_out)}
     missing = sorted(name for name in wanted - state.keys() if not name.endswith("num_batches_tracked"))
     if missing:
         lack = f"lack {len(missing)} tensors of this network, first {missing[0]!r}"
@@ -49,7 +52,7 @@ def _read(weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         return _download()
     if weights.endswith(".pth"):
-        return _read_file(Path(weights), sha256=None)
+        return _read_file(Path(os.path.expandvars(weights)).expanduser(), sha256=None)
     raise ValueError(_explain(weights, "are not known"))
 
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
-
-import yaml
 
 from dynfilt.config.trust import require_trusted_targets
 from dynfilt.run import lock
 from dynfilt.run.identity import in_todays_terms
+from dynfilt.run.parsing import RERUN, DamagedFile, accuracy_flaw, parse_config, parse_object, read_json
 
 if TYPE_CHECKING:
     import numpy as np
-
-# The same safe loader, compiled where PyYAML was built with libyaml.
-# A config has about a hundred; YAML's aliases make billions of a few lines.
-MOST_VALUES = 10_000
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The one place that knows these names.
 CONFIG = "config.yaml"
@@ -38,8 +30,8 @@ TEST = "test.json"
 SEED_FOLDER = re.compile(r"seed(\d+)")
 Weights = Literal["best", "last"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
-RERUN = "; rerun=true sets the run aside"
 TAIL_BYTES = 4096
+ROUNDING = 1e-9
 
 
 class RunState(StrEnum):
@@ -50,18 +42,7 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"  # stopped or killed; the same command goes on
     FAILED = "failed"
     COMPLETED = "completed"
-    DAMAGED = "damaged"  # its result cannot be read
-
-
-class DamagedFile(ValueError):
-    """A file of a run that cannot be read.
-
-    The message is the path, the `problem` that goes on from it, and the way out; `flaw` has the file's name alone.
-    """
-
-    def __init__(self, path: Path, problem: str, way_out: str = "") -> None:
-        super().__init__(f"{path}{problem}{way_out}")
-        self.flaw = f"{path.name}{problem}"
+    DAMAGED = "damaged"  # its result cannot be read, or its own predictions contradict it
 
 
 class Predictions(TypedDict, total=False):
@@ -84,7 +65,7 @@ class Predictions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run's state with the files that decide it; one that is missing or damaged is empty, and `flaw` names the
+    """A run's state with the files that decide it; one that is missing or cannot be read is empty, and `flaw` names the
     damage."""
 
     state: RunState
@@ -190,18 +171,21 @@ class RunFolder:
     def evaluations(self, *, strict: bool = True) -> list[dict[str, Any]]:
         """All whole rows of metrics.jsonl, in order; a last line torn by a crash is left out.
 
-        Of a file that is damaged before its last line, the rows above the damage, or DamagedFile from a strict reader.
+        Of a file that is damaged before its last line, the rows above the damage, none of one that cannot be read; or
+        DamagedFile from a strict reader.
         """
         try:
             lines = self.evaluations_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise DamagedFile(self.evaluations_file, f" cannot be read: {error.strerror}") from error
+            if not strict:
+                return []
+            raise DamagedFile(self.evaluations_file, f" cannot be read: {error.strerror}", RERUN) from error
         rows = []
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(_object(line))
+                rows.append(parse_object(line))
             except ValueError as error:
                 if strict and number < len(lines):
                     raise DamagedFile(self.evaluations_file, f": line {number} is damaged", RERUN) from error
@@ -218,7 +202,7 @@ class RunFolder:
             return {}
         for line in reversed(lines):
             with suppress(ValueError):
-                return _object(line)
+                return parse_object(line)
         return {}
 
     def predictions(self, *names: str) -> Predictions:
@@ -258,7 +242,9 @@ class RunFolder:
                 return None
 
         result = tolerant(self.result_file)
-        if result is None and flaws:
+        if result is not None and (flaw := accuracy_flaw(result, RESULT) or self._contradiction(result)):
+            flaws.append(flaw)
+        if flaws:
             state = RunState.DAMAGED
         elif result is not None:
             state = RunState.COMPLETED
@@ -273,55 +259,27 @@ class RunFolder:
             state = RunState.INTERRUPTED
         return Snapshot(state, result or {}, status, next(iter(flaws), ""))
 
+    def _contradiction(self, result: Mapping[str, Any]) -> str:
+        """What the predictions for the test images say against a result; empty when nothing."""
+        if not self.predictions_file.exists():
+            return ""
+        try:
+            kept = self.predictions("label", "best_class", "last_class")
+        except DamagedFile:  # they cannot contradict; whoever needs them names it
+            return ""
+        labels = kept.get("label", ())
+        for key, predicted in (
+            ("test_accuracy", kept.get("best_class")),
+            ("last_test_accuracy", kept.get("last_class")),
+        ):
+            if predicted is None or key not in result or not len(labels) or len(labels) != len(predicted):
+                continue
+            said, found = result[key], float((predicted == labels).mean())
+            if type(said) not in (float, int) or not abs(found - said) <= ROUNDING:
+                return f"{key} in {RESULT} is {said}, but {PREDICTIONS} says {found}"
+        return ""
+
 
 def is_run_folder(name: str, entries: Collection[str]) -> bool:
     """Whether a folder of this name and with these entries is a run's."""
     return RESULT in entries or STATUS in entries or (CONFIG in entries and SEED_FOLDER.fullmatch(name) is not None)
-
-
-def parse_config(text: str) -> dict[str, Any]:
-    """The keys of a config as it was written. Raises ValueError when there are none."""
-    try:
-        content = yaml.load(text, Loader=YAML_LOADER)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"not the config of a run ({type(error).__name__})") from error
-    if not isinstance(content, dict):
-        raise ValueError("not the config of a run (no keys)")
-    if sum(1 for _ in islice(_values(content), MOST_VALUES + 1)) > MOST_VALUES:
-        raise ValueError(f"not the config of a run (more than {MOST_VALUES:,} values)")
-    return content
-
-
-def _values(node: Any) -> Iterator[Any]:
-    """What a config holds, lists and mappings counted too, each alias as often as it is used."""
-    yield node
-    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for value in inside:
-        yield from _values(value)
-
-
-def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
-    """The object in a JSON file, None when there is no file. A strict reader raises DamagedFile when it holds none, to
-    another that is None too."""
-    try:
-        return _object(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        problem = f" cannot be read: {error.strerror}"
-    except ValueError as error:
-        problem = f" {error}"
-    if strict:
-        raise DamagedFile(path, problem, RERUN)
-    return None
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Raises ValueError, saying what is wrong, when the text is no JSON object."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("is not valid JSON; was its writing cut off?") from error
-    if not isinstance(content, dict):
-        raise ValueError("holds no JSON object")
-    return content

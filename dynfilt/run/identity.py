@@ -25,6 +25,7 @@ OUTSIDE_DIGEST = (
     "tracking",
     "hydra",
     "data.root",
+    "data.cache",
     "trainer.device",
     "trainer.eval_batch_size",
     "trainer.channels_last",
@@ -62,15 +63,26 @@ FLOATS_IN_DIGEST = (
     "temperature.final",
 )
 LARGEST_EXACT_INTEGER = 2**53
-RESNET18 = "dynfilt.models.resnet.resnet18"
-# The same for the one model that had results before it had these keys.
-ADDED_TO_RESNET18 = {
-    "model.width": 1.0,
-    "model.dynamic_layers": "all",
-    "model.conv._target_": "torch.nn.Conv2d",
-    "model.conv._partial_": True,
+# The same for what had results before it had these keys: a target's key and name -> the keys beside it.
+ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
+    ("model._target_", "dynfilt.models.resnet.resnet18"): {
+        "model.width": 1.0,
+        "model.dynamic_layers": "all",
+        "model.conv._target_": "torch.nn.Conv2d",
+        "model.conv._partial_": True,
+    },
+    ("model.conv._target_", "dynfilt.layers.dyconv.DYConv2d"): {"model.conv.control": "none"},
+    ("model._target_", "dynfilt.models.lab_net.LabNet"): {"model.num_filters": 1, "model.dropout": 0.0},
+    ("model._target_", "dynfilt.models.label_net.LabelNet"): {"model.frozen": "nothing", "model.adapter": False},
+    ("model.filter._target_", "dynfilt.layers.generated.GeneratedConv2d"): {
+        "model.filter.activation": "tanh",
+        "model.filter.rank": None,
+        "model.filter.pooled": False,
+    },
+    ("model.filter._target_", "dynfilt.layers.generated.SharedConv2d"): {"model.filter.normalised": False},
 }
 LONGEST_NAME = 120
+LONGEST_FOLDER_NAME = 255  # of the file systems that are in use
 SHORTENED = "~"  # what no escaped name holds
 
 
@@ -85,7 +97,8 @@ class Identity:
 
     def folder(self, output_root: str) -> Path:
         """`output_root/study/variant/seed<k>`."""
-        return Path(output_root) / file_name(self.study) / self.variant / f"seed{self.seed}"
+        study = shortened(file_name(self.study), LONGEST_FOLDER_NAME)
+        return Path(output_root) / study / self.variant / f"seed{self.seed}"
 
     @property
     def wandb_id(self) -> str:
@@ -161,10 +174,14 @@ def variant_name(model: str, differences: dict[str, Any], form: Callable[[str, A
         model,
         *(f"{key}={_text(form(key, value))}" for key, value in sorted(differences.items()) if in_digest(key)),
     ]
-    name = ",".join(file_name(part) for part in parts)
-    if len(name) <= LONGEST_NAME:
+    return shortened(",".join(file_name(part) for part in parts), LONGEST_NAME)
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many characters, different for different names: a longer one ends in a hash of it."""
+    if len(name) <= most:
         return name
-    return f"{name[: LONGEST_NAME - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[: most - 9]}{SHORTENED}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def with_todays_numbers(variant: str) -> str:
@@ -223,7 +240,11 @@ def _map_targets(node: Any, names: dict[str, str]) -> Any:
 
 def _added_later(flat: dict[str, Any]) -> dict[str, Any]:
     """The keys that came later to a config, with what was done before."""
-    return {**ADDED_LATER, **(ADDED_TO_RESNET18 if flat.get("model._target_") == RESNET18 else {})}
+    added = dict(ADDED_LATER)
+    for (key, target), keys in ADDED_TO_TARGETS.items():
+        if flat.get(key) == target:
+            added.update(keys)
+    return added
 
 
 def _as_written(key: str, value: Any) -> Any:

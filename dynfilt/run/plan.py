@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import Identity
+from dynfilt.run.standing import standing
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One job of a command: `remaining_seconds` is None while no run of its variant has been timed."""
+    """One job of a command: `remaining_seconds` is None while no run of its variant has been timed; `reason` says why a
+    run is damaged, or set aside first."""
 
     name: str
     state: RunState
     epochs_done: float
     epochs: float
     remaining_seconds: float | None
+    reason: str = ""
 
 
 class Planner:
@@ -28,21 +33,27 @@ class Planner:
         self._paces: dict[Path, float | None] = {}
 
     def plan(self, identity: Identity, config: dict[str, Any]) -> PlannedRun:
-        """State of a run from its folder, and the time that is left, judged by runs of its variant in this study."""
+        """State of a run as the same command will find it, and the time that is left, judged by runs of its variant in
+        this study. Raises ValueError when its folder belongs to another config."""
         folder = RunFolder(identity.folder(config["output_root"]))
-        name, epochs, state = f"{identity.variant}/seed{identity.seed}", config["trainer"]["epochs"], folder.state()
+        found = standing(folder, config)
+        name, epochs, state = f"{identity.variant}/seed{identity.seed}", config["trainer"]["epochs"], found.state
         if state == RunState.COMPLETED:
             return PlannedRun(name, state, epochs, epochs, 0.0)
-        done = folder.last_evaluation().get("epoch", 0.0)
+        done = 0.0 if found.aside else _number(folder.last_evaluation(), "epoch")
         pace = self._seconds_per_epoch(folder.path.parent)
-        return PlannedRun(name, state, done, epochs, None if pace is None else (epochs - done) * pace)
+        left = None if pace is None else (epochs - done) * pace
+        reason = f"will be set aside, {found.aside}" if found.aside else found.flaw
+        return PlannedRun(name, state, done, epochs, left, reason)
 
     def _seconds_per_epoch(self, variant_folder: Path) -> float | None:
         """Training seconds an epoch of the seed that got farthest; evaluation is not counted."""
         if variant_folder not in self._paces:
             last_rows = filter(None, (RunFolder(path).last_evaluation() for path in variant_folder.glob("seed*")))
-            farthest = max(last_rows, key=lambda row: row["epoch"], default=None)
-            self._paces[variant_folder] = farthest["seconds"] / farthest["epoch"] if farthest else None
+            epoch, seconds = max(
+                ((_number(row, "epoch"), _number(row, "seconds")) for row in last_rows), default=(0, 0)
+            )
+            self._paces[variant_folder] = seconds / epoch if epoch > 0 else None
         return self._paces[variant_folder]
 
 
@@ -55,9 +66,16 @@ def format_plan(runs: list[PlannedRun]) -> str:
         lines.append(f"{run.name:<{width}}  {run.state:<11}  {progress:>9}  {_duration(run.remaining_seconds)}")
     known = [run.remaining_seconds for run in runs if run.remaining_seconds is not None]
     unknown = len(runs) - len(known)
+    lines += [f"{run.name}: {run.reason}" for run in runs if run.reason]
     note = f", and {unknown} runs of variants that were never timed" if unknown else ""
     done = sum(run.state == RunState.COMPLETED for run in runs)
     return "\n".join([*lines, f"{done} of {len(runs)} done; time left {_duration(sum(known))}{note}"])
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    """A number of a row of metrics.jsonl, 0 where damage took it."""
+    value = row.get(key)
+    return value if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def _duration(seconds: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -13,9 +14,14 @@ from typing import Any
 import yaml
 
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.identity import differing_keys
 from dynfilt.run.lock import FolderLock
+from dynfilt.run.ownership import require_recorded_digest, require_same_config
+from dynfilt.run.parsing import DamagedFile, read_json
+from dynfilt.run.recovery import put_aside, warn
 from dynfilt.train.checkpoint import replace_atomically
+
+# Facts of an attempt that change the last bits of its numbers, and no more.
+EXECUTION = ("threads", "device", "trainer.channels_last", "trainer.formulation", "trainer.compile")
 
 
 class RunRecord:
@@ -55,11 +61,26 @@ class RunRecord:
 
     def start(self, provenance: dict[str, Any]) -> None:
         """State `running`; the first attempt's provenance stays on top, later ones are listed under `resumed`."""
-        known = self.folder.provenance()
+        known = self._sound(self.folder.provenance_file)
         if known:
-            provenance = {**known, "resumed": [*known.get("resumed", []), provenance]}
+            before = known.get("resumed")
+            provenance = {**known, "resumed": [*(before if isinstance(before, list) else []), provenance]}
         write_json(self.folder.provenance_file, provenance)
         self._write_status(RunState.RUNNING, started=_now(), pid=os.getpid())
+
+    def noted(self, key: str) -> Any:
+        """What the last attempt that noted a fact has noted; None where none has."""
+        facts = [attempt.get(key) for attempt in self._attempts()]
+        return next((fact for fact in reversed(facts) if fact is not None), None)
+
+    @property
+    def is_first_attempt(self) -> bool:
+        """Whether nobody has worked on this run before."""
+        return len(self._attempts()) == 1
+
+    def _attempts(self) -> list[dict[str, Any]]:
+        provenance = self.folder.provenance(strict=False) or {}
+        return [provenance, *provenance.get("resumed", [])]
 
     def add_provenance(self, **facts: str) -> None:
         """Add to the provenance of the current attempt."""
@@ -68,6 +89,14 @@ class RunRecord:
         attempt = provenance["resumed"][-1] if "resumed" in provenance else provenance
         attempt.update(facts)
         write_json(self.folder.provenance_file, provenance)
+
+    def changes_since_the_attempt_before(self) -> list[str]:
+        """What makes other last bits of the same numbers, and is another than when the run was last worked on."""
+        attempts = self._attempts()
+        if len(attempts) < 2:
+            return []
+        before, now = ({key: attempt.get(key) for key in EXECUTION} for attempt in attempts[-2:])
+        return [f"{key} was {before[key]}, is {now[key]}" for key in EXECUTION if before[key] not in (None, now[key])]
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add one evaluation to metrics.jsonl, on disk before this returns."""
@@ -79,7 +108,10 @@ class RunRecord:
 
     def drop_evaluations_after(self, step: int) -> None:
         """Keep the evaluations up to a checkpoint's step; later ones, and a torn last line, will be written again."""
-        rows = [row for row in self.folder.evaluations() if row["step"] <= step]
+        rows, flaw = self._whole_evaluations()
+        if flaw:
+            put_aside(self.folder, self.folder.evaluations_file, f"{flaw}; {len(rows)} evaluations before it are kept")
+        rows = [row for row in rows if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         replace_atomically(self.folder.evaluations_file, text.encode())
 
@@ -89,15 +121,50 @@ class RunRecord:
         self._write_status(RunState.COMPLETED, finished=_now())
         write_json(self.folder.result_file, result)
 
+    def set_damaged_result_aside(self) -> None:
+        """Make room for a result that follows from the checkpoints, where this one cannot be trusted."""
+        found = self.folder.snapshot()
+        if found.state == RunState.DAMAGED:
+            put_aside(self.folder, self.folder.result_file, f": {found.flaw}")
+            if self.folder.predictions_file.exists():
+                put_aside(self.folder, self.folder.predictions_file, "belongs to it")
+
     def _claim_config(self) -> None:
         path = self.folder.config_file
-        if path.exists() and self.folder.holds_training():
-            require_same_config(self.folder, self.config)
-            return
         content = yaml.safe_dump(self.config, sort_keys=False).encode()
-        if path.exists() and path.read_bytes() != content:
+        if self.folder.holds_training():
+            try:
+                require_same_config(self.folder, self.config)
+                return
+            except DamagedFile as error:
+                require_recorded_digest(self.folder, self.config)
+                if path.exists():
+                    put_aside(self.folder, path, error.problem)
+                else:
+                    warn(self.folder, f"{path.name} is missing; written anew")
+        elif path.is_dir():
+            put_aside(self.folder, path, "is a folder")
+        elif path.exists() and path.read_bytes() != content:
             self.folder.provenance_file.unlink(missing_ok=True)  # it belongs to the attempt at the other config
         replace_atomically(path, content)
+
+    def _whole_evaluations(self) -> tuple[list[dict[str, Any]], str]:
+        """The rows of metrics.jsonl up to the first damaged one, and what is wrong with that."""
+        flaw = ""
+        try:
+            rows = self.folder.evaluations()
+        except DamagedFile as error:
+            rows, flaw = self.folder.evaluations(strict=False), error.problem
+        whole = list(itertools.takewhile(lambda row: type(row.get("step")) is int, rows))
+        return whole, f"line {len(whole) + 1} has no step" if len(whole) < len(rows) else flaw
+
+    def _sound(self, path: Path) -> dict[str, Any] | None:
+        """The object in a file that the run can do without; one that is damaged is set aside."""
+        try:
+            return read_json(path)
+        except DamagedFile as error:
+            put_aside(self.folder, path, error.problem)
+            return None
 
     def _write_failure(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):
@@ -111,26 +178,15 @@ class RunRecord:
         self._write_status(RunState.FAILED, finished=_now(), error=details)
 
     def _write_status(self, state: RunState, **fields: Any) -> None:
-        started = (self.folder.status() or {}).get("started")
+        started = (self._sound(self.folder.status_file) or {}).get("started")
         write_json(self.folder.status_file, {"state": state, "started": started, **fields})
-
-
-def require_same_config(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Raise ValueError, naming the keys, when a run folder belongs to a config with another digest."""
-    different = differing_keys(folder.config(), config)
-    if different:
-        shown = "; ".join(different[:6]) + (f"; and {len(different) - 6} more" if len(different) > 6 else "")
-        raise ValueError(
-            f"{folder.path}: belongs to another config (there -> here: {shown}); "
-            f"choose another study=..., or rerun=true to set the old run aside"
-        )
 
 
 def record_death(folder: Path, reason: str) -> None:
     """Write the state `failed` for a run whose process died without a word; nothing when it said how it ended."""
     try:
         with FolderLock(folder):
-            status = RunFolder(folder).status() or {}
+            status = read_json(RunFolder(folder).status_file, strict=False) or {}
             if status.get("state") == RunState.RUNNING:
                 error = {"type": "ProcessDied", "message": reason, "traceback": ""}
                 write_json(RunFolder(folder).status_file, {**status, "state": RunState.FAILED, "error": error})
@@ -141,14 +197,30 @@ def record_death(folder: Path, reason: str) -> None:
 def set_aside(folder: Path) -> Path:
     """Rename a run folder to a hidden sibling that no reader counts, and return the new path.
 
-    Raises RunInUse when a process is working on it.
+    First makes sure that the disk has room for such a run again. Raises RunInUse when a process is working on it, and
+    OSError, the folder untouched, when there is no room.
     """
     with FolderLock(folder):
+        _require_room_for_another(folder)
         number = 1
         while (target := folder.with_name(f".{folder.name}.{number}")).exists():
             number += 1
         folder.rename(target)
     return target
+
+
+def _require_room_for_another(folder: Path) -> None:
+    needed = sum(file.stat().st_size for file in folder.glob("checkpoint/*.pt")) or 1
+    trial = folder.with_name(f".room-for-{folder.name}")
+    try:
+        with open(trial, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, needed)
+            file.write(b"0")
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ printed in one line, once, and the mirror does nothing from then on.
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dynfilt.run.folder import RunFolder, RunState
+from dynfilt.run.identity import shortened
 from dynfilt.tracking.reachability import PROBE_SECONDS, is_reachable, run_with_timeout
 from dynfilt.wording import one_line
 
@@ -26,6 +28,10 @@ MODES = ("auto", "online", "offline", "off")
 START_SECONDS = 10.0
 FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
+# W&B's own limits, in characters; what is longer can never be uploaded.
+LONGEST_JOB_TYPE, LONGEST_NAME = 64, 128
+# What the client says of an id whose run was deleted (HTTP 409).
+WAS_DELETED = "previously created and deleted"
 # Keys of W&B's summary that tell how a run ended without a result.
 STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 
@@ -56,6 +62,7 @@ class Mirror:
 
     def __init__(self, run: wandb.Run | None, folder: Path) -> None:
         self._run = run
+        self.run_id = run.id if run else None
         self._saved = RunFolder(folder).wandb_folder / Path(run.dir).parent.name if run else folder
 
     def __enter__(self) -> Self:
@@ -119,14 +126,14 @@ def open_mirror(
         "entity": tracking.entity,
         "dir": str(folder),
         "id": run_id,
-        "group": study,
-        "job_type": variant,
-        "name": f"{variant}/seed{seed}",
+        "group": shortened(study, LONGEST_NAME),
+        "job_type": shortened(variant, LONGEST_JOB_TYPE),
+        "name": f"{shortened(variant, LONGEST_NAME - len(f'/seed{seed}'))}/seed{seed}",
         "config": config,
     }
     if mode in ("auto", "online"):
         try:
-            run = _start_online(identity)
+            run = _start_online_or_anew(identity)
         except Exception as error:
             reason = f" ({one_line(error)})"
         else:
@@ -160,6 +167,29 @@ def _told_here() -> tuple[str, str]:
         return "", ""
     wish = wandb.setup(wandb.Settings(quiet=True, show_info=False)).settings.mode
     return wish, f"`wandb {wish}` in this folder"
+
+
+def _start_online_or_anew(identity: dict[str, Any]) -> wandb.Run:
+    """Starts an online run, under another id where W&B has deleted the one of that id, and bars it for ever."""
+    try:
+        return _start_online(identity)
+    except Exception as error:
+        if not _was_deleted(identity, error):
+            raise
+        identity["id"] = new_run_id()
+        _say(f"its run was deleted on the server; a new one begins there, {identity['id']}")
+        return _start_online(identity)
+
+
+def _was_deleted(identity: dict[str, Any], error: Exception) -> bool:
+    """Whether the server bars an id; the client tries again until its time is up, and leaves the reason in its log."""
+    logs = RunFolder(Path(identity["dir"])).wandb_folder.glob(f"run-*-{identity['id']}/logs/*.log")
+    return any(WAS_DELETED in text for text in (str(error), *(log.read_text(errors="replace") for log in logs)))
+
+
+def new_run_id() -> str:
+    """An id that no W&B run has."""
+    return secrets.token_hex(8)
 
 
 def _start_online(identity: dict[str, Any]) -> wandb.Run:

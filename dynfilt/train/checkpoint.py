@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,15 @@ from torch import Tensor
 from dynfilt.wording import one_line
 
 CHECKSUM = "sha256"
+WAY_OUT = "; rerun=damaged goes on from what is sound, rerun=true trains the run anew"
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that cannot be read, or that is not what was written; `flaw` says so without its path."""
+
+    def __init__(self, path: Path, flaw: str) -> None:
+        super().__init__(f"{path}: {flaw}{WAY_OUT}")
+        self.flaw = flaw
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -30,35 +38,25 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU. Raises ValueError, naming the file, when it is damaged."""
+    """Read a checkpoint to the CPU. Raises DamagedCheckpoint, naming the file, when it is damaged."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()  # by itself: what the disk refuses is no damage, and torch raises OSError for both
+    except IsADirectoryError as error:
+        raise DamagedCheckpoint(path, "not a readable checkpoint (it is a folder)") from error
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         expected = state.pop(CHECKSUM)
-    except FileNotFoundError:
-        raise
     except Exception as error:
-        raise ValueError(
-            f"{path}: not a readable checkpoint ({one_line(error)}); rerun=true trains the run anew"
-        ) from error
+        raise DamagedCheckpoint(path, f"not a readable checkpoint ({one_line(error)})") from error
     if expected != _checksum(state):
-        raise ValueError(
-            f"{path}: damaged, its content does not have the checksum it was written with; rerun=true trains anew"
-        )
+        raise DamagedCheckpoint(path, "damaged, its content does not have the checksum it was written with")
     return state
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Make `target` the same checkpoint as `source`, atomically and where possible without a second copy."""
-    if target.exists() and target.samefile(source):
-        return
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        # Both are only ever replaced, never written in place, so they may share their bytes.
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    """Make `target` the same checkpoint as `source`, atomically; with bytes of its own, so that damage to one file
+    leaves the other."""
+    replace_atomically(target, source.read_bytes())
 
 
 def replace_atomically(path: Path, content: bytes | memoryview) -> None:

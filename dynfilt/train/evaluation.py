@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.seeding import seeded_generator
+from dynfilt.train.memory import naming_batch_size
 from dynfilt.train.settings import TrainerSettings
 
 
@@ -77,7 +78,7 @@ class Evaluator:
         for indices, images, labels in self.batches(model, split):
             if stop():
                 raise Stopped
-            with self.autocast():
+            with self.autocast(), naming_batch_size("trainer.eval_batch_size", self.batch_size):
                 scores = model(images.contiguous(memory_format=self.memory_format))
             scores = scores.float()
             losses[indices] = F.cross_entropy(scores, labels, reduction="none")

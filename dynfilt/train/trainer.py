@@ -20,6 +20,7 @@ from dynfilt.seeding import seed_global_generators
 from dynfilt.train.compile_check import require_same_gradients
 from dynfilt.train.evaluation import Evaluator, Stopped
 from dynfilt.train.graphed_step import GraphedStep, Step, make_recordable, record_cuda_graph
+from dynfilt.train.memory import naming_batch_size
 from dynfilt.train.running_sums import RunningSums
 from dynfilt.train.settings import TrainerSettings
 
@@ -90,6 +91,18 @@ class Trainer:
         return self.settings.evaluate_every_steps or max(1, round(epochs * self.batches.steps_per_epoch))
 
     @property
+    def last_temperature(self) -> float | None:
+        """The temperature of the last training step, None for a model without one."""
+        last = Progress(self.total_steps - 1, self.total_steps, self.batches.steps_per_epoch)
+        return self.temperature(last) if self.temperatures else None
+
+    @property
+    def evaluations_so_far(self) -> int:
+        """How many evaluations there were up to this step."""
+        after_last = self.step == self.total_steps and self.step % self.steps_between_evaluations != 0
+        return self.step // self.steps_between_evaluations + after_last - self.evaluation_due
+
+    @property
     def epoch(self) -> float:
         """Images seen, divided by the number of training images."""
         epochs, steps = divmod(self.step, self.batches.steps_per_epoch)
@@ -157,7 +170,8 @@ class Trainer:
         images, labels = self.batches.batch(self.step)
         self._apply_schedules()
         seed_global_generators(self.device, self.seed, "step", self.step)
-        loss, scores = self.step_function(images, labels)
+        with naming_batch_size("trainer.batch_size", self.settings.batch_size):
+            loss, scores = self.step_function(images, labels)
         self.sums.add(loss, scores, labels)
         self.step += 1
 

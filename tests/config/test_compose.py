@@ -1,4 +1,5 @@
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from dynfilt.assembly import build_data, build_trainer
 from dynfilt.config.checks import check, make
 from dynfilt.config.compose import GROUPS, NESTED_GROUPS, Job
 from dynfilt.data.bundle import ImageData
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, Command
 
 Compose = Callable[..., list[Job]]
 CPU = torch.device("cpu")
@@ -91,6 +92,8 @@ def assert_takes_a_training_step(job: Job, sample: ImageData, monkeypatch: pytes
     monkeypatch.setattr(assembly, "build_data", lambda *_: sample)
     # A narrow network on small maps has the same layers; test_resnet.py has every stem and width.
     narrow = {"stem": "imagenet"} if "conv" in job.config["model"] else {"width": 0.25, "stem": "imagenet"}
+    if job.choices["model"] == "transfer_resnet18":  # its weights are a download
+        narrow = {"weights": "none", "image_size": None, "freeze_until": None}
     model = {key: narrow.get(key, value) for key, value in job.config["model"].items()}
     trainer = build_trainer({**job.config, "model": model}, CPU)
     first, *_ = trainer.model.parameters()
@@ -122,6 +125,14 @@ def changed(job: Job, key: str, value: Any) -> dict[str, Any]:
     ("key", "value", "message"),
     [
         ("seed", -1, "seed=-1: must be a whole number >= 0"),
+        ("seed", 10**30, "seed=1000000000000000000000000000000: must be a whole number from 0 to 9007199254740991"),
+        (
+            "data.split_seed",
+            10**30,
+            "data.split_seed=1000000000000000000000000000000: must be a whole number of at most",
+        ),
+        ("optimizer.betas", [0.9, float("inf")], "optimizer.betas=inf: must be a finite number"),
+        ("rerun", 1, "rerun=1: must be true, false, damaged or changed; set in conf/config.yaml"),
         ("mode", "tset", "mode=tset: allowed: train, test, plan"),
         ("foo", 3, "foo: no such key or group; conf/config.yaml has: study, seed"),
         ("trainer", None, "trainer=None: must be one of the files in conf/trainer/"),
@@ -293,3 +304,35 @@ def test_smoke_keeps_every_key_of_the_default_trainer() -> None:
     }
     assert set(smoke) == {"max_steps", "max_eval_images"}
     assert not swept & set(smoke)  # else a sweep would void trainer=smoke
+
+
+@pytest.mark.parametrize("choice", ["optimizer=adam/../sgd", "model=../model/tiny"])
+def test_a_choice_is_a_name(choice: str, command: Command) -> None:
+    outcome = command(*TINY, choice, "mode=plan")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert f"{choice}: a choice is the name of a file in conf/" in outcome.err
+
+
+def test_every_path_knows_the_home_and_the_environment(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    paths = ("output_root='~/runs'", "run='$SCRATCH/run'", "data=cifar10", "data.root='$SCRATCH/data'")
+    [job] = compose(*TINY, *paths)
+    assert job.config["output_root"] == str(tmp_path / "runs")
+    assert job.config["run"] == str(tmp_path / "scratch" / "run")
+    assert job.config["data"]["root"] == str(tmp_path / "scratch" / "data")
+
+
+def test_a_variable_that_is_not_set_makes_no_folder_of_its_name(command: Command, tmp_path: Path) -> None:
+    outcome = command(*TINY, "output_root='$NOT_SET_HERE/runs'")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert "output_root=$NOT_SET_HERE/runs: names an environment variable that is not set" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["os.system", "timeit.timeit"])
+def test_what_hydra_refuses_to_call_is_named_with_its_key(target: str) -> None:
+    with pytest.raises(ValueError, match=rf"model\._target_={re.escape(target)}: refused \("):
+        make({"_target_": target}, "model")

@@ -71,7 +71,7 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
         # Values of the wrong type.
         (["seed=1.5"], "seed=1.5: must be a whole number; set in conf/config.yaml"),
         (["seed=null"], "seed=null: must have a value; set in conf/config.yaml"),
-        (["rerun=maybe"], "rerun=maybe: must be true or false; set in conf/config.yaml"),
+        (["rerun=maybe"], "rerun=maybe: must be true, false, damaged or changed; set in conf/config.yaml"),
         (["study=[a]"], "study=['a']: must be a text, not a list; set in conf/config.yaml"),
         # What cannot be read at all.
         (["seed=[1"], "cannot read the override seed=[1; write KEY=VALUE or GROUP=CHOICE, quote special characters"),

@@ -15,6 +15,7 @@ from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.involution import InvolutionConv2d
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
+from dynfilt.layers.varchannel import VarChannelConv2d
 from dynfilt.layers.weightnet import WeightNetConv2d
 
 CHANNELS = 8
@@ -56,6 +57,7 @@ DROP_INS = {
     ),
     "ddf": DropIn(DDFConv2d, {"reduction": 0.5}, {"initial_scale": "corrected"}, choice_in_float32=False),
     "se": DropIn(SEConv2d),
+    "varchannel": DropIn(VarChannelConv2d, {"num_templates": 5}, {"num_templates": 64}, groups=False),
     "weightnet": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 1}),
     "weightnet, slices": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 2}, depthwise=False),
     "se published": DropIn(SEConv2d, {"initial_scale": "published"}, {"initial_scale": "corrected"}),

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.attention import set_temperature
-from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.choice import is_dynamic
+from dynfilt.layers.dyconv import Control, DYConv2d
 from dynfilt.layers.mixture import mix
 
 CASES = {
@@ -237,3 +239,28 @@ def test_each_kernel_starts_as_conv2d_does(groups):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         DYConv2d(**{"in_channels": 4, "out_channels": 8, "kernel_size": 3, **arguments})
+
+
+def test_the_controls_have_its_parameters_and_each_lacks_one_thing() -> None:
+    torch.manual_seed(0)
+    options = {"padding": 1, "temperature": 1.0}
+    layers = {control: DYConv2d(6, 5, 3, **options, control=control) for control in get_args(Control)}
+    x = torch.randn(64, 6, 7, 7) + torch.randn(64, 6, 1, 1)
+    for layer in layers.values():
+        layer.load_state_dict(layers["none"].state_dict(), strict=True)
+        layer.train()(x).square().sum().backward()
+    own = layers["none"].choice(x)
+    constant = layers["constant"].choice(x)
+    assert torch.equal(constant, constant[:1].expand_as(constant)) and not is_dynamic(layers["constant"])
+    torch.testing.assert_close(constant[0], layers["none"].attention.score.bias.softmax(0))
+    assert (
+        layers["constant"].attention.score.bias.grad is not None and layers["constant"].attention.score.bias.grad.any()
+    )
+    assert torch.equal(layers["frozen"].choice(x), own)
+    assert all(p.grad is None for p in layers["frozen"].attention.parameters())
+    assert layers["frozen"].weight.grad is not None
+    shuffled = layers["shuffled"].choice(x)
+    assert not torch.equal(shuffled, own) and torch.equal(shuffled.sort(0).values, own.sort(0).values)
+    assert torch.equal(layers["shuffled"].eval().choice(x), own)
+    with pytest.raises(ValueError, match="control='mean': choose one of none, constant, frozen, shuffled"):
+        DYConv2d(6, 5, 3, control="mean")  # type: ignore[arg-type]

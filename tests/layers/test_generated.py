@@ -242,3 +242,44 @@ def test_the_generator_head_scores_the_generated_vector() -> None:
 def test_unknown_choices(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         layer_of(**changes)
+
+
+def test_the_options_of_the_generator_are_their_definitions() -> None:
+    """Low rank, pooled features and no tanh, with each normalisation, written out."""
+    size = CHANNELS * 9
+    for normalisation in ("per_image", "per_kernel", "none"):
+        options = {"rank": 2, "pooled": True, "activation": "none", "condition_features": CHANNELS}
+        layer, x = layer_of(**options, out_channels=2, normalisation=normalisation), images()
+        generator = layer.generator
+        assert generator.reduce is not None and generator.reduce.weight.shape == (2, CHANNELS)
+        for image, filters in zip(x, layer.choice(x), strict=True):
+            w = generator.linear.weight @ (generator.reduce.weight @ image.mean((1, 2))) + generator.linear.bias
+            kernels = w.reshape(2, CHANNELS, 3, 3).clone()
+            if normalisation == "per_image":
+                kernels /= w.norm()
+            if normalisation == "per_kernel":
+                kernels /= kernels.norm(dim=(2, 3), keepdim=True) * (2 * CHANNELS) ** 0.5
+            torch.testing.assert_close(filters, kernels, rtol=1e-10, atol=1e-12)
+            assert normalisation == "none" or filters.norm().item() == pytest.approx(1)
+        assert not layer.saturated(1000 * x).any()
+    full, low = FilterGenerator(100, size), FilterGenerator(100, size, rank=4)
+    parameters = [sum(p.numel() for p in generator.parameters()) for generator in (full, low)]
+    assert parameters == [101 * size, 400 + 5 * size]
+
+
+def test_a_normalised_shared_filter_has_length_one_whatever_its_weight() -> None:
+    layer, x = SharedConv2d(CHANNELS, 1, 3, 1, normalised=True).double(), images()
+    y, length = layer(x), layer.weight.norm().item()
+    torch.testing.assert_close(y, F.conv2d(x, layer.weight / length, padding=1), rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        layer.weight.mul_(7)
+    torch.testing.assert_close(layer(x), y, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"activation": "relu"}, "activation='relu': choose one of tanh, none"), ({"rank": 0}, "rank=0: at least 1")],
+)
+def test_options_that_are_none(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layer_of(**changes)

@@ -157,3 +157,20 @@ def test_a_network_as_a_whole_in_low_precision_gives_scores_in_it(name: str, dty
     scores = model.to(dtype)(x.to(dtype))
     assert scores.dtype == dtype
     torch.testing.assert_close(scores.float(), expected, rtol=0.1, atol=0.1)
+
+
+def test_more_filters_give_the_classifier_more_maps() -> None:
+    for name in ("dynamic_3x3", "static_3x3"):
+        node = compose.compose([f"model={name}", "model.num_filters=3", "model.dropout=0.5"])["model"]
+        model = checks.make(node | {"weights": "none"}, "model")
+        assert model.classifier.in_features == 192
+        x = images(2).float()
+        assert torch.equal(model.eval()(x), model(x)) and not torch.equal(model.train()(x), model(x))
+
+
+def test_the_local_filter_and_its_twin_differ_in_the_filter_alone() -> None:
+    local, untied = (compose.compose([f"model={name}"])["model"] for name in ("local_3x3", "untied_3x3"))
+    assert {**local, "filter": None} == {**untied, "filter": None}
+    sizes = [count_parameters(checks.make(node, "model").filter) for node in (local, untied)]
+    assert sizes == [64 * 576 + 576, 64 * 576]
+    assert checks.make(local | {"weights": "none"}, "model")(images(2).float()).shape == (2, 10)

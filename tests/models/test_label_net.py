@@ -137,3 +137,21 @@ def test_a_network_as_a_whole_in_low_precision_gives_scores_in_it(name: str, dty
     scores = model.to(dtype)(x.to(dtype))
     assert scores.dtype == dtype
     torch.testing.assert_close(scores.float(), expected, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "backbone", "all_but_batch_norm"])
+def test_a_step_changes_what_is_not_frozen(frozen: str) -> None:
+    words = ["model=label_guided_1x1", f"model.frozen={frozen}", "model.adapter=true"]
+    model: LabelNet = checks.make(compose.compose(words)["model"], "model").train()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    v = model.backbone(images().float())
+    assert model.adapter is not None and torch.equal(v + model.adapter(v), v)  # it starts as nothing
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    F.cross_entropy(model(images().float()), torch.arange(len(images()))).backward()
+    optimizer.step()
+    changed = {name for name, value in model.backbone.state_dict().items() if not torch.equal(value, before[name])}
+    if frozen == "backbone":
+        assert not changed and model.adapter.weight.any()
+    else:
+        assert any("running_mean" in name for name in changed) and "bn1.weight" in changed
+        assert ("conv1.weight" in changed) == (frozen == "nothing")

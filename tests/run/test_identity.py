@@ -8,6 +8,7 @@ import pytest
 from dynfilt.config.compose import Job
 from dynfilt.run.identity import (
     ADDED_LATER,
+    ADDED_TO_TARGETS,
     Identity,
     differing_keys,
     digest,
@@ -206,6 +207,26 @@ def test_an_older_config_of_resnet18_is_completed_and_no_other(compose: Compose)
     assert in_todays_terms(other.config) == other.config
 
 
+@pytest.mark.parametrize(
+    "words", ["model=dynamic_3x3", "model=static_3x3", "model=label_guided_1x1", "model=resnet8 model/conv=dyconv"]
+)
+def test_what_came_later_to_a_target_leaves_its_runs_what_they_were(words: str, compose: Compose) -> None:
+    [job] = compose(*words.split())
+    flat = flatten(job.config)
+    later = [keys for (key, target), keys in ADDED_TO_TARGETS.items() if flat.get(key) == target]
+    assert later
+    older = copy.deepcopy(job.config)
+    for keys in later:
+        for key in keys:
+            *path, name = key.split(".")
+            node = older
+            for part in path:
+                node = node[part]
+            assert node.pop(name) == keys[key], key  # the config's default is what was done before
+    assert digest(older) == digest(job.config)
+    assert in_todays_terms(older) == job.config
+
+
 def test_another_convolution_or_width_is_another_run(compose: Compose) -> None:
     changes = ("", "model/conv=dyconv", "model.width=0.5", "model.dynamic_layers=[layer1]")
     jobs = [compose(*f"model={model} {change}".split())[0] for model in ("resnet18", "resnet8") for change in changes]
@@ -266,3 +287,11 @@ def test_the_wandb_id_is_the_runs_own() -> None:
     }
     assert len(ids) == 16
     assert Identity("a", "v", 0, "1" * 16).wandb_id in ids
+
+
+@pytest.mark.parametrize("study", ["研究" * 15, "a" * 300, "größe", "=1+1"])
+def test_a_study_of_any_script_and_length_has_a_folder(study: str, tmp_path: Path) -> None:
+    folder = Identity(study, "v", 0, "d").folder(str(tmp_path))
+    folder.mkdir(parents=True)
+    assert len(folder.parent.parent.name) <= 255
+    assert folder != Identity(f"{study}2", "v", 0, "d").folder(str(tmp_path))

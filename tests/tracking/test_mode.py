@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dynfilt.config.compose import compose
 from dynfilt.tracking import mirror
-from dynfilt.tracking.mirror import Tracking
+from dynfilt.tracking.mirror import Tracking, open_mirror
 from tests.conftest import ROOT
 from tests.tracking.mirrored import assert_mirrored, mirror_in, read_offline, train
 from tests.wandb_server import API_KEY, WandbServer
@@ -104,3 +105,39 @@ def test_auto_obeys_what_the_wandb_command_left_in_the_folder(
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"tracking: {where} (`wandb {wish}` in this folder)")
     assert not server.runs
+
+
+def test_a_run_that_was_deleted_on_the_server_begins_anew_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def start(identity: dict[str, Any]) -> SimpleNamespace:
+        asked.append(identity["id"])
+        if len(asked) == 1:
+            raise ConnectionError("run abc was previously created and deleted; try a new run name")
+        return SimpleNamespace(id=identity["id"], dir=str(tmp_path / "wandb" / "run-1" / "files"), url="there")
+
+    monkeypatch.setattr(mirror, "_start_online", start)
+    run = mirror_in(tmp_path)
+    assert asked == ["abc", run.run_id] and run.run_id != "abc"
+    assert "its run was deleted on the server; a new one begins there" in capsys.readouterr().out
+
+
+def test_names_fit_what_the_server_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(mirror, "_start_online", lambda identity: asked.append(identity) or refuse())
+    monkeypatch.setattr(mirror, "_open_offline", lambda identity, folder, reason: mirror.Mirror(None, folder))
+
+    def refuse() -> None:
+        raise ConnectionError("no")
+
+    for variant in ("v" * 64, "v" * 65, "v" * 119 + "a", "v" * 119 + "b"):
+        open_mirror(
+            Tracking("auto", "dynfilt", None),
+            folder=tmp_path, run_id="i", study="s" * 300, variant=variant, seed=7, config={},
+        )  # fmt: skip
+    assert [len(each["job_type"]) for each in asked] == [64] * 4
+    assert all(len(each["group"]) == 128 and len(each["name"]) <= 128 for each in asked)
+    assert asked[0]["job_type"] == "v" * 64
+    assert len({each["job_type"] for each in asked}) == len({each["name"] for each in asked}) == 4

@@ -1,5 +1,6 @@
 """Everything a table must not hide is said, and nothing else."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,53 @@ def test_several_commits_devices_and_uncommitted_changes(study: WriteRun) -> Non
         "training times of several devices: x86_64 CPU for static_3x3 (seeds 0, 1), dynamic_3x3; "
         "NVIDIA H200 for static_3x3 (seed 2)",
     ]
+
+
+CODE = {"dynfilt.train.trainer": "aaaa", "dynfilt.layers.mixture": "bbbb"}
+
+
+def note(folder: Path, **facts: object) -> None:
+    """Add to a run's provenance."""
+    file = folder / "provenance.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+
+
+@pytest.mark.parametrize(
+    ("code", "caveat"),
+    [
+        (CODE, []),
+        ({"dynfilt.train.trainer": "aaaa"}, []),  # another network, without that layer
+        (
+            {**CODE, "dynfilt.layers.mixture": "cccc"},
+            ["runs of several versions of dynfilt.layers.mixture: 1a2b3c4 for static_3x3; fedcba9 for dynamic_3x3"],
+        ),
+        ({}, ["runs of several commits: 1a2b3c4 for static_3x3; fedcba9 for dynamic_3x3"]),
+    ],
+)
+def test_several_commits_matter_where_the_code_of_the_numbers_differs(
+    code: dict[str, str], caveat: list[str], write_run: WriteRun
+) -> None:
+    for seed in range(2):
+        note(write_run("static_3x3", seed, 0.66 + seed / 100), source=CODE)
+        note(write_run("dynamic_3x3", seed, 0.68 + seed / 90, commit="fedcba9876"), source=code)
+    assert told() == caveat
+
+
+def test_a_run_resumed_on_another_number_of_threads(study: WriteRun) -> None:
+    note(Path("outputs/lab_3x3/dynamic_3x3/seed1"), threads=2, resumed=[{"threads": 2}, {"threads": 4}])
+    assert told() == [
+        "resumed on another number of threads (2 + 4), so its last bits are not those of an uninterrupted run: "
+        "dynamic_3x3 (seed 1)"
+    ]
+
+
+def test_annealing_that_training_left_before_its_end(write_run: WriteRun) -> None:
+    settings = {"temperature.final": 1.0, "temperature.epochs": 40}
+    for seed in range(2):
+        write_run("static_3x3", seed, 0.66 + seed / 100, settings=settings)
+        folder = write_run("dynamic_3x3", seed, 0.68 + seed / 90, settings=settings)
+        (folder / "metrics.jsonl").write_text('{"epoch": 20.0, "step": 9, "temperature": 15.5}\n')
+    assert told() == ["training ended at temperature 15.5, before its annealing to 1: dynamic_3x3"]
 
 
 def test_when_every_run_had_uncommitted_changes_they_need_no_list(write_run: WriteRun) -> None:

@@ -9,7 +9,7 @@ import pytest
 from analysis.__main__ import main
 
 WriteRun = Callable[..., Path]
-CURVES = ["accuracy", "accuracy_by_variant", "loss", "loss_by_variant"]
+CURVES = [f"{metric}{figure}" for metric in ("accuracy", "loss") for figure in ("", "_by_variant", "_validation")]
 ACCURACIES = ["accuracy_against_cost", "differences"]
 
 

@@ -77,3 +77,20 @@ def test_the_figure_names_rows_baseline_and_numbers_of_pairs(variants: Sequence[
     assert figure.subfigs[0].get_supxlabel().startswith("Test accuracy minus that of static")
     assert all(label.get_text().strip("+−0123456789") == "" for label in axes.get_xticklabels())
     assert figure.subfigs[1].legends[0].get_texts()[1].get_text() == "mean and 95 % t interval, n = 1–4"
+
+
+def test_the_differences_to_the_control_stand_in_a_panel_below(variants: Sequence[Variant]) -> None:
+    from dataclasses import replace
+
+    dynamic, other = (next(each for each in variants if each.label == label) for label in ("dynamic", "other"))
+    against = replace(dynamic.claims[0], rival="other", is_control=True, is_exploratory=True)
+    with_control = [replace(dynamic, claims=(*dynamic.claims, against)), other]
+    (found,) = differences_of(with_control, variants, to_controls=True)
+    assert (found.label, found.rival, found.is_exploratory) == ("dynamic", "other", True)
+    assert dict(found.by_seed) == pytest.approx({0: 0.68 - 0.60})
+    with style.figure_style():
+        figure = differences_to_baseline(differences_of(with_control, variants), "static", LOOKS, "page", [found])
+    upper, lower = figure.findobj(Axes)
+    assert [label.get_text().splitlines()[0] for label in upper.get_yticklabels()] == ["dynamic", "other"]
+    (row,) = lower.get_yticklabels()
+    assert row.get_text().splitlines()[1] == "− other" and row.get_text().endswith("exploratory")

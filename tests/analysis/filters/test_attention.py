@@ -22,6 +22,7 @@ def test_a_dyconv_run_has_attention_and_all_checks(
     assert set(names) == {
         *(f"attention-{what}.csv" for what in ("choices", "layers", "classes", "checks")),
         *(f"attention-{what}.png" for what in ("choices", "entropy", "classes", "extremes", "checks")),
+        "captions-attention.md",
     }
     with names["attention-checks.csv"].open() as file:
         rows = list(csv.DictReader(file))
@@ -45,6 +46,7 @@ def test_a_run_with_generated_filters_has_no_attention(
         "attention-checks.png",
         "attention-choices.csv",
         "attention-choices.png",
+        "captions-attention.md",
     ]
     assert main(["attention", run, "--layer", "conv9", "--device", "cpu"]) == 2
     assert "--layer conv9: unknown; the layers are none" in capsys.readouterr().err

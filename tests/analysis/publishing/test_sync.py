@@ -1,6 +1,7 @@
 """`python -m analysis sync`: what is uploaded, what is not, and what is said about it."""
 
 import fcntl
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -199,3 +200,14 @@ def test_the_last_complaint_of_wandb_is_the_reason(
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     assert uploading._attempt("x.wandb") == complaint
+
+
+@pytest.mark.slow
+def test_a_run_that_was_deleted_there_is_told_with_the_way_out(
+    server: WandbServer, write_offline: WriteOffline
+) -> None:
+    log = write_offline("abc", "000001")
+    server.deleted.add("abc")
+    [(_, outcome, reason)] = told()
+    assert outcome == "failed"
+    assert re.fullmatch(rf"its run was deleted on the server, .*: wandb sync --id [0-9a-f]{{16}} \S*{log.name}", reason)

@@ -1,5 +1,6 @@
 """The page in a real browser: it sorts, toggles, reads values, stays within a phone, and asks nothing of anybody."""
 
+import csv
 import json
 import time
 from collections.abc import Callable
@@ -135,6 +136,62 @@ def test_the_arrow_keys_read_values(opened: Any) -> None:
     assert told == ["static_3x3, seed 0", f"epoch 19: accuracy {100 * recorded('static_3x3', 0, 19):.2f} %"]
     opened.switch_to.active_element.send_keys("\ue015")
     assert "seed 1" in opened.find_element("css selector", ".tip.on").text
+
+
+def test_a_pointer_lists_all_variants_at_that_epoch_the_best_first(opened: Any) -> None:
+    panel = opened.find_elements("css selector", ".panel svg")[1]
+    opened.execute_script("arguments[0].focus()", panel)
+    opened.switch_to.active_element.send_keys("\ue014")
+    rows = [text.split() for text in opened.find_element("css selector", ".readings.on").text.splitlines()]
+    means = {
+        variant: 100 * sum(recorded(variant, seed, 20) for seed in range(3)) / 3
+        for variant in ("static_3x3", "dynamic_3x3", "bypass_3x3")
+    }
+    expected = sorted(means, key=lambda variant: -means[variant])
+    assert [row[2:] for row in rows] == [[variant, f"{means[variant]:.2f}", "%"] for variant in expected]
+
+
+def test_what_a_reader_chooses_is_kept_in_the_address(opened: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    names = texts(opened, ".legend button")
+    button = opened.find_elements("css selector", ".legend button")[1]
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    ActionChains(opened).double_click(button).perform()
+    opened.execute_script(
+        "const select = document.querySelector('.tools select'); select.value = 'seconds';"
+        "select.dispatchEvent(new Event('change'))"
+    )
+    panel = opened.find_elements("css selector", ".panel svg")[0]
+    ActionChains(opened).move_to_element_with_offset(panel, -100, 0).click_and_hold().move_by_offset(150, 5).perform()
+    ActionChains(opened).release().perform()
+    click_heading(opened, 6)
+    opened.find_element("id", "filter").send_keys("3X3 y")
+    pressed = "return [...document.querySelectorAll('.legend button')].map((each) => [each.ariaPressed, each.hidden])"
+    ticks = "return document.querySelector('.panel svg').getAttribute('aria-label')"
+    before = [opened.execute_script(script) for script in (pressed, ticks)]
+    assert before[0] == [["true" if name == names[1] else "false", "y" not in name] for name in names]
+    assert "by seconds, from " in before[1]
+    address = opened.current_url
+    opened.get("about:blank")
+    opened.get(address)
+    assert [opened.execute_script(script) for script in (pressed, ticks)] == before
+    visible = [row.text for row in opened.find_elements("css selector", "#results .wide:first-of-type tbody tr")]
+    assert [text.split()[0] for text in visible if text] == ["bypass_3x3", "dynamic_3x3"]
+    assert complaints(opened) == []
+
+
+def test_a_table_is_saved_as_it_is_shown(opened: Any) -> None:
+    click_heading(opened, 6)
+    opened.find_element("id", "filter").send_keys("static")
+    saved = opened.execute_async_script(
+        "const done = arguments[0];"
+        "URL.createObjectURL = (blob) => { blob.text().then(done); return '#'; };"
+        "document.querySelector('#results .tools button').click();"
+    )
+    header, row = list(csv.reader(saved.splitlines()))
+    assert header[:3] == ["variant", "n", "test accuracy, % ↑"] and row[:2] == ["static_3x3", "3"]
+    assert row[header.index("Δ, points ↑")] == "baseline"
 
 
 def test_nothing_is_asked_of_the_network_and_nothing_complains(opened: Any) -> None:

@@ -78,3 +78,33 @@ def test_json_is_safe_inside_html() -> None:
     text = safe_json({HOSTILE: HOSTILE})
     assert json.loads(text) == {HOSTILE: HOSTILE}
     assert not set("<>&\u2028") & set(text) and "//" not in text
+
+
+def test_steps_and_seconds_are_those_logged_at_each_evaluation_and_their_mean(write_curves: WriteRun) -> None:
+    for seed, factor in ((0, 1.0), (1, 3.0)):
+        metrics = write_curves("static", seed, 0.5) / "metrics.jsonl"
+        rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+        metrics.write_text("".join(json.dumps({**row, "seconds": factor * row["seconds"]}) + "\n" for row in rows))
+    content = json.loads(chart().json)
+    first, second, mean = content["metrics"][0]["panels"][0]["lines"]
+    assert content["steps"][first["step"]] == [32 * i for i in range(1, 21)]
+    for line, factor in ((first, 1), (second, 3), (mean, 2)):
+        assert content["seconds"][line["second"]] == [factor * i for i in range(1, 21)]
+    assert content["metrics"][0]["up"] and not content["metrics"][1]["up"]
+
+
+def test_an_axis_that_some_run_did_not_log_is_not_offered(write_curves: WriteRun) -> None:
+    write_curves("static", 0, 0.5)
+    metrics = write_curves("dynamic", 0, 0.5) / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"seconds": 3.0', '"seconds": null'))
+    assert {"epochs", "steps", "seconds"} & json.loads(chart().json).keys() == {"epochs", "steps"}
+
+
+def test_beyond_very_many_lines_only_means_are_shown(write_curves: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        write_curves("static", seed, 0.5)
+    write_curves("alone", 0, 0.5)
+    monkeypatch.setattr("analysis.report.chart.MOST_LINES", 19)
+    found = chart()
+    assert [(line["label"], line.get("n")) for line in lines(found)] == [("static", 3), ("alone", None)]
+    assert "Single seeds are left out: 20 lines" in found.thinned

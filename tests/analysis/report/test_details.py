@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from analysis.comparing.comparison import compare
 from analysis.reading.sources import read_runs
+from analysis.report import details as report_details
 from analysis.report.contents import failures_of
-from analysis.report.details import details_of
+from analysis.report.details import details_of, differing
 
 WriteRun = Callable[..., Path]
 
@@ -56,3 +59,23 @@ def test_a_status_that_cannot_be_read_leaves_what_the_run_tells(write_run: Write
     runs = read_runs(["outputs"])
     (folder / "status.json").write_text("[")
     assert failures_of(runs)[0].error == "OSError: full"
+
+
+def test_what_differs_is_a_column_for_each_key_in_which_variants_differ(write_run: WriteRun) -> None:
+    write_run("static", 0, 0.5, settings={"model.kernels": 1, "model.name": "a"})
+    write_run("dynamic", 0, 0.5, settings={"model.kernels": 4, "model.name": "a", "model.extra": None})
+    table = differing(compare(read_runs(["outputs"]), None).variants)
+    assert table is not None
+    assert [heading.name for heading in table.headings] == ["variant", "model.kernels", "model.extra"]
+    assert [row.cells for row in table.blocks[""]] == [("static", "1", "–"), ("dynamic", "4", "unset")]
+    write_run("static", 0, 0.5, root="same")
+    assert differing(compare(read_runs(["same"]), None).variants) is None
+
+
+def test_of_very_many_variants_only_what_differs_is_given(write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernels, variant in enumerate(("static", "dynamic"), start=1):
+        write_run(variant, 0, 0.5, settings={"model.kernels": kernels})
+    monkeypatch.setattr(report_details, "IN_FULL", 1)
+    first, second = details_of(compare(read_runs(["outputs"]), None).variants)
+    assert len(first.config) > 5
+    assert [line.yaml for line in second.config] == ["model.kernels: 2  # static: 1", "# all else as in static"]

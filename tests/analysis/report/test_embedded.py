@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from analysis.comparing.comparison import compare
+from analysis.drawing.sheets import write_captions
 from analysis.figures.legend import looks
 from analysis.figures.study import StudyFigures
 from analysis.reading.sources import read_runs
@@ -45,6 +47,7 @@ def test_drawings_are_themed_and_keep_to_themselves(study: WriteRun) -> None:
             ("", each) for each in own
         }
         assert not re.search(r'#000000|#ffffff|width="\d+(\.\d+)?pt"|<metadata|<style|<!--', svg)
+        assert re.match(r'<svg [^>]*role="img" aria-label="lab_3x3: test accuracy', svg)
         assert "currentColor" in svg and "var(--rule)" in svg
         assert set(re.findall(r"https?://[^/\"]+", svg)) == {"http://www.w3.org"}
 
@@ -57,6 +60,16 @@ def test_pictures_that_are_there_are_taken_along_and_made_smaller(tmp_path: Path
     assert (picture.file, picture.caption) == ("picture_static%2Ca=1%2Fseed0%2Fkernels.png", "static,a=1/seed0/kernels")
     with Image.open(io.BytesIO(picture.png)) as image:
         assert image.size == (1200, 120)
+
+
+def test_pictures_that_are_there_keep_every_colour_and_their_captions(tmp_path: Path) -> None:
+    colours = np.arange(3 * 64 * 64, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "map.png")
+    write_captions(tmp_path / "captions-kernels.md", "Kernels", {"map": "All *colours*.\nAnd more."}, ["**no** note"])
+    (picture,) = existing(str(tmp_path))
+    assert picture.caption == "map: All *colours*. And more."
+    with Image.open(io.BytesIO(picture.png)) as image:
+        assert np.array_equal(np.asarray(image.convert("RGB")), colours)
 
 
 def test_a_folder_without_pictures_and_one_that_is_none(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page as a file: self-contained, small, escaped, with the numbers of the table."""
 
+import json
 import re
 from collections.abc import Callable
 from html import unescape
@@ -126,3 +127,21 @@ def test_several_studies_have_a_part_each_and_rows_in_blocks(study: WriteRun, re
     assert re.findall(r'<th scope="rowgroup"[^>]*>(.*?)</th>', page) == ["lab_3x3", "label", "lab_3x3", "lab_3x3"]
     assert re.findall(r'<h3 class="study">(.*?)</h3>', page) == ["lab_3x3", "label"] * 3
     assert page.count('<script type="application/json">') == 2
+
+
+def test_headings_descend_one_by_one_and_links_have_their_targets(study: WriteRun, report: Report) -> None:
+    study("static_1x1", 0, 0.4, study="a b & c")
+    page, _ = report()
+    levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+    assert levels[0] == 1 and all(below - level <= 1 for level, below in pairwise(levels))
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) and set(re.findall(r'<a[^>]* href="#([^"]*)"', page)) <= set(ids)
+
+
+def test_it_says_by_which_command_it_was_made_and_how_new_its_runs_are(write_run: WriteRun, report: Report) -> None:
+    for seed, time in enumerate(("2026-11-21T07:11:31+00:00", "2026-11-23T01:00:00+00:00")):
+        provenance = write_run("static", seed, 0.5) / "provenance.json"
+        provenance.write_text(json.dumps({**json.loads(provenance.read_text()), "time": time}))
+    for text in report("--question", "so it is?"):
+        assert "python -m analysis report outputs --out written --question 'so it is?'" in unescape(text)
+        assert "Its newest run began 2026-11-23T01:00:00+00:00." in text

@@ -20,7 +20,7 @@ from dynfilt.run.stopping import TRY_AGAIN
 
 CPU = torch.device("cpu")
 STUDIES = [part.name for part in PARTS if part.is_study]
-MEASURED = [part.name for part in PARTS if part.name.startswith(("step", "pool"))]
+MEASURED = [part.name for part in PARTS if part.name.startswith(("step", "pool", "replicas"))]
 Plan = Callable[..., dict[str, str]]
 
 
@@ -78,7 +78,7 @@ def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Plan:
 def test_parts_are_done_in_the_order_of_their_worth(stand_ins: StandIns, plan: Plan, tmp_path: Path) -> None:
     states = plan("--minutes", "30", "data.root=here")
     assert list(states) == [part.name for part in PARTS]
-    assert stand_ins.begun == ["gpu_tests", *["step"] * 4, "pool", *STUDIES]
+    assert stand_ins.begun == ["gpu_tests", *["step"] * 4, "pool", "replicas", *STUDIES]
     assert {path.stem for path in (tmp_path / "out").glob("*.json")} == {"gpu_tests", *MEASURED}
     for study in STUDIES:
         words = stand_ins.commands[study]
@@ -110,7 +110,7 @@ def test_what_was_cut_off_is_done_again(content: str | None, stand_ins: StandIns
 def test_a_part_is_begun_only_where_its_time_is_left(stand_ins: StandIns, plan: Plan) -> None:
     states = plan("--minutes", "0.79")  # gpu_tests needs 0.5, the first of the steps 0.8
     assert states["step_resnet18_512_compiled"] == NO_TIME and states["step_lab"] != NO_TIME
-    assert stand_ins.begun == ["gpu_tests", "step", "step", "step"]
+    assert stand_ins.begun == ["gpu_tests", "step", "step", "step", "replicas"]
     stand_ins.begun.clear()
     assert set(plan("--minutes", "0", "--only", "lab_3x3,field").values()) == {NO_TIME}
     assert not stand_ins.begun
@@ -123,7 +123,7 @@ def test_a_part_that_fails_stops_no_other(stand_ins: StandIns, plan: Plan) -> No
     assert states["step_lab"] == "failed: RuntimeError: no kernel"
     assert states["label_guided"] == f"failed: {NO_TIME}"
     assert not states["lab_3x3"].startswith("failed")  # interrupted by its time: the same command goes on
-    assert stand_ins.begun == ["gpu_tests", *["step"] * 4, "pool", *STUDIES]
+    assert stand_ins.begun == ["gpu_tests", *["step"] * 4, "pool", "replicas", *STUDIES]
 
 
 def test_without_a_gpu_the_rehearsal_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

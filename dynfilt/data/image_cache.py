@@ -1,0 +1,147 @@
+"""Image files of any size and mode as one uint8 array on disk: made once, read by every run through the page cache."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm import tqdm
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may do the same work there, each in its own file
+    fcntl = None  # type: ignore[assignment]
+
+Fit = Literal["stretch", "crop"]
+FORMAT = 1  # of the cache; to be raised when the pixels of an image change
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image: its path, its name within the data set, and where it is listed, for messages."""
+
+    path: Path
+    name: str
+    where: str
+
+
+def read_images(title: str, files: Sequence[ImageFile], size: int, fit: Fit, cache: Path) -> Tensor:
+    """The images (N, 3, size, size), uint8, mapped from the cache, where they are put first if need be.
+
+    The cache's key is every file's name, length and time of change with the settings, so that a changed image or list
+    is read anew; its array appears whole or not at all, and of several processes one makes it. Raises ValueError,
+    naming the place in the list, for images that are missing or unreadable, and for a cache that cannot be written.
+    """
+    if fit not in get_args(Fit):
+        raise ValueError(f"data.fit={fit!r}: choose one of {', '.join(get_args(Fit))}")
+    path = cache / f"{_key(files, size, fit)}.bin"
+    try:
+        if not path.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            with _alone(cache):
+                if not path.is_file():
+                    _write(path, title, files, size, fit)
+        # Copy on write: torch wants an array that it may write to, and the file stays as it is.
+        return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(len(files), 3, size, size)))
+    except OSError as error:
+        raise ValueError(f"data.cache: {error}; set data.cache to a folder that can be written") from error
+
+
+def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
+    """An image file as RGB pixels (3, size, size), uint8, turned upright by its EXIF tag.
+
+    `stretch` resizes both sides, `crop` the shorter one and cuts the middle out; bilinear with antialiasing. Greyscale,
+    16 bits, palettes and CMYK become RGB; what is transparent is laid on white.
+    """
+    with Image.open(path) as opened:
+        image = _as_rgb(ImageOps.exif_transpose(opened))
+    if fit == "crop":
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    else:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its pixels of mode {image.mode} are no numbers of 8 or 16 bits")
+        image = Image.fromarray((values / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _key(files: Sequence[ImageFile], size: int, fit: Fit) -> str:
+    """Raises ValueError for files that are missing."""
+    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, size, fit]).encode())
+    missing = []
+    for file in files:
+        try:
+            stat = file.path.stat()
+        except OSError:
+            missing.append(file)
+            continue
+        digest.update(json.dumps([file.name, stat.st_size, stat.st_mtime_ns]).encode())
+    _refuse([(file, f"{file.path} is missing") for file in missing])
+    return digest.hexdigest()[:32]
+
+
+def _write(path: Path, title: str, files: Sequence[ImageFile], size: int, fit: Fit) -> None:
+    """Decode all images into a file of another name, which takes its own when it is whole."""
+    for left_over in path.parent.glob(f"{path.stem}.*.partial"):  # of a process that was killed
+        left_over.unlink(missing_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+
+    def read(file: ImageFile) -> np.ndarray | str:
+        try:
+            return decode(file.path, size, fit)
+        except Exception as error:  # a damaged image can raise anything
+            return f"{file.path.name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+
+    problems = []
+    try:
+        with open(partial, "wb") as target, ThreadPoolExecutor() as pool:
+            bar = tqdm(files, desc=f"reading {title}", unit="image", disable=None, leave=False)
+            for file, image in zip(bar, pool.map(read, files), strict=True):
+                if isinstance(image, str):
+                    problems.append((file, image))
+                elif not problems:
+                    target.write(image.tobytes())
+        _refuse(problems)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _refuse(problems: Sequence[tuple[ImageFile, str]]) -> None:
+    if problems:
+        file, problem = problems[0]
+        more = f"; likewise {len(problems) - 1} more images" if len(problems) > 1 else ""
+        where = "" if str(file.path) == file.where else f"{file.where}: "
+        raise ValueError(f"{where}{problem}{more}")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for the other processes that fill this cache; where the file system cannot lock, they do the same work."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)

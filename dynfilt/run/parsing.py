@@ -1,0 +1,86 @@
+"""The text of a run's files as data: bounded in size, and damage is named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# The same safe loader, compiled where PyYAML was built with libyaml.
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# A config has about a hundred; YAML's aliases make billions of a few lines.
+MOST_VALUES = 10_000
+RERUN = "; rerun=true sets the run aside, rerun=damaged mends it"
+
+
+class DamagedFile(ValueError):
+    """A file of a run that cannot be read.
+
+    The message is the path, the `problem` that goes on from it, and the way out; `flaw` has the file's name alone.
+    """
+
+    def __init__(self, path: Path, problem: str, way_out: str = "") -> None:
+        super().__init__(f"{path}{problem}{way_out}")
+        self.problem = problem.lstrip(": ")
+        self.flaw = f"{path.name}{problem}"
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """The keys of a config as it was written. Raises ValueError when there are none."""
+    try:
+        content = yaml.load(text, Loader=YAML_LOADER)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"not the config of a run ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise ValueError("not the config of a run (no keys)")
+    if sum(1 for _ in islice(_values(content), MOST_VALUES + 1)) > MOST_VALUES:
+        raise ValueError(f"not the config of a run (more than {MOST_VALUES:,} values)")
+    return content
+
+
+def _values(node: Any) -> Iterator[Any]:
+    """What a config holds, lists and mappings counted too, each alias as often as it is used."""
+    yield node
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for value in inside:
+        yield from _values(value)
+
+
+def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
+    """The object in a JSON file, None when there is no file. A strict reader raises DamagedFile when it holds none, to
+    another that is None too."""
+    try:
+        return parse_object(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        problem = f" cannot be read: {error.strerror}"
+    except ValueError as error:
+        problem = f" {error}"
+    if strict:
+        raise DamagedFile(path, problem, RERUN)
+    return None
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """The JSON object of a text. Raises ValueError, saying what is wrong, when it is none."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("is not valid JSON; was its writing cut off?") from error
+    if not isinstance(content, dict):
+        raise ValueError("holds no JSON object")
+    return content
+
+
+def accuracy_flaw(result: Mapping[str, Any], where: str) -> str:
+    """What is wrong with a result's accuracy, without which it is none; empty when nothing is."""
+    accuracy = result.get("test_accuracy", "absent")
+    if type(accuracy) in (float, int) and 0 <= accuracy <= 1 and math.isfinite(accuracy):
+        return ""
+    return f"test_accuracy in {where} is {accuracy}, not a fraction between 0 and 1"

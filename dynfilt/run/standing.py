@@ -1,0 +1,84 @@
+"""What the same command will do with a run's folder: the one answer for plan, training and launchers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dynfilt.run.folder import RunFolder, RunState, Snapshot
+from dynfilt.run.ownership import recorded_digest, require_recorded_digest, require_same_config
+from dynfilt.run.parsing import RERUN, DamagedFile
+from dynfilt.run.source import Source, changed_modules, source_of
+
+ANEW, DAMAGED, CHANGED = True, "damaged", "changed"
+MOST_MODULES = 3
+# Errors that are the machine's: a full disk, a process that was killed.
+FROM_OUTSIDE = (OSError.__name__, "ProcessDied")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a run once `aside`, a reason to set its folder aside first, has been obeyed where there is one.
+
+    `flaw` is what is damaged, with the way out.
+    """
+
+    state: RunState
+    aside: str = ""
+    flaw: str = ""
+
+
+def standing(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], Source] = source_of) -> Standing:
+    """How a run stands for a command with this config, whose key `rerun` may set it aside or mend it.
+
+    Raises ValueError when the folder belongs to another config.
+    """
+    found, rerun = folder.snapshot(), config["rerun"]
+    if found.state == RunState.RUNNING or not folder.path.exists():
+        return Standing(found.state)
+    if rerun is ANEW:
+        return Standing(found.state) if was_begun_anew(folder) and _was_cut_short(found) else _anew()
+    if rerun == CHANGED and found.state != RunState.DAMAGED and (modules := changed_since(folder, config, source)):
+        return _anew(f"its code has changed in {in_words(modules)}")
+    if folder.holds_training():
+        try:
+            require_same_config(folder, config)
+        except DamagedFile as error:
+            if rerun == DAMAGED and recorded_digest(folder) is None:
+                return _anew(f"{error.flaw}, and nothing else says what it is of")
+            require_recorded_digest(folder, config)
+    if found.state != RunState.DAMAGED:
+        return Standing(found.state, flaw=found.flaw)
+    return Standing(RunState.INTERRUPTED if rerun == DAMAGED else found.state, flaw=f"{found.flaw}{RERUN}")
+
+
+def changed_since(folder: RunFolder, config: dict[str, Any], source: Callable[[Any], Source] = source_of) -> list[str]:
+    """The modules whose code is another than when a run was last worked on; none where that is not known."""
+    provenance = folder.provenance(strict=False) or {}
+    attempts = [provenance, *(provenance.get("resumed") or [])]
+    recorded = [attempt.get("source") for attempt in attempts if isinstance(attempt, dict)]
+    now = source(config) if any(recorded) else {}
+    return sorted({module for each in recorded for module in changed_modules(each, now)})
+
+
+def in_words(modules: list[str]) -> str:
+    """Some modules, the first by name."""
+    more = len(modules) - MOST_MODULES
+    return ", ".join(modules[:MOST_MODULES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _anew(reason: str = "") -> Standing:
+    return Standing(RunState.TO_DO, aside=reason or "rerun=true")
+
+
+def _was_cut_short(found: Snapshot) -> bool:
+    """Whether a run ended for no reason of its own, so that it can go on."""
+    error = found.status.get("error")
+    reason = error.get("type") if isinstance(error, dict) else None
+    return found.state == RunState.INTERRUPTED or (found.state == RunState.FAILED and reason in FROM_OUTSIDE)
+
+
+def was_begun_anew(folder: RunFolder) -> bool:
+    """Whether an earlier run of the same place was set aside."""
+    return any(folder.path.parent.glob(f".{folder.path.name}.[0-9]*"))

@@ -1,0 +1,75 @@
+"""Accuracy by class and confusions, counted image by image; what is left out says why."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from analysis.comparing.comparison import compare
+from analysis.comparing.variants import Variant
+from analysis.drawing import style
+from analysis.figures.classes import accuracy_by_class, confusion_figure, confusions_of
+from analysis.reading.sources import read_runs
+
+WriteRun = Callable[..., Path]
+LABELS = np.random.default_rng(0).integers(0, 10, 200)
+
+
+@pytest.fixture
+def write(write_run: WriteRun) -> WriteRun:
+    def write(variant: str, seed: int, predicted: np.ndarray, **run: object) -> Path:
+        kept = {"label": LABELS.astype(np.uint8), "best_class": predicted.astype(np.uint8)}
+        return write_run(variant, seed, float((predicted == LABELS).mean()), predictions=kept, **run)
+
+    return write
+
+
+def predictions(seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed + 1)
+    return np.where(generator.random(200) < 0.6, LABELS, generator.integers(0, 10, 200))
+
+
+def variants() -> list[Variant]:
+    return compare(read_runs(["outputs"]), None).variants
+
+
+def test_shares_are_those_counted_image_by_image_and_averaged_over_seeds(write: WriteRun) -> None:
+    for seed in range(2):
+        write("static", seed, predictions(seed))
+    ((found,), reasons) = confusions_of(variants())
+    assert reasons == [] and found.n == 2 and found.names[3] == "cat"
+    expected = np.zeros((2, 10, 10))
+    for seed in range(2):
+        for true, guess in zip(LABELS, predictions(seed), strict=True):
+            expected[seed, true, guess] += 1 / (true == LABELS).sum()
+    np.testing.assert_allclose(found.by_seed, expected)
+    table = accuracy_by_class([found])
+    cat = 100 * expected[:, 3, 3]
+    assert table.blocks[""][3].cells == ("cat", f"{cat.mean():.2f} ± {cat.std(ddof=1):.2f}")
+
+
+def test_runs_without_usable_predictions_are_left_out_with_the_reason(write: WriteRun, write_run: WriteRun) -> None:
+    write("static", 0, predictions(0), settings={"data._target_": "mine.data"})
+    write("some", 0, predictions(1))
+    write_run("some", 1, 0.5)
+    write_run("none", 0, 0.5)
+    found, reasons = confusions_of(variants())
+    assert [(each.label, each.names[0]) for each in found] == [("static", "0")]
+    assert reasons == ["some: no accuracy by class: test_predictions.npz is missing in some runs"]
+
+
+def test_each_variant_has_a_panel_with_errors_alone_on_the_scale(write: WriteRun) -> None:
+    for variant in ("static", "b", "c", "d"):
+        write(variant, 0, predictions(0))
+    found, _ = confusions_of(variants())
+    with style.figure_style():
+        figure = confusion_figure(found, "page")
+    panels = [axes for axes in figure.findobj(Axes) if axes.get_images() and axes.get_title()]
+    assert [axes.get_title().partition(" (")[0] for axes in panels] == ["static", "b", "c", "d"]
+    (image,) = panels[0].get_images()
+    shown = np.ma.filled(image.get_array(), np.nan)
+    assert np.isnan(np.diag(shown)).all() and np.nanmax(shown) == pytest.approx(image.get_clim()[1])
+    diagonal = [text.get_text() for text in panels[0].texts]
+    assert diagonal == [f"{100 * share:.0f}" for share in np.diag(found[0].shares)]

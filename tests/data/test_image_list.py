@@ -1,0 +1,229 @@
+"""Photographs of every kind in lists and folders: their pixels, the cache, and one line for whatever is wrong."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynfilt.data import image_cache
+from dynfilt.data.bundle import ImageData
+from dynfilt.data.image_cache import decode
+from dynfilt.data.image_list import image_list
+from tests.conftest import Command
+
+SIZE = 6
+Lists = dict[str, str]
+SOUND: Lists = {
+    "train.txt": "pics/a cat.png 0\npics/b.png 1\r\n\npics/c.png\t1\n",
+    "val.txt": "pics/d.png 0\n",
+    "test.txt": "pics/d.png 1\n./pics/b.png 0\n",
+}
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    return (10 + number, 100 + number, 200 - number)
+
+
+def write(root: Path, lists: Lists) -> Path:
+    """Plain pictures a cat, b, c, d and the given lists."""
+    (root / "pics").mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(("a cat", "b", "c", "d")):
+        Image.new("RGB", (9, 5 + number), colour(number)).save(root / "pics" / f"{name}.png")
+    for name, text in lists.items():
+        (root / name).write_bytes(text.encode())
+    return root
+
+
+def load(folder: Path, **changes: Any) -> ImageData:
+    own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch", "cache": None}
+    common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
+    return image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **changes})
+
+
+def colours(split: Any) -> list[tuple[int, ...]]:
+    return [tuple(pixels) for pixels in split.images[:, :, 2, 3].tolist()]
+
+
+def test_the_lists_are_the_splits(tmp_path: Path) -> None:
+    data = load(write(tmp_path, SOUND))
+    assert data.image_shape == (3, SIZE, SIZE) and data.class_names == ("0", "1")
+    assert colours(data.train) == [colour(0), colour(1), colour(2)] and data.train.labels.tolist() == [0, 1, 1]
+    assert colours(data.val) == [colour(3)] and data.val.labels.tolist() == [0]
+    assert colours(data.test) == [colour(3), colour(1)] and data.test.labels.tolist() == [1, 0]
+
+
+def test_folders_of_classes_are_splits_too(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/dog/x y.jpg", "train/cat/1.PNG", "train/cat/deep/2.png", "test/dog/1.png")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (SIZE, SIZE), colour(number)).save(tmp_path / name, quality=100)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    data = load(tmp_path, validation_size=1)
+    assert data.class_names == ("cat", "dog")
+    assert (len(data.train), len(data.val), data.test.labels.tolist()) == (2, 1, [1])
+    (tmp_path / "test" / "cow").mkdir()
+    with pytest.raises(ValueError, match=r"test/cow: is no class of the training images"):
+        load(tmp_path, validation_size=1)
+
+
+def test_every_mode_becomes_the_colours_that_it_shows(tmp_path: Path) -> None:
+    grey = np.full((4, 4), 90, np.uint8)
+    clear = np.dstack([np.full((4, 4), 7, np.uint8)] * 3 + [np.array([[0, 255]] * 4, np.uint8).repeat(2, 1)])
+    red = Image.new("RGB", (4, 4), (255, 0, 0))
+    pictures: dict[str, Image.Image] = {
+        "grey.jpg": Image.fromarray(grey),
+        "bits16.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "bits16.tif": Image.fromarray(grey.astype(np.uint16) * 257),
+        "cmyk.jpg": red.convert("CMYK"),
+        "palette.gif": red.convert("P", palette=Image.Palette.ADAPTIVE),
+        "clear.png": Image.fromarray(clear),
+        "bit.png": Image.new("1", (4, 4), 1),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+    seen = {name: decode(tmp_path / name, 4, "stretch").astype(int) for name in pictures}
+    for name in ("grey.jpg", "bits16.png", "bits16.tif"):
+        assert np.abs(seen[name] - 90).max() <= 1, name
+    for name in ("cmyk.jpg", "palette.gif"):
+        assert np.abs(seen[name] - np.array([255, 0, 0])[:, None, None]).max() <= 2, name
+    assert (seen["clear.png"] == np.array([255, 255, 7, 7])).all() and (seen["bit.png"] == 255).all()
+
+
+def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path) -> None:
+    pixels = np.arange(0, 240, 10, np.uint8).reshape(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera's right side was up: turn clockwise by 90 degrees
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    upright = Image.fromarray(np.rot90(pixels, -1)).resize((5, 5), Image.Resampling.BILINEAR)
+    assert (decode(tmp_path / "x.png", 5, "stretch") == np.asarray(upright)).all()
+
+
+def test_crop_keeps_the_proportions_and_the_middle(tmp_path: Path) -> None:
+    pixels = np.repeat(np.array([0, 50, 100, 150, 200, 250], np.uint8), 4).reshape(6, 4).T  # six columns
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    assert decode(tmp_path / "x.png", 4, "crop")[0, 0].tolist() == [50, 100, 150, 200]
+    assert decode(tmp_path / "x.png", 6, "stretch")[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
+
+
+def test_the_cache_is_made_once_and_anew_when_an_image_or_a_setting_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(image_cache, "decode", lambda path, *rest: (decoded.append(path.name), decode(path, *rest))[1])
+    write(tmp_path, SOUND)
+    load(tmp_path)
+    assert len(decoded) == 6
+    first = load(tmp_path)
+    assert len(decoded) == 6 and not list((tmp_path / ".image_cache").glob("*.partial"))
+    first.train.images.zero_()  # a run's own pages
+    assert colours(load(tmp_path).train)[0] == colour(0)
+    (tmp_path / "train.txt").write_text(
+        SOUND["train.txt"].replace("a cat.png 0", "a cat.png 1").replace("c.png\t1", "c.png 0")
+    )
+    assert load(tmp_path).train.labels.tolist() == [1, 1, 0] and len(decoded) == 6
+    os.utime(tmp_path / "pics" / "c.png", ns=(1, 1))
+    load(tmp_path)
+    assert decoded[6:] == ["a cat.png", "b.png", "c.png"]
+    load(tmp_path, image_size=5)
+    assert len(decoded) == 15
+
+
+def test_two_runs_at_once_make_the_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+    write_ = image_cache._write
+    monkeypatch.setattr(image_cache, "_write", lambda path, *rest: (written.append(path), write_(path, *rest)))
+    write(tmp_path, SOUND)
+    runs = [threading.Thread(target=load, args=(tmp_path,)) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert len(written) == len(set(written)) == 3
+
+
+BAD_LINES: dict[str, tuple[Callable[[Lists], Lists], str]] = {
+    "negative": (
+        lambda s: {**s, "train.txt": "pics/b.png 0\npics/c.png -1\n"},
+        "train.txt, line 2: the label '-1'",
+    ),
+    "no label": (
+        lambda s: {**s, "val.txt": "pics/d.png\n"},
+        "val.txt, line 1: 'pics/d.png' must be a path",
+    ),
+    "no number": (
+        lambda s: {**s, "val.txt": "pics/a cat.png\n"},
+        "val.txt, line 1: the label 'cat.png'",
+    ),
+    "out of range": (
+        lambda s: {**s, "test.txt": "pics/b.png 1\n\npics/d.png 2\n"},
+        "test.txt, line 3: the label 2 is out of range: ",
+    ),
+    "huge": (lambda s: {**s, "train.txt": f"pics/b.png 0\npics/c.png {10**12}\n"}, "train.txt, line 2: the label 1000"),
+    "of classes.txt": (lambda s: {**s, "classes.txt": "cat\n"}, "classes.txt names 1 classes"),
+    "empty class": (lambda s: {**s, "classes.txt": "cat\ndog\ncow\n"}, "train.txt: no training image of the class cow"),
+    "empty": (lambda s: {**s, "val.txt": "\n"}, "val.txt: lists no image"),
+    "outside": (lambda s: {**s, "train.txt": "a/../../b.png 0\n"}, "train.txt, line 1: a/../../b.png lies outside"),
+    "absolute": (lambda s: {**s, "train.txt": "/b.png 0\n"}, "train.txt, line 1: /b.png lies outside"),
+    "missing": (
+        lambda s: {**s, "val.txt": "no.png 0\npics/d.png 0\nno2.png 1\n"},
+        "no.png is missing; likewise 1 more images",
+    ),
+    "no test": (lambda s: {"train.txt": s["train.txt"]}, "has no test.txt or folder test"),
+    "nothing": (lambda s: {}, "has neither train.txt nor a folder train"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_what_is_wrong_with_a_list_is_one_line_that_names_it(case: str, tmp_path: Path) -> None:
+    change, message = BAD_LINES[case]
+    with pytest.raises(ValueError) as error:
+        load(write(tmp_path, change(SOUND)))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_damaged_image_among_many_is_named_and_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    write(tmp_path, SOUND)
+    whole = (tmp_path / "pics" / "b.png").read_bytes()
+    (tmp_path / "pics" / "bad.png").write_bytes(whole[: len(whole) // 2])
+    lines = ["pics/b.png 0"] * 400
+    lines[297] = "pics/bad.png 1"
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"train\.txt, line 298: bad\.png cannot be read \(") as error:
+        load(tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / ".image_cache").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"root": None}, "data.root: must be the folder"),
+        ({"name": ""}, "data.name: must not be empty"),
+        ({"image_size": 0}, "data.image_size=0"),
+        ({"fit": "pad"}, "data.fit='pad': choose one of stretch, crop"),
+        ({"validation_size": 1}, "data.validation_size must be 0, got 1"),
+        ({"num_classes": 3}, "data.num_classes must be 2 for image_list, got 3"),
+    ],
+)
+def test_a_wrong_setting_is_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:
+        load(write(tmp_path, SOUND), **change)
+    assert message in str(error.value)
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, unwritable: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.cache: .*set data\.cache to a folder that can be written"):
+        load(write(tmp_path, SOUND), cache=str(unwritable))
+
+
+def test_a_run_trains_on_lists(tmp_path: Path, command: Command) -> None:
+    root = write(tmp_path / "my pictures", SOUND)
+    words = ("data=image_list", f"data.root={root}", "data.num_classes=2", "data.image_size=16", "data.cache=cache")
+    small = ("trainer=smoke", "trainer.max_steps=1", "trainer.batch_size=2", "tracking=off")
+    outcome = command("model=resnet8", "model.stem=stride2", *words, *small)
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "cache").iterdir())) == 3

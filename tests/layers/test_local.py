@@ -1,0 +1,55 @@
+"""One filter for each image and position, and its untied twin, against loops."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynfilt.layers.choice import check_dynamic_layer
+from dynfilt.layers.local import GeneratedLocalConv2d, UntiedConv2d
+from tests.layers.drop_ins import assert_equals_the_loop, images, lively
+
+
+def by_positions(image: Tensor, filters: Tensor) -> Tensor:
+    """Image (C, H, W) and filters (C, 3, 3, H, W), position by position: (1, H, W)."""
+    padded = F.pad(image, (1, 1, 1, 1))
+    rows = [
+        torch.stack([(padded[:, i : i + 3, j : j + 3] * filters[..., i, j]).sum() for j in range(image.shape[2])])
+        for i in range(image.shape[1])
+    ]
+    return torch.stack(rows)[None]
+
+
+def test_a_generated_filter_is_the_loops() -> None:
+    torch.manual_seed(0)
+    layer = lively(GeneratedLocalConv2d(4, 3))
+    linear = layer.get_submodule("generator")
+
+    def output(image: Tensor) -> Tensor:
+        filters = torch.empty(4, 3, 3, *image.shape[1:], dtype=torch.float64)
+        columns = []
+        for i in range(image.shape[1]):
+            for j in range(image.shape[2]):
+                w = torch.tanh(linear.weight[:, :, 0, 0] @ image[:, i, j] + linear.bias)
+                columns.append((w / w.square().sum().sqrt()).reshape(4, 3, 3))
+        filters = torch.stack(columns, dim=-1).unflatten(-1, image.shape[1:])
+        return by_positions(image, filters)
+
+    x = images(2, channels=4, height=4, width=5)
+    assert_equals_the_loop(layer, output, x)
+    assert_equals_the_loop(layer, output, images(1, channels=4, height=7, width=6))
+    assert list(check_dynamic_layer(layer, x)) == ["local filter"]
+
+
+def test_an_untied_filter_is_the_loops() -> None:
+    torch.manual_seed(0)
+    layer = UntiedConv2d(4, 3, 6).double()
+    assert_equals_the_loop(
+        layer, lambda image: by_positions(image, layer.weight.unflatten(1, (3, 3))), images(2, 4, 6, 6)
+    )
+
+
+@pytest.mark.parametrize("build", [lambda: GeneratedLocalConv2d(4, 2), lambda: UntiedConv2d(4, 2, 6)])
+def test_a_filter_without_a_centre(build) -> None:
+    with pytest.raises(ValueError, match="kernel_size=2: must be odd"):
+        build()
