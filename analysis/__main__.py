@@ -1,13 +1,16 @@
 """The command line of analysis: `python -m analysis COMMAND SOURCE...`; each command is one module."""
 
 import argparse
+import io
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
 from importlib import import_module
 from io import TextIOWrapper
 
+from dynfilt.installation import version
 from dynfilt.tracking.mirror import end_service
 from dynfilt.wording import OneLineParser
 
@@ -38,6 +41,7 @@ COMMANDS = {
 def parser(chosen: str | None, program: str) -> argparse.ArgumentParser:
     """All commands, and the arguments of the chosen one."""
     top = OneLineParser(prog=program, description="Runs become tables with honest statistics over seeds.")
+    top.add_argument("--version", action="version", version=f"dynfilt {version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
@@ -45,6 +49,7 @@ def parser(chosen: str | None, program: str) -> argparse.ArgumentParser:
             implementation = import_module(module, __package__)
             command.description = (implementation.__doc__ or "").replace(PROGRAM, program)
             implementation.add_arguments(command)
+            command.add_argument("--quiet", action="store_true", help="nothing on standard error but errors")
             command.set_defaults(run=implementation.run)
     return top
 
@@ -64,7 +69,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         if getattr(chosen, "wandb", False):
             # Filters stand below publishing, so what logs their pictures is handed down to them.
             chosen.publisher = import_module(".publishing.log_pictures", __package__)
-        return chosen.run(chosen) or 0
+        with redirect_stderr(io.StringIO()) if chosen.quiet else nullcontext():
+            return chosen.run(chosen) or 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -9,7 +9,7 @@ import os
 import sys
 from importlib import import_module
 
-from dynfilt.installation import CONF, RUN_COMMAND
+from dynfilt.installation import CONF, RUN_COMMAND, version
 
 COMMANDS = {
     "run": "train: one run, a grid (-m), or a declared sweep (-cn lab_3x3)",
@@ -22,6 +22,9 @@ def main() -> int:
     """Run the command in sys.argv; return its exit code, 2 for a wrong command."""
     sys.path.append(os.getcwd())  # last, so that a file of the user's hides no installed package
     command, *words = sys.argv[1:] or [""]
+    if command == "--version":
+        print(f"dynfilt {version()}")
+        return 0
     if command == "status":
         from dynfilt.launch import status
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from dynfilt.config.checks import check_rerun
 from dynfilt.config.compose import read_job, register_schema
 from dynfilt.config.errors import explain
-from dynfilt.installation import CONF, RUN_COMMAND
+from dynfilt.installation import CONF, RUN_COMMAND, version
 from dynfilt.launch.hydra_plugins import NAMESPACE, register_plugins
 from dynfilt.launch.outcome import JobOutcome, JobState, count, failures_in_words
 from dynfilt.run.lock import RunInUse
@@ -43,6 +43,9 @@ def main() -> int:
         from dynfilt.launch import status
 
         return status.run(sys.argv[2:], "python run.py status")
+    if "--version" in sys.argv[1:]:
+        print(f"dynfilt {version()}")  # Hydra would say its own
+        return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through, so that they are explained here
     if "OMP_WAIT_POLICY" not in os.environ:
         # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.

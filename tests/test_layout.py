@@ -38,7 +38,7 @@ STAGES = {
     "analysis.reading": (set(), {"numpy", "yaml", "wandb", "google", "pyarrow"}),
     "analysis.drawing": (set(), {"numpy", "matplotlib"}),
     "analysis.comparing": ({"reading"}, {"numpy", "scipy", "yaml"}),
-    "analysis.tables": ({"reading", "comparing"}, set()),
+    "analysis.tables": ({"reading", "comparing"}, {"rich"}),
     "analysis.frames": ({"reading", "comparing", "tables"}, {"numpy", "pandas"}),
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
     "analysis.filters": (
@@ -63,7 +63,7 @@ FENCED_PACKAGES = {
     "hydra": {"dynfilt/command_line.py", "dynfilt/config", "dynfilt/launch"},
     "omegaconf": {"dynfilt/command_line.py", "dynfilt/config", "dynfilt/launch"},
     "wandb": {"dynfilt/tracking", "analysis/reading/wandb", "analysis/publishing"},
-    "rich": {"dynfilt/launch"},
+    "rich": {"dynfilt/launch", "analysis/tables"},
 }
 COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
 CONSOLE = "dynfilt/__main__.py"  # the installed command, above analysis as well
@@ -234,10 +234,13 @@ def test_a_fenced_package_is_imported_in_its_files_only(package: str) -> None:
     assert importers and not outside
 
 
+installed_packages = cache(packages_distributions)
+
+
 @cache
 def distributions_of(package: str) -> frozenset[str]:
     """What may be installed to import a package: `protobuf` and others for `google`."""
-    return frozenset(name.lower().replace("_", "-") for name in packages_distributions().get(package, [package]))
+    return frozenset(name.lower().replace("_", "-") for name in installed_packages().get(package, [package]))
 
 
 def declared_dependencies() -> tuple[set[str], set[str], set[str]]:

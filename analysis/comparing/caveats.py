@@ -105,6 +105,11 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         differing = [
             f"claims and looks are those of {declared.origin}, applied afterwards: these runs did not record them"
         ]
+    metric = variants[0].metric
+    if declared.names_claims and declared.metric != metric:
+        differing.append(
+            f"compared by {metric.words}, but {declared.metric.words} is declared: no comparison is a claim"
+        )
     rows = [variant for variant in variants if variant.runs]
     named = {"baseline": [declared.baseline] if declared.baseline else []}
     named |= {f"control of {variant}": list(controls) for variant, controls in declared.controls.items()}
@@ -173,7 +178,9 @@ def _resumed(variants: list[Variant]) -> list[str]:
 def _mixed(variants: list[Variant]) -> list[str]:
     trees = _labels_by(variants, lambda run: "dirty" if run.dirty else "clean")
     devices = _labels_by(variants, lambda run: " + ".join(run.devices) or "unknown")
+    torch = _labels_by(variants, lambda run: run.version("torch"))
     lines = _code(variants)
+    lines += [f"runs with several versions of torch: {_each(torch)}"] if len(torch) > 1 else []
     if "dirty" in trees:
         lines.append(f"run with uncommitted changes: {trees['dirty'] if 'clean' in trees else 'all'}")
     return [*lines, f"training times of several devices: {_each(devices)}"] if len(devices) > 1 else lines

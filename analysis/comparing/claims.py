@@ -39,6 +39,7 @@ class Claim:
     tuned: str
     declared: Declaration = UNDECLARED
     is_exploratory: bool = False
+    higher_is_better: bool = True
     p_holm: float = math.nan
     equivalence_p_holm: float = math.nan
 
@@ -81,7 +82,8 @@ class Claim:
             return INTERIM
         if self.equivalence_p_holm <= ALPHA:
             return EQUIVALENT
-        return verdict(self.paired.difference.low, self.paired.difference.high, self.p_holm)
+        low, high = self.paired.difference.low, self.paired.difference.high
+        return verdict(*((low, high) if self.higher_is_better else (-high, -low)), self.p_holm)
 
     @property
     def verdict_in_words(self) -> str:
@@ -139,14 +141,17 @@ def claim(
     tuned: str,
     declared: Declaration = UNDECLARED,
     is_exploratory: bool = False,
+    higher_is_better: bool = True,
 ) -> Claim:
-    """The claim of accuracies by seed against the rival's: paired over the shared seeds, Welch over all.
+    """The claim of a metric's values by seed against the rival's: paired over the shared seeds, Welch over all.
 
     The paired interval is the t interval; in a study with declared looks that of the look's boundary, and between looks
     the anytime-valid one.
     """
     shared = sorted(ours.keys() & theirs.keys())
-    pairs = paired([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
+    pairs = paired(
+        [ours[seed] for seed in shared], [theirs[seed] for seed in shared], higher_is_better=higher_is_better
+    )
     if declared.looks:
         difference, level = pairs.difference, declared.level(len(shared))
         between = math.isnan(level)
@@ -159,11 +164,11 @@ def claim(
         detectable = math.nan if between else detectable_difference(difference.sd, difference.n, level)
         pairs = replace(pairs, difference=difference, detectable=detectable)
     unpaired = welch(list(ours.values()), list(theirs.values()))
-    return Claim(rival, is_control, pairs, unpaired, tuned, declared, is_exploratory)
+    return Claim(rival, is_control, pairs, unpaired, tuned, declared, is_exploratory, higher_is_better)
 
 
 def verdict(low: float, high: float, p_holm: float) -> str:
-    """The verdict on a difference with interval [low, high] and adjusted p; NaN decides nothing.
+    """The verdict on a gain with interval [low, high] and adjusted p; NaN decides nothing.
 
     Supported: p_holm <= ALPHA and low > 0. Refuted: high <= 0, whatever the p: the burden of proof is on the claim.
     Undecided: all else; a difference of 0 can thus never be shown, only that there is no gain.

@@ -7,6 +7,8 @@ from typing import Any
 
 from dynfilt.config.about import is_row
 
+from ..reading.metrics import COMPARED, TEST_ACCURACY, Metric, metric_named
+from ..reading.predicted import with_metric
 from ..reading.run import Run
 from .arrangement import PLAIN, Arrangement, Layout
 from .beside_reference import beside_own
@@ -38,11 +40,12 @@ class Repeat:
 class Comparison:
     """What a table prints: variants by the heading of their group, the baseline first.
 
-    `runs` are all, counted or not; `tuning` are the runs that chose the recipes and belong to no variant; `declared` is
-    what each study declared.
+    `metric` is what they are compared by. `runs` are all, counted or not; `tuning` are the runs that chose the recipes
+    and belong to no variant; `declared` is what each study declared.
     """
 
     layout: Layout
+    metric: Metric
     groups: dict[str, list[Variant]]
     runs: tuple[Run, ...]
     repeats: tuple[Repeat, ...]
@@ -71,25 +74,42 @@ class Comparison:
         return ", ".join(dict.fromkeys(variant.study for variant in self.variants))
 
 
-def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN, about: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run],
+    baseline: str | None,
+    layout: Layout = PLAIN,
+    about: str | None = None,
+    metric: str | None = None,
+) -> Comparison:
     """Compare the variants of all studies with `baseline` or, where a group has none, its declared or default one.
 
     `about` is a sweep file whose declaration counts for its study, instead of what the runs recorded.
+    `metric` is a key of COMPARED; without it, what the studies declare. Runs that lack it do not count.
     Raises ValueError when no run counts, when the layout names a key that no run has, when `baseline` is no variant
-    with results or several of one group, and as `read_declaration` and `beside_own` do.
+    with results or several of one group, for metrics that are unknown or differ, and as `read_declaration`
+    and `beside_own` do.
     """
     runs = beside_own(runs)
+    declared = declarations_of([run for run in runs if run.study])
+    if about is not None:
+        declared |= read_declaration(about, declared)
+    chosen = metric_of(declared, metric)
+    # A margin is one of the declared metric.
+    declared = {
+        study: each if each.metric == chosen else replace(each, margin=math.nan) for study, each in declared.items()
+    }
     if not any(run.counts for run in runs):
         raise ValueError(_nothing_counts(runs))
+    runs = [with_metric(run, chosen) for run in runs]
+    if not any(run.counts for run in runs):
+        first = next(run for run in runs if run.error.startswith(f"no {chosen.name}"))
+        raise ValueError(f"no run can be compared by {chosen.name}; {first.place}: {first.error}")
     # A W&B log without content does not even name its run: a caveat, but no variant.
     named = [run for run in runs if run.study]
     arrangement = Arrangement(layout, named)
     kept, repeats = without_repeats(named, arrangement.name)
-    declared = declarations_of(named)
-    if about is not None:
-        declared |= read_declaration(about, declared)
     reported, tuning_runs = split_off_tuning(kept, declared)
-    groups = variants_of(reported, arrangement, declared)
+    groups = variants_of(reported, arrangement, declared, chosen)
     if baseline is not None:
         check_baseline(groups, baseline)
     tuning = Tuning(tuning_runs, declared)
@@ -97,7 +117,25 @@ def compare(runs: Sequence[Run], baseline: str | None, layout: Layout = PLAIN, a
         heading: _compared(variants, baseline, tuning, declared[variants[0].study])
         for heading, variants in groups.items()
     }
-    return Comparison(layout, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs), declared)
+    return Comparison(layout, chosen, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs), declared)
+
+
+def metric_of(declared: Mapping[str, Declaration], named: str | None) -> Metric:
+    """The named metric, else the one that the studies declare.
+
+    Raises ValueError for an unknown name, and when the studies declare several.
+    """
+    if named is not None:
+        return metric_named(named)
+    metrics = {
+        study: each.metric.name
+        for study, each in declared.items()
+        if each.names_claims or each.looks or each.metric != TEST_ACCURACY
+    }
+    if len(set(metrics.values())) > 1:
+        each = ", ".join(f"{study} {name}" for study, name in metrics.items())
+        raise ValueError(f"the studies declare several metrics ({each}); choose one by --metric")
+    return COMPARED[next(iter(metrics.values()), TEST_ACCURACY.name)]
 
 
 def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple[list[Run], list[Repeat]]:
@@ -186,7 +224,7 @@ def _claims(
 ) -> tuple[Claim, ...]:
     """Against the baseline, the declared controls, and the one that `control_of` finds.
 
-    Where a study declares claims, those that it does not declare are exploratory.
+    Where a study declares claims, those that it does not declare, or declares by another metric, are exploratory.
     """
     if variant is baseline or not variant.runs:
         return ()
@@ -197,16 +235,17 @@ def _claims(
             rivals.setdefault(control.label, (control, True))
     if found := control_of(variant, variants, baseline):
         rivals.setdefault(found.label, (found, False))
-    ours = variant.by_seed("test_accuracy")
+    is_declared_metric = declared.metric == variant.metric
     return tuple(
         claim(
-            ours,
-            rival.by_seed("test_accuracy"),
+            variant.by_seed(variant.metric.name),
+            rival.by_seed(variant.metric.name),
             rival.label,
             is_control=rival is not baseline,
             tuned=tuning.answer(variant.runs[0], rival.runs[0]),
             declared=declared,
-            is_exploratory=declared.names_claims and not is_declared,
+            is_exploratory=declared.names_claims and not (is_declared and is_declared_metric),
+            higher_is_better=variant.metric.higher_is_better,
         )
         for rival, is_declared in rivals.values()
         if rival is not variant

@@ -10,6 +10,7 @@ import yaml
 
 from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row
 
+from ..reading.metrics import TEST_ACCURACY, Metric, metric_named
 from ..reading.run import Run
 from .looks import boundaries
 from .statistics import ALPHA
@@ -19,7 +20,9 @@ ABOUT_KEYS = tuple(f"about.{key.name}" for key in fields(About))
 
 @dataclass(frozen=True)
 class Declaration:
-    """A study's declaration; `margin` is a fraction, NaN where there is none, and what is empty was not declared.
+    """A study's declaration; what is empty was not declared.
+
+    `margin` is in the metric's own scale, of accuracies a fraction, and NaN where there is none.
 
     `tuning` are seeds of the study, or the name of another study; None where the default rule tells which runs tuned.
     `origin` is the file that was given instead of what the runs recorded.
@@ -28,6 +31,7 @@ class Declaration:
     question: str = ""
     baseline: str = ""
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metric: Metric = TEST_ACCURACY
     margin: float = math.nan
     looks: tuple[int, ...] = ()
     tuning: tuple[int, ...] | str | None = None
@@ -44,11 +48,22 @@ class Declaration:
         named = [name for name in self.controls if is_row(name, variant)]
         return self.controls[variant if variant in named else named[0]] if named else ()
 
+    @property
+    def margin_in_words(self) -> str:
+        """The margin with its unit: `0.5 points`."""
+        return f"{self.metric.scale * self.margin:g} {self.metric.difference_unit}"
+
     def level(self, n: int) -> float:
         """The largest p of one claim that decides at n pairs; NaN where n is between looks."""
         if not self.looks:
             return ALPHA
         return dict(zip(self.looks, boundaries(self.looks), strict=True)).get(n, math.nan)
+
+    def display_name(self, variant: str) -> str:
+        """A variant's declared name, else its own; settings after a named one are kept."""
+        named = [name for name in self.names if is_row(name, variant)]
+        longest = max(named, key=len, default="")
+        return self.names[longest] + variant[len(longest) :] if named else variant
 
     def next_look(self, n: int) -> int | None:
         """The first look after n pairs, None after the last."""
@@ -62,7 +77,8 @@ NONE_DECLARED: Mapping[str, Declaration] = {}
 def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
     """Each study's declaration: of its runs with the lowest seed that counts, the commonest.
 
-    Looks are counted from the first seeds on, so what later runs declare comes too late.
+    Looks are counted from the first seeds on, so what later runs declare comes too late. Raises ValueError for a metric
+    that there is not.
     """
     by_study: dict[str, list[Run]] = {}
     for run in runs:
@@ -113,11 +129,13 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
         return UNDECLARED
     complete = _complete(about)
     tuning, margin = complete["tuning"], complete["margin"]
+    metric = metric_named(complete["metric"])
     return Declaration(
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",
         controls={variant: tuple(controls_of(complete, variant)) for variant in complete["controls"]},
-        margin=math.nan if margin is None else margin / 100,
+        metric=metric,
+        margin=math.nan if margin is None else margin / metric.scale,
         looks=tuple(complete["looks"] or ()),
         tuning=tuple(tuning) if isinstance(tuning, list) else tuning,
         names=complete["names"],

@@ -6,7 +6,8 @@ import numpy as np
 
 from dynfilt.run.folder import PREDICTIONS
 
-from ..reading.run_folder import has_predictions, read_predictions
+from ..reading.metrics import TEST_ACCURACY
+from ..reading.run_folder import has_predictions, is_mirrored, read_predictions
 from .comparison import Comparison
 from .crossed import Crossed, crossed
 from .statistics import Summary, summarise
@@ -40,6 +41,9 @@ class Correct:
 def image_level(comparison: Comparison) -> ImageLevel:
     """Summarise the predictions beside the runs; a variant counts only when all its runs have usable ones."""
     level = ImageLevel()
+    if comparison.metric != TEST_ACCURACY:
+        level.notes.append(f"the metric is not {TEST_ACCURACY.words}")
+        return level
     reasons: dict[str, list[str]] = {}
     for heading, variants in comparison.groups.items():
         correct: dict[str, Correct] = {}
@@ -57,11 +61,14 @@ def image_level(comparison: Comparison) -> ImageLevel:
 
 
 def correctness(variant: Variant) -> Correct | None:
-    """The predictions of a variant's runs; None when none of them has a file.
+    """The predictions of a variant's runs; None when none of their folders has a file.
 
-    Raises ValueError, with the reason, when only some have one, when one cannot be used, or when their images differ.
+    Raises ValueError, with the reason, when only some have one, when one cannot be used, when their images differ, and
+    for runs that were read from W&B.
     """
     runs = [run for run in variant.runs if has_predictions(run)]
+    if not runs and any(is_mirrored(run) for run in variant.runs):
+        raise ValueError(f"runs are read from W&B, which keeps no {PREDICTIONS}")
     if not runs:
         return None
     if len(runs) < len(variant.runs):

@@ -90,7 +90,7 @@ def _summary(numbers: np.ndarray, scale: float) -> Summary:
     return Summary(n, mean, sd, mean - half, mean + half)
 
 
-def paired(treatment: Sequence[float], baseline: Sequence[float]) -> Paired:
+def paired(treatment: Sequence[float], baseline: Sequence[float], *, higher_is_better: bool = True) -> Paired:
     """Compare two arms of the same seeds, entry i of both being seed i; d_z = mean / SD of the differences.
 
     Raises ValueError when the lengths differ.
@@ -103,7 +103,7 @@ def paired(treatment: Sequence[float], baseline: Sequence[float]) -> Paired:
     return Paired(
         difference=difference,
         p=paired_p(effect, difference.n),
-        ahead=int(np.sum(ours > theirs)),
+        ahead=int(np.sum(ours > theirs if higher_is_better else ours < theirs)),
         sign_flip_p=sign_flip_p(ours - theirs),
         detectable=detectable_difference(difference.sd, difference.n),
         effect_size=effect,

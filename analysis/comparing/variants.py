@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
+from ..reading.metrics import TEST_ACCURACY, Metric
 from ..reading.run import Run
-from .arrangement import Arrangement, Order
+from .arrangement import VARIANT, Arrangement, Order
 from .claims import Claim
 from .declaration import NONE_DECLARED, UNDECLARED, Declaration
 from .statistics import Paired, Summary, summarise
@@ -19,7 +21,7 @@ class Variant:
     `group` is the heading of the variants that are compared with each other, `baseline` the label of their baseline,
     empty where none of them has results. `name` is what `--rows` chose, by default the recorded name, with the model
     where rows differ in it; `label` adds the digest's first digits where several share the name. `names` are all by
-    which the command line knows it.
+    which the command line knows it. It is compared by its `metric`.
     """
 
     group: str
@@ -31,7 +33,7 @@ class Variant:
     digest: str
     order: tuple[Order, str]
     runs: tuple[Run, ...]
-    accuracy: Summary
+    metric: Metric
     baseline: str = ""
     claims: tuple[Claim, ...] = ()
 
@@ -56,6 +58,11 @@ class Variant:
         claim = self.against_baseline
         return claim.paired if claim and claim.paired.difference.n else None
 
+    @cached_property
+    def summary(self) -> Summary:
+        """The metric over the seeds."""
+        return summarise(list(self.by_seed(self.metric.name).values()))
+
     @property
     def config(self) -> Mapping[str, Any]:
         """The config of its runs, as of the first."""
@@ -76,22 +83,31 @@ class Variant:
 
 
 def variants_of(
-    runs: Iterable[Run], arrangement: Arrangement, declared: Mapping[str, Declaration] = NONE_DECLARED
+    runs: Iterable[Run],
+    arrangement: Arrangement,
+    declared: Mapping[str, Declaration] = NONE_DECLARED,
+    metric: Metric = TEST_ACCURACY,
 ) -> dict[str, list[Variant]]:
     """Variants not yet compared, by group, in order, under their declared names; one without any result has n = 0."""
     ordered = sorted(runs, key=lambda run: (arrangement.group_order(run), arrangement.row_order(run)))
     groups: dict[str, list[Variant]] = {}
     for (group, name), members in groupby(ordered, key=lambda run: (arrangement.group(run), arrangement.name(run))):
-        groups.setdefault(group, []).extend(_variants(group, name, list(members), arrangement, declared))
+        groups.setdefault(group, []).extend(_variants(group, name, list(members), arrangement, declared, metric))
     return groups
 
 
 def _variants(
-    group: str, name: str, runs: list[Run], arrangement: Arrangement, declared: Mapping[str, Declaration]
+    group: str,
+    name: str,
+    runs: list[Run],
+    arrangement: Arrangement,
+    declared: Mapping[str, Declaration],
+    metric: Metric,
 ) -> list[Variant]:
     """One variant for each digest among the runs that have results, else one of n = 0."""
-    names = declared.get(runs[0].study, UNDECLARED).names
-    shown = names.get(runs[0].variant, name)
+    shown = name
+    if arrangement.layout.rows == VARIANT:
+        shown = declared.get(runs[0].study, UNDECLARED).display_name(name)
     digests = sorted({run.digest for run in runs if run.counts}) or [""]
     variants = []
     for digest in digests:
@@ -109,7 +125,7 @@ def _variants(
                 digest=digest,
                 order=arrangement.row_order(first),
                 runs=tuple(counted),
-                accuracy=summarise([run.number("test_accuracy") for run in counted]),
+                metric=metric,
             )
         )
     return variants

@@ -41,7 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
     choice = Choice(arguments.x, arguments.width, arguments.before, arguments.after)
     if (choice.before is None) != (choice.after is None):
         raise ValueError("--before and --after go together: the losses of two variants in one figure")
-    comparison = compare(read_runs(arguments.sources), arguments.baseline, about=arguments.about)
+    comparison = compare(
+        read_runs(arguments.sources), arguments.baseline, about=arguments.about, metric=arguments.metric
+    )
     gaps = write_figures(comparison, choice, Path(arguments.out), arguments.format, arguments.variants)
     for line in [*caveats(comparison), *gaps]:
         print(f"warning: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Test accuracy against what it costs: parameters, FLOPs and measured training time, with intervals."""
+"""Test accuracy, or another metric, against its cost: parameters, FLOPs, measured training time, with intervals."""
 
 import math
 import re
@@ -17,6 +17,7 @@ from ..drawing import style
 from ..drawing.labels import Name, place_names
 from ..drawing.sheets import Handle, new_sheet
 from ..drawing.style import Frame
+from ..reading.metrics import TEST_ACCURACY, Metric
 from ..tables.numbers import count
 from .legend import Look, point_handle, summary_handles
 
@@ -48,25 +49,34 @@ def cost_points(variants: Iterable[Variant]) -> dict[str, list[Point]]:
     panels: dict[str, list[Point]] = {}
     for key in COST_AXES:
         for variant in variants:
-            seeds = np.array([(run.number(key), run.number("test_accuracy")) for run in variant.runs]).reshape(-1, 2)
+            seeds = np.array([(run.number(key), run.number(variant.metric.name)) for run in variant.runs])
+            seeds = seeds.reshape(-1, 2)
             if len(seeds) and bool((seeds[:, 0] > 0).all()):
                 cost, accuracy = (summarise(seeds[:, column].tolist()) for column in (0, 1))
                 panels.setdefault(key, []).append(Point(variant.label, cost, accuracy, seeds))
     return panels
 
 
-def accuracy_against_cost(panels: Panels, looks: Mapping[str, Look], width: str) -> Figure:
-    """A panel a cost, all with the same accuracy axis; the names stand at the points, or below if they do not fit."""
+def accuracy_against_cost(
+    panels: Panels, looks: Mapping[str, Look], width: str, metric: Metric = TEST_ACCURACY
+) -> Figure:
+    """A panel a cost, all with the same axis of the metric; names stand at the points, or below if they do not fit."""
     counts = {point.label: point.cost.n for points in panels.values() for point in points}
     beside = summary_handles(counts.values())
-    figure, grid = _drawn(panels, looks, width, beside)
+    figure, grid = _drawn(panels, looks, width, beside, metric)
     if _are_named(figure, grid, panels, counts):
         return figure
     names = [point_handle(style.with_count(label, n), looks[label]) for label, n in counts.items()]
-    return _drawn(panels, looks, width, [*names, *beside])[0]
+    return _drawn(panels, looks, width, [*names, *beside], metric)[0]
 
 
-def caption(heading: str, panels: Panels) -> str:
+def measured(metric: Metric) -> str:
+    """Where the metric was measured, and where it is better if that is not above."""
+    where = TEST_SET if metric == TEST_ACCURACY else metric.meaning
+    return where if metric.higher_is_better else f"{where} Lower is better."
+
+
+def caption(heading: str, panels: Panels, metric: Metric = TEST_ACCURACY) -> str:
     """Caption of the figure of accuracy against cost."""
     counts = [point.accuracy.n for points in panels.values() for point in points]
     is_cut = any(
@@ -74,14 +84,14 @@ def caption(heading: str, panels: Panels) -> str:
         for points in panels.values()
     )
     sentences = [
-        f"{heading}: test accuracy against parameters, FLOPs (one forward pass of one image, in canonical form) and "
+        f"{heading}: {metric.words} against parameters, FLOPs (one forward pass of one image, in canonical form) and "
         "measured training time.",
         seeds_each(counts),
         "Markers: mean over the seeds; dots: single seeds; bars: 95 % Student t intervals of the mean."
         if max(counts) > 1
         else "",
         "Bars that leave the frame are cut off by it." if is_cut else "",
-        TEST_SET,
+        measured(metric),
     ]
     return " ".join(filter(None, sentences))
 
@@ -127,7 +137,7 @@ def cost_frame(points: Iterable[Point]) -> Frame:
 
 
 def _drawn(
-    panels: Panels, looks: Mapping[str, Look], width: str, handles: Sequence[Handle]
+    panels: Panels, looks: Mapping[str, Look], width: str, handles: Sequence[Handle], metric: Metric
 ) -> tuple[Figure, list[Axes]]:
     across = width == "page"
     figure, upper = new_sheet(width, 2.5 if across else 1.75 * len(panels), handles)
@@ -137,8 +147,8 @@ def _drawn(
         draw_cost(axes, points, looks)
         _apply_frame(axes, cost_frame(points), key)
         axes.set_xlabel(COST_AXES[key])
-        style.percent_ticks(axes.yaxis)
-    upper.supylabel("Test accuracy (%)")
+        (style.percent_ticks if metric.is_fraction else style.plain_ticks)(axes.yaxis)
+    upper.supylabel(metric.axis)
     return figure, grid
 
 

@@ -12,8 +12,9 @@ from ..comparing.variants import Variant
 from ..comparing.words import seeds_each
 from ..drawing import style
 from ..drawing.sheets import new_sheet
-from ..tables.numbers import points, points_interval
-from .cost import TEST_SET, half_widths
+from ..reading.metrics import TEST_ACCURACY, Metric
+from ..tables.numbers import form_of
+from .cost import half_widths, measured
 from .legend import Look, summary_handles
 
 # Rows are one apart; a row's dots lie this far below its mean, so that both are seen.
@@ -26,7 +27,7 @@ NAME_WIDTHS = {"column": 105.0, "page": 230.0}
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant's test accuracy minus that of its rival: of each shared seed, and summarised over them."""
+    """A variant's metric minus that of its rival: of each shared seed, and summarised over them."""
 
     label: str
     rival: str
@@ -34,6 +35,7 @@ class Difference:
     summary: Summary
     interval: str = T_INTERVAL
     is_exploratory: bool = False
+    metric: Metric = TEST_ACCURACY
 
 
 def differences_of(
@@ -43,7 +45,7 @@ def differences_of(
 
     In the given order; the group is by default the variants themselves.
     """
-    by_label = {variant.label: variant.by_seed("test_accuracy") for variant in group or variants}
+    by_label = {variant.label: variant.by_seed(variant.metric.name) for variant in group or variants}
     return [
         Difference(
             variant.label,
@@ -52,6 +54,7 @@ def differences_of(
             claim.paired.difference,
             claim.interval_in_words if claim.declared.looks else T_INTERVAL,
             claim.is_exploratory,
+            variant.metric,
         )
         for variant in variants
         for claim in variant.claims
@@ -86,9 +89,10 @@ def differences_to_baseline(
             axes.set_title(
                 "Minus the control" if rows is to_controls else f"Minus the baseline, {baseline}", loc="left"
             )
-    of_panels = "Difference in test accuracy" if to_controls else f"Test accuracy minus that of {baseline}"
+    metric = every[0].metric
+    of_panels = f"Difference in {metric.words}" if to_controls else f"{metric.label} minus that of {baseline}"
     named = style.panel_title(of_panels, width, 1)
-    upper.supxlabel(f"{named}\n(percentage points)" if width == "column" else f"{named} (percentage points)")
+    upper.supxlabel(f"{named}{' ' if width == 'page' else chr(10)}({_unit(metric)})")
     return figure
 
 
@@ -97,16 +101,17 @@ def caption(
 ) -> str:
     """Caption of the figure of paired differences."""
     every = [*differences, *to_controls]
+    metric = every[0].metric
     intervals = dict.fromkeys(difference.interval for difference in every)
     below = "; below, minus that of the control that the row names" if to_controls else ""
     sentences = [
-        f"{heading}: test accuracy minus that of {baseline} with the same seed{below}, in percentage points.",
+        f"{heading}: {metric.words} minus that of {baseline} with the same seed{below}, in {_unit(metric)}.",
         seeds_each(difference.summary.n for difference in every),
         f"Dots: single seeds; markers: their mean; bars: {' or '.join(intervals)} of the mean, not adjusted for the "
         "number of comparisons.",
         "A bar that contains 0 does not show that two variants are equal.",
         "Exploratory: not among the claims that the study declares." if any(d.is_exploratory for d in every) else "",
-        TEST_SET,
+        measured(metric),
     ]
     return " ".join(filter(None, sentences))
 
@@ -133,16 +138,23 @@ def draw_differences(axes: Axes, differences: Sequence[Difference], looks: Mappi
     axes.set_ylim(len(differences) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    style.percent_ticks(axes.xaxis, signed=True)
+    if differences[0].metric.is_fraction:
+        style.percent_ticks(axes.xaxis, signed=True)
+    else:
+        style.plain_ticks(axes.xaxis)
 
 
 def in_words(difference: Difference, name_width: float, names_rival: bool = False) -> str:
     """Name, mean, interval and number of pairs, on two lines or more; names at most `name_width` points wide."""
-    summary = difference.summary
-    interval = "" if math.isnan(summary.low) else f" {points_interval(summary.low, summary.high)}"
+    summary, form = difference.summary, form_of(difference.metric)
+    interval = "" if math.isnan(summary.low) else f" {form.difference_interval(summary.low, summary.high)}"
     size = style.number("ytick.labelsize")
     name = style.wrapped(difference.label, name_width, size)
     if names_rival:
         name += f"\n{MINUS} {style.wrapped(difference.rival, name_width, size)}"
-    told = f"{points(summary.mean)}{interval}, n = {summary.n}".replace("-", MINUS)
+    told = f"{form.difference(summary.mean)}{interval}, n = {summary.n}".replace("-", MINUS)
     return f"{name}\n{told}{', exploratory' if difference.is_exploratory else ''}"
+
+
+def _unit(metric: Metric) -> str:
+    return "percentage points" if metric.is_fraction else metric.unit

@@ -108,10 +108,12 @@ class StudyFigures:
         return Drawing(name, figure, self._captioned(curves.caption(self.heading, of_metric, metric, x)))
 
     def accuracies(self, width: str) -> Iterator[Drawing]:
-        """The figures of test accuracy: against cost, and as differences to baseline and controls."""
+        """The figures of what is compared: against cost, and as differences to baseline and controls."""
         if self._costs:
-            figure = cost.accuracy_against_cost(self._costs, self.looks, width)
-            yield Drawing("accuracy_against_cost", figure, self._captioned(cost.caption(self.heading, self._costs)))
+            metric = self.variants[0].metric
+            figure = cost.accuracy_against_cost(self._costs, self.looks, width, metric)
+            caption = self._captioned(cost.caption(self.heading, self._costs, metric))
+            yield Drawing("accuracy_against_cost", figure, caption)
         paired = differences.differences_of(self.shown, self.group)
         to_controls = differences.differences_of(self.shown, self.group, to_controls=True)
         if paired or to_controls:

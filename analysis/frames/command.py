@@ -8,7 +8,6 @@ import pandas as pd
 
 from .frames import curves_frame, runs_frame
 
-FRAMES = {"runs": runs_frame, "curves": curves_frame}
 FORMATS = ("csv", "json", "parquet")
 
 
@@ -21,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder with runs, an archive, reference:STUDY or wandb:entity/project[/group]",
     )
     parser.add_argument("--format", choices=FORMATS, default="csv", help="what is written (default: csv)")
+    parser.add_argument("--metric", metavar="M", help="of runs: also a metric that is computed from the predictions")
     parser.add_argument("--out", metavar="FILE", help="the file to write; default: standard output, not for parquet")
 
 
@@ -28,7 +28,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the frame. Raises ValueError for Parquet without a file, and for a file that cannot be written."""
     if arguments.format == "parquet" and arguments.out is None:
         raise ValueError("--format parquet is for a file: --out FILE")
-    frame = FRAMES[arguments.command](*arguments.sources)
+    if arguments.metric is not None and arguments.command != "runs":
+        raise ValueError("--metric is a column of runs; curves hold what was logged")
+    frame = (
+        runs_frame(*arguments.sources, metric=arguments.metric)
+        if arguments.command == "runs"
+        else curves_frame(*arguments.sources)
+    )
     try:
         _write(frame, arguments.format, arguments.out)
     except OSError as error:

@@ -17,6 +17,8 @@ from dynfilt.run.folder import RunFolder
 
 from ..comparing.comparison import compare
 from ..comparing.image_level import image_level
+from ..reading.metrics import metric_named
+from ..reading.predicted import with_metric
 from ..reading.run import Run
 from ..reading.sources import read_runs
 from ..tables.comparison_tables import records
@@ -25,14 +27,19 @@ TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device
 IN_COMPARISON = ("study", "variant", "config_digest", "seeds", "baseline", "control", "verdict", "control_verdict")
 
 
-def runs_frame(*sources: str) -> pd.DataFrame:
+def runs_frame(*sources: str, metric: str | None = None) -> pd.DataFrame:
     """Return one row a run, whether it counts or not.
 
     Columns: what the run is (`state`, one-line `error`, `config_digest`, `commit`, `dirty`, `device`, `source`,
     `place`), each number of result.json under its own name, NaN where the run has none, and each config key as
-    `config.<key>`, such as `config.optimizer.lr`.
+    `config.<key>`, such as `config.optimizer.lr`. A metric that is computed from the predictions, `calibration_error`
+    or `top5_accuracy`, is a column where it is asked for, NaN for runs that lack what it needs.
+    Raises ValueError also for a metric that there is not.
     """
     runs = read_runs(sources)
+    if metric is not None:
+        found = {run.place: with_metric(run, metric_named(metric)) for run in runs}
+        runs = [found[run.place] if found[run.place].counts else run for run in runs]
     rows = [{**_identity(run), **_origin(run), **run.numbers, **dict(_flat(run.config, "config"))} for run in runs]
     frame = pd.DataFrame(rows)
     return frame.astype({name: "string" for name in TEXT} | {"seed": "int64", "dirty": "bool"})
@@ -66,13 +73,16 @@ def predictions_frame(*sources: str) -> pd.DataFrame:
     return frame[[*first, *(name for name in frame if name not in first)]]
 
 
-def comparison_frame(*sources: str, baseline: str | None = None, about: str | None = None) -> pd.DataFrame:
+def comparison_frame(
+    *sources: str, baseline: str | None = None, about: str | None = None, metric: str | None = None
+) -> pd.DataFrame:
     """Return one row a variant: the fields of `table --format csv`, from differences and intervals to verdicts.
 
-    `about` is a sweep file whose declaration counts instead of what the runs recorded.
+    `about` is a sweep file whose declaration counts instead of what the runs recorded; `metric` is what is compared
+    instead of what that declares.
     Raises ValueError also when no run has a result, for a baseline that is no variant and an unusable declaration.
     """
-    comparison = compare(read_runs(sources), baseline, about=about)
+    comparison = compare(read_runs(sources), baseline, about=about, metric=metric)
     text = records(comparison, None, image_level(comparison))
     return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in IN_COMPARISON})
 

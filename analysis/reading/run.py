@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dynfilt.installation import PACKAGES
 from dynfilt.run.folder import RunState
 from dynfilt.run.identity import in_digest, with_todays_targets
 from dynfilt.run.parsing import accuracy_flaw
@@ -74,6 +75,11 @@ class Run:
     def short_commit(self) -> str:
         """The commit's first digits as `git log --oneline` prints them; several where the run was resumed."""
         return " + ".join(commit[:COMMIT_DIGITS] for commit in self.commits) or "unknown"
+
+    def version(self, package: str) -> str:
+        """The version of a package that the run began with."""
+        versions = self.provenance.get("versions")
+        return str((versions.get(package) if isinstance(versions, Mapping) else None) or "unknown")
 
     def number(self, key: str) -> float:
         """A number of the result, NaN where it was not recorded."""
@@ -169,5 +175,14 @@ def provenance_of(content: Any) -> dict[str, Any]:
         "commits": tuple(dict.fromkeys(str(attempt["commit"]) for attempt in attempts if attempt.get("commit"))),
         "devices": tuple(dict.fromkeys(str(attempt["device"]) for attempt in attempts if attempt.get("device"))),
         "dirty": any(attempt.get("dirty") is True for attempt in attempts),
-        "provenance": first,
+        "provenance": {**first, **_versions_in_order(first)},
     }
+
+
+def _versions_in_order(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The versions as a run notes them; a W&B server gives them back in any order."""
+    versions = provenance.get("versions")
+    if not isinstance(versions, Mapping):
+        return {}
+    known = [name for name in ("python", *PACKAGES) if name in versions]
+    return {"versions": {name: versions[name] for name in [*known, *sorted(versions.keys() - set(known))]}}

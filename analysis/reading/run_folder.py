@@ -87,6 +87,11 @@ class RunFolders:
         return header, *self._configs[shared]
 
 
+def is_mirrored(run: Run) -> bool:
+    """Whether the run was read from W&B, which keeps no predictions."""
+    return not RunFolder(Path(run.place)).result_file.exists()
+
+
 def has_predictions(run: Run) -> bool:
     """Whether the predictions for the test images lie beside the run."""
     return RunFolder(Path(run.place)).predictions_file.exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .archive import unpack
 from .find_runs import find_runs
+from .metrics import COMPARED
 from .reference import PREFIX, folder_of
 from .run import Run
 from .run_folder import RunFolders
@@ -27,6 +28,11 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="row to compare with; default: the one that the study declares, else the first variant named static*, "
         "else the one with the fewest parameters",
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="M",
+        help=f"what is compared; default: what the study declares, else test_accuracy; one of: {', '.join(COMPARED)}",
     )
     parser.add_argument(
         "--about",

@@ -11,6 +11,7 @@ from ..comparing.declaration import UNDECLARED, Declaration, read_declaration
 from ..comparing.statistics import POWER
 from ..comparing.variants import Variant
 from ..comparing.words import number_of
+from ..reading.metrics import Metric
 from ..tables import numbers
 
 SWEEPS = "sweeps"
@@ -71,11 +72,13 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
     claims = [(variant, claim) for variant in compared for claim in variant.claims if claim.verdict != EXPLORATORY]
     if not compared:
         return Answer(["No run has a result yet, so there is no answer."], [], [])
+    if not claims and any(variant.claims for variant in compared):
+        return Answer([f"No comparison by {compared[0].metric.words} is a claim that the study declares."], [], [])
     if not claims:
         return Answer([f"{_alone(compared[0])} There is nothing to compare it with."], [], [])
     rivals = dict.fromkeys((claim.is_control, claim.rival) for _, claim in claims)
     summaries = [_summary(rival, is_control, claims) for is_control, rival in sorted(rivals)]
-    sentences = [_sentence(variant.label, claim) for variant, claim in claims]
+    sentences = [_sentence(variant.label, claim, variant.metric) for variant, claim in claims]
     return Answer(summaries, sentences, _without_control(compared))
 
 
@@ -90,13 +93,15 @@ def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
 
 def _plain_question(variants: Sequence[Variant]) -> str:
     baseline = next((variant.label for variant in variants if variant.is_baseline), "")
+    metric = variants[0].metric
+    better = "higher" if metric.higher_is_better else "lower"
     others = [variant.label for variant in variants if variant.runs and not variant.is_baseline]
     match others:
         case []:
-            return f"What test accuracy does {baseline} reach?" if baseline else "What test accuracy is reached?"
+            return f"What {metric.words} does {baseline} reach?" if baseline else f"What {metric.words} is reached?"
         case [other]:
-            return f"Does {other} have a higher test accuracy than {baseline}?"
-    return f"Which of {len(others)} variants have a higher test accuracy than {baseline}?"
+            return f"Does {other} have a {better} {metric.words} than {baseline}?"
+    return f"Which of {len(others)} variants have a {better} {metric.words} than {baseline}?"
 
 
 def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim]]) -> str:
@@ -114,29 +119,30 @@ def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim
     return f"Against {rival}{f', the {kind}' if is_control else ''}: {'; '.join(parts)}."
 
 
-def _sentence(label: str, claim: Claim) -> Sentence:
+def _sentence(label: str, claim: Claim, metric: Metric) -> Sentence:
     rival = f"{claim.rival} ({_control(claim)})" if claim.is_control else claim.rival
     difference = claim.paired.difference
     words = {SUPPORTED: "beats", REFUTED: "does not beat", INTERIM: "is not judged yet against"}.get(claim.verdict)
     if claim.verdict == EQUIVALENT:
-        words = f"differs by less than {100 * claim.declared.margin:g} points from"
+        words = f"differs by less than {claim.declared.margin_in_words} from"
     if not words:
         words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
-    return Sentence(label, claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim))
+    return Sentence(label, claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim, metric))
 
 
 def _control(claim: Claim) -> str:
     return "declared control" if claim.is_declared_control else "control of equal capacity"
 
 
-def _evidence(claim: Claim) -> str:
+def _evidence(claim: Claim, metric: Metric) -> str:
     difference, detectable = claim.paired.difference, claim.paired.detectable
     tuned = f"; tuned alike: {claim.tuned.replace(': ', ', ')}."
     if not difference.n:
         return f"they share no seed{tuned}"
-    pairs, interval = number_of(difference.n, "pair"), numbers.points_interval(difference.low, difference.high)
+    form, unit = numbers.form_of(metric), metric.difference_unit
+    pairs, interval = number_of(difference.n, "pair"), form.difference_interval(difference.low, difference.high)
     parts = [
-        f"{numbers.points(difference.mean)} points",
+        f"{form.difference(difference.mean)} {unit}",
         "no interval" if math.isnan(difference.low) else f"{claim.interval_in_words} {interval}",
         f"n = {pairs}",
     ]
@@ -144,8 +150,10 @@ def _evidence(claim: Claim) -> str:
         parts.append(f"p (Holm) {numbers.p_value(claim.p_holm)}")
     if claim.is_normal_in_doubt:
         parts.append(f"while the exact sign-flip p {numbers.p_value(claim.paired.sign_flip_p)} decides otherwise")
-    reach = f"; {pairs} find a difference of {numbers.percent(detectable)} points or more with power {POWER:g}"
-    needed = f"; {numbers.pairs(claim.pairs_needed)} pairs would decide a difference of {100 * claim.declared.margin:g}"
+    reach = f"; {pairs} find a difference of {form.value(detectable)} {unit} or more with power {POWER:g}"
+    needed = (
+        f"; {numbers.pairs(claim.pairs_needed)} pairs would decide a difference of {claim.declared.margin_in_words}"
+    )
     more = ("" if math.isnan(detectable) else reach) + ("" if math.isnan(claim.pairs_needed) else needed)
     return f"{', '.join(parts)}{more}{tuned}"
 
@@ -164,9 +172,10 @@ def _without_control(variants: Sequence[Variant]) -> list[str]:
 
 
 def _alone(variant: Variant) -> str:
-    n, mean, sd = variant.accuracy.n, variant.accuracy.mean, variant.accuracy.sd
-    reached = numbers.mean_and_sd(mean, sd) if n > 1 else numbers.percent(mean)
-    return f"{variant.label} reaches {reached} % test accuracy (n = {n})."
+    n, mean, sd = variant.summary.n, variant.summary.mean, variant.summary.sd
+    form, metric = numbers.form_of(variant.metric), variant.metric
+    reached = form.mean_and_sd(mean, sd) if n > 1 else form.value(mean)
+    return f"{variant.label} reaches {reached} {metric.unit} {metric.words} (n = {n})."
 
 
 def _listed(labels: Sequence[str]) -> str:

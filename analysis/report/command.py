@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     Raises ValueError for an unusable source, an unknown baseline, and pictures that cannot be read.
     """
     pictures = list(existing(arguments.pictures)) if arguments.pictures else []
-    comparison = compare(read_runs(arguments.sources), arguments.baseline, about=arguments.about)
+    comparison = compare(
+        read_runs(arguments.sources), arguments.baseline, about=arguments.about, metric=arguments.metric
+    )
     contents = contents_of(comparison, arguments.question, pictures, arguments.variants, arguments.command_line)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,12 @@ def chosen(keys: Sequence[str]) -> tuple[Column[Entry], ...]:
     return tuple(columns[key] for key in dict.fromkeys(keys))
 
 
+def compared_by(metric: metrics.Metric, columns: Sequence[Column[Entry]]) -> tuple[Column[Entry], ...]:
+    """The columns as they are where variants are compared by another metric than test accuracy."""
+    own = {} if metric == metrics.TEST_ACCURACY else _compared_by(metric)
+    return tuple(own.get(column.key, column) for column in columns)
+
+
 _of_variant: Callable[..., Column[Entry]] = column
 _of_claim: Callable[..., Column[Entry]] = partial(column, compares=True)
 
@@ -78,12 +84,6 @@ def _difference_of(e: Entry) -> Summary:
     return e.claim.paired.difference
 
 
-def _difference(e: Entry) -> str:
-    difference = _difference_of(e)
-    interval = "" if math.isnan(difference.low) else f" {numbers.points_interval(difference.low, difference.high)}"
-    return "baseline" if e.variant.is_baseline else f"{numbers.points(difference.mean)}{interval}"
-
-
 def _against(e: Entry) -> str:
     return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
 
@@ -95,10 +95,6 @@ def _ends(
     return {f"{field}_low": lambda e: interval_of(e).low, f"{field}_high": lambda e: interval_of(e).high}
 
 
-def _without_mean(mean: float, low: float, high: float) -> str:
-    return numbers.points_interval(low, high)
-
-
 def _boundary(e: Entry) -> float:
     """Where a study declared looks, what p is compared with at this one."""
     return e.claim.declared.level(e.claim.n) if e.claim.declared.looks else math.nan
@@ -107,21 +103,59 @@ def _boundary(e: Entry) -> float:
 DIFFERENCE_MEAN: dict[str, Callable[[Entry], float]] = {"difference_mean": lambda e: _difference_of(e).mean}
 DIFFERENCE_ENDS = _ends("difference_ci95", _difference_of)
 
+
+def _compared_by(metric: metrics.Metric) -> dict[str, Column[Entry]]:
+    """The columns that depend on what variants are compared by, by their keys."""
+    form, unit = numbers.form_of(metric), metric.difference_unit
+
+    def difference(e: Entry) -> str:
+        difference = _difference_of(e)
+        interval = "" if math.isnan(difference.low) else f" {form.difference_interval(difference.low, difference.high)}"
+        return "baseline" if e.variant.is_baseline else f"{form.difference(difference.mean)}{interval}"
+
+    columns = (
+        _of_variant(
+            "accuracy",
+            Heading(metric.words, metric.unit, metric.direction),
+            {
+                f"{metric.name}_mean": lambda e: e.variant.summary.mean,
+                f"{metric.name}_sd": lambda e: e.variant.summary.sd,
+            },
+            form.mean_and_sd,
+        ),
+        _of_variant(
+            "interval",
+            Heading("95 % interval", metric.unit),
+            _ends(f"{metric.name}_ci95", lambda e: e.variant.summary),
+            form.interval,
+        ),
+        _of_claim("points", Heading("Δ", unit, metric.direction), DIFFERENCE_MEAN, form.difference),
+        _of_claim("delta_sd", Heading("SD of Δ", unit), {"difference_sd": lambda e: _difference_of(e).sd}, form.value),
+        Column("delta", Heading("Δ", unit, metric.direction), DIFFERENCE_MEAN | DIFFERENCE_ENDS, difference, True),
+        _of_claim("paired", Heading("paired 95 % interval", unit), DIFFERENCE_ENDS, form.difference_interval),
+        _of_claim(
+            "detectable",
+            Heading("detectable Δ", unit),
+            {"detectable_difference": lambda e: e.claim.paired.detectable},
+            form.value,
+        ),
+        _of_claim(
+            "welch",
+            Heading("Welch 95 % interval", unit),
+            {"welch_difference_mean": lambda e: e.claim.welch.mean, **_ends("welch_ci95", lambda e: e.claim.welch)},
+            lambda mean, low, high: form.difference_interval(low, high),
+        ),
+    )
+    return {column.key: column for column in columns}
+
+
+BY_ACCURACY = _compared_by(metrics.TEST_ACCURACY)
+
 # All of them, in the order of the CSV's fields.
 COLUMNS: tuple[Column[Entry], ...] = (
-    _of_variant("n", Heading("n"), {"n": lambda e: e.variant.accuracy.n}),
-    _of_variant(
-        "accuracy",
-        Heading("test accuracy", "%", "↑"),
-        {"test_accuracy_mean": lambda e: e.variant.accuracy.mean, "test_accuracy_sd": lambda e: e.variant.accuracy.sd},
-        numbers.mean_and_sd,
-    ),
-    _of_variant(
-        "interval",
-        Heading("95 % interval", "%"),
-        _ends("test_accuracy_ci95", lambda e: e.variant.accuracy),
-        numbers.percent_interval,
-    ),
+    _of_variant("n", Heading("n"), {"n": lambda e: e.variant.summary.n}),
+    BY_ACCURACY["accuracy"],
+    BY_ACCURACY["interval"],
     Column(
         "against",
         Heading("against", is_text=True),
@@ -136,12 +170,10 @@ COLUMNS: tuple[Column[Entry], ...] = (
         lambda e: str(_difference_of(e).n),
         compares=True,
     ),
-    _of_claim("points", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN, numbers.points),
-    _of_claim(
-        "delta_sd", Heading("SD of Δ", "points"), {"difference_sd": lambda e: _difference_of(e).sd}, numbers.percent
-    ),
-    Column("delta", Heading("Δ", "points", "↑"), DIFFERENCE_MEAN | DIFFERENCE_ENDS, _difference, compares=True),
-    _of_claim("paired", Heading("paired 95 % interval", "points"), DIFFERENCE_ENDS, numbers.points_interval),
+    BY_ACCURACY["points"],
+    BY_ACCURACY["delta_sd"],
+    BY_ACCURACY["delta"],
+    BY_ACCURACY["paired"],
     _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value),
     _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value),
     _of_claim("boundary", Heading("boundary of p"), {"p_boundary": _boundary}, numbers.small_p),
@@ -163,12 +195,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
         "sign_flip", Heading("sign-flip p"), {"sign_flip_p": lambda e: e.claim.paired.sign_flip_p}, numbers.p_value
     ),
     _of_claim("needed", Heading("pairs needed"), {"pairs_needed": lambda e: e.claim.pairs_needed}, numbers.pairs),
-    _of_claim(
-        "detectable",
-        Heading("detectable Δ", "points"),
-        {"detectable_difference": lambda e: e.claim.paired.detectable},
-        numbers.percent,
-    ),
+    BY_ACCURACY["detectable"],
     _of_claim(
         "effect_size",
         Heading("effect size", "d_z"),
@@ -181,12 +208,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
         {"pairing_correlation": lambda e: e.claim.paired.correlation},
         numbers.signed,
     ),
-    _of_claim(
-        "welch",
-        Heading("Welch 95 % interval", "points"),
-        {"welch_difference_mean": lambda e: e.claim.welch.mean, **_ends("welch_ci95", lambda e: e.claim.welch)},
-        _without_mean,
-    ),
+    BY_ACCURACY["welch"],
     _of_claim(
         "verdict",
         Heading("verdict", is_text=True),
@@ -230,7 +252,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
             "image_difference_mean": lambda e: e.difference_over_images.mean,
             **_ends("image_difference_ci95", lambda e: e.difference_over_images),
         },
-        _without_mean,
+        lambda mean, low, high: numbers.points_interval(low, high),
     ),
     _of_variant(
         "both",
@@ -259,6 +281,12 @@ PAIRING = chosen(
 # Left out of a printed table where no row has a value.
 IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
 ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
+# What a table loses where it is too wide, the first first; then its last column, until two are left.
+DISPENSABLE = (
+    *("interval", "train", "tuned", "correlation", "effect_size", "images", "welch", "flops"),
+    *("detectable", "sign_flip", "boundary", "equivalence", "n", "e_value", "image_se", "image_delta_se"),
+    *("delta_sd", "image_delta", "needed", "ahead", "pairs", "both", "params", "p_unadjusted", "p"),
+)
 # In CSV these columns, of the test images and their channels, come only when they are chosen, ...
 IMAGE_COLUMNS = chosen(
     ["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"]

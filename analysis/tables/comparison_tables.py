@@ -1,15 +1,28 @@
 """A comparison as tables of printable cells, the same for every format that people read, and as CSV for programs."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from ..comparing.comparison import Comparison
 from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
-from .columns import BASELINE_ONLY, COLUMNS, IF_ANY, IMAGE_COLUMNS, ON_IMAGES, PAIRING, VERDICTS, Entry, entry
-from .numbers import MISSING
+from .columns import (
+    BASELINE_ONLY,
+    COLUMNS,
+    IF_ANY,
+    IMAGE_COLUMNS,
+    ON_IMAGES,
+    PAIRING,
+    VERDICTS,
+    Entry,
+    compared_by,
+    entry,
+)
+from .numbers import IN_ONE_UNIT, MISSING
 from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text, is_undefined
 
 Columns = Sequence[Column[Entry]]
@@ -17,21 +30,23 @@ Columns = Sequence[Column[Entry]]
 Best = Set[tuple[str, str, str]]
 
 
-def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel) -> list[Table]:
+def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel, *, one_unit: bool = False) -> list[Table]:
     """The results in these columns; then verdicts, paired analysis and test images, where there are any.
 
-    With `by` the results are a two-way table for each column.
+    With `by` the results are a two-way table for each column. `one_unit` prints each column in one unit and with as
+    many decimals everywhere.
     """
     claims = [entry(variant, claim, images) for variant in comparison.variants for claim in variant.claims]
     by_image = [
         each for variant in comparison.variants for each in _entries(variant, images) if each.accuracy_over_images.n
     ]
-    tables = _results(comparison, columns, images)
+    tables = _results(comparison, compared_by(comparison.metric, columns), images, one_unit)
     if claims:
-        tables.append(_by_group("Verdicts", comparison, _with_values(VERDICTS, claims), claims))
-        tables.append(_by_group("Paired analysis", comparison, _with_values(PAIRING, claims), claims))
+        for title, kind in (("Verdicts", VERDICTS), ("Paired analysis", PAIRING)):
+            shown = compared_by(comparison.metric, _with_values(kind, claims))
+            tables.append(_by_group(title, comparison, shown, claims, one_unit))
     if by_image:
-        tables.append(_by_group("Test images", comparison, ON_IMAGES, by_image))
+        tables.append(_by_group("Test images", comparison, ON_IMAGES, by_image, one_unit))
     return tables
 
 
@@ -45,19 +60,53 @@ def records(comparison: Comparison, columns: Columns | None, images: ImageLevel)
     return csv_text(rows[0], ([_shortest(value) for value in row.values()] for row in rows))
 
 
-def _record(
-    variant: Variant, comparison: Comparison, columns: Columns | None, images: ImageLevel
-) -> Iterator[tuple[str, Any]]:
-    """Field and value; the config keys that make rows and groups are fields too."""
+def as_json(
+    comparison: Comparison, columns: Columns | None, images: ImageLevel, notes: list[str], caveats: list[str]
+) -> str:
+    """JSON: the metric; a list of variants with the fields of the CSV, each with its claims as a list; notes, caveats.
+
+    Accuracies and differences are fractions; what is undefined, or out of reach, is null.
+    """
+    shown = compared_by(comparison.metric, columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS])
+    variants = []
+    for variant in comparison.variants:
+        claims = [
+            {"rival": claim.rival, "is_control": claim.is_control}
+            | _fields([column for column in shown if column.compares and column.key != "against"], each)
+            for claim in variant.claims
+            for each in [entry(variant, claim, images)]
+        ]
+        of_itself = _fields([column for column in shown if not column.compares], entry(variant, None, images))
+        about = {"label": variant.label, "is_baseline": variant.is_baseline, "seeds": variant.seeds}
+        variants.append({**dict(_identity(variant, comparison)), **about, **of_itself, "claims": claims})
+    content = {"metric": comparison.metric.name, "variants": variants, "notes": notes, "caveats": caveats}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _fields(columns: Columns, of: Entry) -> dict[str, Any]:
+    values = {field: _shortest(value(of)) for column in columns for field, value in column.values.items()}
+    return {field: None if is_undefined(value) or value == math.inf else value for field, value in values.items()}
+
+
+def _identity(variant: Variant, comparison: Comparison) -> Iterator[tuple[str, Any]]:
+    """What a variant is; the config keys that make rows and groups are fields too."""
     yield "study", variant.study
     yield "variant", variant.recorded_name
     for key in comparison.layout.keys:
         yield key, in_words(variant.runs[0].setting(key)) if variant.runs else ""
     yield "config_digest", variant.digest
-    yield "n", variant.accuracy.n
+    yield "n", variant.summary.n
+
+
+def _record(
+    variant: Variant, comparison: Comparison, columns: Columns | None, images: ImageLevel
+) -> Iterator[tuple[str, Any]]:
+    """Field and value."""
+    yield from _identity(variant, comparison)
     yield "seeds", " ".join(map(str, variant.seeds))
     against_baseline = entry(variant, variant.against_baseline, images)
-    for column in columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS]:
+    shown = columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS]
+    for column in compared_by(comparison.metric, shown):
         for field, value in column.values.items():
             yield field, value(against_baseline)
     if columns is None:
@@ -74,13 +123,13 @@ def _shortest(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) > 1 else value
 
 
-def _results(comparison: Comparison, columns: Columns, images: ImageLevel) -> list[Table]:
+def _results(comparison: Comparison, columns: Columns, images: ImageLevel, one_unit: bool) -> list[Table]:
     shown = [column for column in columns if comparison.claims or not column.compares]
     best = _best(comparison, shown, images)
     if comparison.layout.by is not None:
-        return [_two_way(comparison, column, images, best) for column in shown]
+        return [_two_way(comparison, column, images, best, one_unit) for column in shown]
     entries = [_entries(variant, images)[0] for variant in comparison.variants]
-    return [_by_group(RESULTS_TITLE, comparison, shown, entries, best)]
+    return [_by_group(RESULTS_TITLE, comparison, shown, entries, one_unit, best)]
 
 
 def _with_values(columns: Columns, entries: Sequence[Entry]) -> Columns:
@@ -99,25 +148,41 @@ def _entries(variant: Variant, images: ImageLevel) -> list[Entry]:
 
 
 def _by_group(
-    title: str, comparison: Comparison, columns: Columns, entries: Sequence[Entry], best: Best = frozenset()
+    title: str,
+    comparison: Comparison,
+    columns: Columns,
+    entries: Sequence[Entry],
+    one_unit: bool,
+    best: Best = frozenset(),
 ) -> Table:
     """A row for each entry, the columns side by side."""
     blocks: dict[str, list[Row]] = {}
-    for each in entries:
+    printed = [_printed(column, entries, one_unit) for column in columns]
+    for place, each in enumerate(entries):
         group, label = each.variant.group, each.variant.label
         bold = ((group, label, column.key) in best for column in columns)
-        row = Row((label, *(column.cell(each) for column in columns)), (False, *bold))
+        row = Row((label, *(cells[place] for _, cells in printed)), (False, *bold))
         name = comparison.layout.titled(group) if len(comparison.groups) > 1 else ""
         blocks.setdefault(name, []).append(row)
-    headings = Heading(comparison.layout.rows, is_text=True), *(column.heading for column in columns)
-    return Table(title, comparison.studies, headings, blocks)
+    headings = Heading(comparison.layout.rows, is_text=True), *(heading for heading, _ in printed)
+    return Table(title, comparison.studies, headings, blocks, tuple(column.key for column in columns))
 
 
-def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, best: Best) -> Table:
+def _printed(column: Column[Entry], entries: Sequence[Entry], one_unit: bool) -> tuple[Heading, list[str]]:
+    """A column's heading and its cells."""
+    if not one_unit or column.form not in IN_ONE_UNIT:
+        return column.heading, [column.cell(each) for each in entries]
+    [value] = column.values.values()
+    unit, cells = IN_ONE_UNIT[column.form]([value(each) for each in entries])
+    return replace(column.heading, unit=column.heading.unit or unit), cells
+
+
+def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, best: Best, one_unit: bool) -> Table:
     """A row for each label, the groups side by side."""
+    heading, texts = _printed(column, [_entries(each, images)[0] for each in comparison.variants], one_unit)
     headings = [Heading(comparison.layout.rows, is_text=True)]
-    headings += [Heading(group, column.heading.unit, column.heading.direction) for group in comparison.groups]
-    cells = {(each.group, each.label): column.cell(_entries(each, images)[0]) for each in comparison.variants}
+    headings += [Heading(group, heading.unit, heading.direction) for group in comparison.groups]
+    cells = {(each.group, each.label): text for each, text in zip(comparison.variants, texts, strict=True)}
     ordered = sorted(comparison.variants, key=lambda variant: (not variant.is_baseline, variant.order))
     rows = []
     for label in dict.fromkeys(variant.label for variant in ordered):
@@ -125,7 +190,7 @@ def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, 
         bold = ((group, label, column.key) in best for group in comparison.groups)
         rows.append(Row((label, *of_label), (False, *bold)))
     title = f"{column.heading.name[:1].upper()}{column.heading.name[1:]} by {comparison.layout.by}"
-    return Table(title, comparison.studies, tuple(headings), {"": rows})
+    return Table(title, comparison.studies, tuple(headings), {"": rows}, (column.key,) * len(comparison.groups))
 
 
 def _best(comparison: Comparison, columns: Columns, images: ImageLevel) -> Best:

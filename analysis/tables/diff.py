@@ -1,11 +1,14 @@
 """`python -m analysis diff A B`: what differs between two runs, variants or studies: config, code, device, numbers."""
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..comparing.statistics import Summary, summarise
+from ..comparing.statistics import Summary, paired, summarise
 from ..comparing.words import UNSET, in_words, number_of
+from ..reading.metrics import COMPARED, Metric, metric_named
+from ..reading.predicted import with_metric
 from ..reading.run import Run
 from ..reading.sources import read_runs
 from . import markdown, numbers
@@ -23,23 +26,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, help="a folder with runs, an archive, reference:STUDY or wandb:entity/project[/group]"
         )
+    parser.add_argument(
+        "--metric",
+        metavar="M",
+        help=f"say also which side is better by it, seed by seed; one of: {', '.join(COMPARED)}",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the differences. Raises ValueError for a source without runs."""
-    print(diff(arguments.A, arguments.B), end="")
+    print(diff(arguments.A, arguments.B, arguments.metric), end="")
 
 
-def diff(a: str, b: str) -> str:
-    """The differences of two sources as Markdown: a row for each key whose values differ, then the numbers."""
+def diff(a: str, b: str, metric: str | None = None) -> str:
+    """The differences of two sources as Markdown: a row for each key whose values differ, then the numbers.
+
+    With a metric of COMPARED it also says which side is better by it. Raises ValueError for an unknown one.
+    """
     sides = read_runs([a]), read_runs([b])
+    better = [_better(metric_named(metric), *sides)] if metric else []
     headings = [f"{name} ({number_of(len(runs), 'run')})" for name, runs in zip((a, b), sides, strict=True)]
     kinds: dict[str, Values] = {"Config": _config, "Code and machine": _origin}
     tables = [_table(title, headings, _differing(values_of, *sides)) for title, values_of in kinds.items()]
     tables.append(_table("Numbers, mean ± SD over the runs", headings, _number_rows(*sides)))
     shown = [table for table in tables if table.blocks[""]]
     same = [f"{table.title}: no difference" for table in tables if not table.blocks[""]]
-    return markdown.render(shown, same, [])
+    return markdown.render(shown, [*same, *better], [])
+
+
+def _better(metric: Metric, a: Sequence[Run], b: Sequence[Run]) -> str:
+    """B's gain over A by the metric, over the seeds that both have once."""
+    sides = ([run for run in (with_metric(run, metric) for run in runs) if run.counts] for runs in (b, a))
+    ours, theirs = (
+        {run.seed: run.number(metric.name) for run in runs if sum(other.seed == run.seed for other in runs) == 1}
+        for runs in sides
+    )
+    shared = sorted(ours.keys() & theirs.keys())
+    arms = [ours[seed] for seed in shared], [theirs[seed] for seed in shared]
+    pairs = paired(*arms, higher_is_better=metric.higher_is_better)
+    what, difference, form = metric.words, pairs.difference, numbers.form_of(metric)
+    if not difference.n:
+        return f"{what}: no seed of which both sides have one run with it"
+    interval = "" if math.isnan(difference.low) else f" {form.difference_interval(difference.low, difference.high)}"
+    aim = "higher" if metric.higher_is_better else "lower"
+    return (
+        f"{what}, {aim} is better: B - A {form.difference(difference.mean)}{interval} {metric.difference_unit}, "
+        f"paired over {number_of(difference.n, 'seed')} (95 % t interval); B is ahead in {pairs.ahead} of them"
+    )
 
 
 def _table(title: str, headings: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Table:

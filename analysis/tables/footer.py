@@ -28,8 +28,9 @@ DIFFERENCE_NOTE = (
 )
 VERDICT_NOTE = (
     "Verdict on the claim that the variant beats the one it is set against: supported when the Holm-adjusted p is at "
-    f"most {ALPHA:g} and the paired 95 % interval lies above 0; refuted when that interval lies wholly at or below 0 "
-    "(not adjusted: the burden of proof is on the claim); undecided otherwise, and where there is no interval."
+    f"most {ALPHA:g} and the paired 95 % interval lies {{better}} 0; refuted when that interval lies wholly at or "
+    "{worse} 0 (not adjusted: the burden of proof is on the claim); undecided otherwise, and where there is no "
+    "interval."
 )
 NO_EQUALITY_NOTE = " Equality is no verdict: undecided means that the seeds do not tell."
 EXPLORATORY_NOTE = " Exploratory: a comparison that the study did not declare, which has no verdict and no adjusted p."
@@ -74,10 +75,6 @@ IMAGES_NOTE = (
     "the standard error of the mean over images, the interval is Student t. Over seeds and images: the 95 % interval "
     "for other seeds and other images together (crossed random effects); of Δ at the level of the look."
 )
-SPLIT_NOTE = (
-    "Accuracy on the test set, evaluated once, at the end of training, with the weights that were best on "
-    "the validation split; nothing was selected on the test set."
-)
 COST_NOTE = (
     "Params: all of the model. FLOPs: one forward pass of one image, in canonical form. "
     "Train: wall time, mean over the seeds."
@@ -95,7 +92,7 @@ def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[
     lines += [IMAGES_NOTE] if images.accuracy else []
     lines += [f"No image-level uncertainty where {note}." for note in images.notes]
     cost = [COST_NOTE] if any(column in COST_COLUMNS for column in columns) else []
-    return [*lines, SPLIT_NOTE, *cost, _source(comparison)]
+    return [*lines, comparison.metric.meaning, *cost, _source(comparison)]
 
 
 def _groups(comparison: Comparison) -> list[str]:
@@ -134,7 +131,7 @@ def _test(comparison: Comparison) -> str:
     for study, declared in _by_declaration(comparison).items():
         if declared.names_claims:
             own = [claim for claim in _claims_of(study, comparison) if not claim.is_exploratory]
-            families.append(f"the {number_of(len(own), 'claim')} that {study} declares")
+            families += [f"the {number_of(len(own), 'claim')} that {study} declares"] if own else []
     if not families:
         return "."
     return f"; p: paired t test, two-sided, Holm-adjusted over {' and, apart, '.join(families)}."
@@ -163,12 +160,17 @@ def _looks(comparison: Comparison) -> list[str]:
 def _verdict(comparison: Comparison) -> str:
     verdicts = {claim.verdict for claim in comparison.claims}
     no_margin = all(math.isnan(declared.margin) for declared in _by_declaration(comparison).values())
-    return VERDICT_NOTE + NO_EQUALITY_NOTE * no_margin + EXPLORATORY_NOTE * (EXPLORATORY in verdicts)
+    better, worse = ("above", "below") if comparison.metric.higher_is_better else ("below", "above")
+    return (
+        VERDICT_NOTE.format(better=better, worse=worse)
+        + NO_EQUALITY_NOTE * no_margin
+        + EXPLORATORY_NOTE * (EXPLORATORY in verdicts)
+    )
 
 
 def _margins(comparison: Comparison) -> list[str]:
     return [
-        f"Margin that {study} declares: {100 * declared.margin:g} points. Equivalent, before all other verdicts: two "
+        f"Margin that {study} declares: {declared.margin_in_words}. Equivalent, before all other verdicts: two "
         "one-sided t tests show, at the look's level and Holm-adjusted, that the true difference is smaller than that. "
         f"Pairs needed: of an undecided claim, the pairs that would find a true difference of the margin with power "
         f"{POWER:g}, given the SD of Δ seen here."

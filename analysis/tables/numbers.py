@@ -1,36 +1,61 @@
 """Numbers as people read them in a printed table; NaN is an en dash."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..comparing.equivalence import MOST_PAIRS
+from ..reading.metrics import LOSS, Metric
 
 MISSING = "–"
+MOST_DECIMALS = 4
 PREFIXES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, ""))
 
 
-def percent(fraction: float) -> str:
-    """A fraction in percent, 2 decimals."""
-    return MISSING if math.isnan(fraction) else f"{_no_negative_zero(100 * fraction):.2f}"
+@dataclass(frozen=True)
+class Form:
+    """How values of one kind are printed: multiplied by `scale`, with so many decimals."""
+
+    scale: float
+    decimals: int
+
+    def value(self, value: float) -> str:
+        """`74.31`."""
+        return MISSING if math.isnan(value) else f"{self._shown(value):.{self.decimals}f}"
+
+    def difference(self, value: float) -> str:
+        """`+0.52`, with its sign."""
+        return MISSING if math.isnan(value) else f"{self._shown(value):+.{self.decimals}f}"
+
+    def mean_and_sd(self, mean: float, sd: float) -> str:
+        """`74.31 ± 0.42`."""
+        return MISSING if math.isnan(mean) else f"{self.value(mean)} ± {self.value(sd)}"
+
+    def interval(self, low: float, high: float) -> str:
+        """`[73.27, 75.35]`."""
+        return MISSING if math.isnan(low) else f"[{self.value(low)}, {self.value(high)}]"
+
+    def difference_interval(self, low: float, high: float) -> str:
+        """`[-0.21, +1.25]`."""
+        return MISSING if math.isnan(low) else f"[{self.difference(low)}, {self.difference(high)}]"
+
+    def _shown(self, value: float) -> float:
+        shown = self.scale * value
+        return 0.0 if abs(shown) < 0.5 * 10**-self.decimals else shown
 
 
-def points(fraction: float) -> str:
-    """A difference of fractions in percentage points, with its sign."""
-    return MISSING if math.isnan(fraction) else f"{_no_negative_zero(100 * fraction):+.2f}"
+def form_of(metric: Metric) -> Form:
+    """How a metric's values are printed."""
+    return Form(metric.scale, metric.decimals)
 
 
-def mean_and_sd(mean: float, sd: float) -> str:
-    """`74.31 ± 0.42`, fractions in percent."""
-    return MISSING if math.isnan(mean) else f"{percent(mean)} ± {percent(sd)}"
-
-
-def percent_interval(low: float, high: float) -> str:
-    """`[73.27, 75.35]`, fractions in percent."""
-    return MISSING if math.isnan(low) else f"[{percent(low)}, {percent(high)}]"
-
-
-def points_interval(low: float, high: float) -> str:
-    """`[-0.21, +1.25]`, differences of fractions in percentage points."""
-    return MISSING if math.isnan(low) else f"[{points(low)}, {points(high)}]"
+# Fractions in percent, and their differences in percentage points.
+PERCENT = Form(100.0, 2)
+percent, points = PERCENT.value, PERCENT.difference
+mean_and_sd, percent_interval, points_interval = PERCENT.mean_and_sd, PERCENT.interval, PERCENT.difference_interval
+loss = form_of(LOSS).value
+# For correlations and effect sizes.
+signed = Form(1.0, 2).difference
 
 
 def p_value(p: float) -> str:
@@ -50,11 +75,6 @@ def pairs(n: float) -> str:
     return f"{n:,.0f}" if math.isfinite(n) else f">{MOST_PAIRS:,}"
 
 
-def signed(value: float) -> str:
-    """Two decimals with the sign, for correlations and effect sizes."""
-    return MISSING if math.isnan(value) else f"{_no_negative_zero(value):+.2f}"
-
-
 def whole(value: float) -> str:
     """A whole number, thousands separated."""
     return f"{value:,}"
@@ -70,11 +90,6 @@ def count(value: float) -> str:
     return f"{_three_digits(rounded / scale)}{prefix}" if scale > 1 else f"{rounded:g}"
 
 
-def loss(value: float) -> str:
-    """Three decimals."""
-    return MISSING if math.isnan(value) else f"{value:.3f}"
-
-
 def amount(value: float) -> str:
     """Three significant digits, thousands separated."""
     if math.isnan(value):
@@ -82,9 +97,27 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 99.95 else _three_digits(value)
 
 
+def counts(values: Sequence[float]) -> tuple[str, list[str]]:
+    """Counts in the unit of the largest, and that unit: `0.085` and `2.445` in `M`."""
+    known = [value for value in values if not math.isnan(value)]
+    scale, prefix = next((pair for pair in PREFIXES if known and max(known) >= pair[0]), PREFIXES[-1])
+    return prefix.strip(), amounts([value / scale for value in values])[1]
+
+
+def amounts(values: Sequence[float]) -> tuple[str, list[str]]:
+    """Numbers with the decimals that give the smallest two significant digits and the largest three; no unit."""
+    sizes = [math.floor(math.log10(value)) for value in values if math.isfinite(value) and value > 0]
+    is_whole = all(float(value).is_integer() for value in values if math.isfinite(value))
+    decimals = 0 if is_whole or not sizes else min(max(1 - min(sizes), 2 - max(sizes), 0), MOST_DECIMALS)
+    return "", [MISSING if math.isnan(value) else f"{value:,.{decimals}f}" for value in values]
+
+
+# How a number is printed by itself -> how a column of such numbers is printed in one unit.
+IN_ONE_UNIT: Mapping[Callable[..., str], Callable[[Sequence[float]], tuple[str, list[str]]]] = {
+    count: counts,
+    amount: amounts,
+}
+
+
 def _three_digits(value: float) -> str:
     return f"{value:.{max(0, 2 - int(math.log10(value)))}f}" if value >= 1 else f"{value:.2f}"
-
-
-def _no_negative_zero(value: float) -> float:
-    return 0.0 if abs(value) < 0.005 else value

@@ -3,8 +3,8 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 from .numbers import MISSING
 
@@ -47,12 +47,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table `of` some studies: headings, and rows in blocks, whose name is empty where there is but one."""
+    """A titled table `of` some studies: headings, and rows in blocks, whose name is empty where there is but one.
+
+    `keys` are those of the columns after the first, as the command line knows them.
+    """
 
     title: str
     of: str
     headings: tuple[Heading, ...]
     blocks: dict[str, list[Row]]
+    keys: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all blocks."""
+        return [row for rows in self.blocks.values() for row in rows]
+
+    def without(self, place: int) -> Self:
+        """The table without one of its columns."""
+
+        def cut(cells: tuple[Any, ...]) -> tuple[Any, ...]:
+            return cells[:place] + cells[place + 1 :]
+
+        blocks = {name: [Row(cut(row.cells), cut(row.bold)) for row in rows] for name, rows in self.blocks.items()}
+        keys = self.keys[: place - 1] + self.keys[place:]
+        return replace(self, headings=cut(self.headings), blocks=blocks, keys=keys)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,11 @@ FEWEST_PAIRS = 2  # below there is no spread, and no test
 WIDEST_MARGIN = 100
 SPLIT_SEED = "data.split_seed"
 FOLLOWS_SEED = "seed"  # its value where every seed has a validation split of its own
-METRICS = ("test_accuracy",)  # what variants are compared by
+# What variants may be compared by, the first by default; how each is shown: analysis/reading/metrics.py.
+METRICS = (
+    *("test_accuracy", "val_accuracy", "train_accuracy", "last_test_accuracy", "top5_accuracy"),
+    *("test_loss", "val_loss", "train_loss", "calibration_error", "latency_ms", "train_seconds"),
+)
 
 
 @dataclass
@@ -37,6 +41,9 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             raise ValueError(
                 f"{where}.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
             )
+    names = list(about["names"].values())
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{where}.names={about['names']}: each variant must have a name of its own")
     if about["metric"] not in METRICS:
         raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
     margin, looks, tuning = about["margin"], about["looks"], about["tuning"]
@@ -66,6 +73,9 @@ def controls_of(about: dict[str, Any], variant: str) -> list[str]:
 def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
     """Raise ValueError when a declaration names a row that none of a sweep's variants makes."""
     rows = sorted(set(variants))
+    for variant, name in about["names"].items():
+        if any(row == name and not is_row(variant, row) for row in rows):
+            raise ValueError(f"about.names.{variant}: {name} is another row of this sweep")
     named = {f"about.controls.{variant}": [variant, *controls_of(about, variant)] for variant in about["controls"]}
     named |= {"about.baseline": [about["baseline"]] if about["baseline"] else [], "about.names": list(about["names"])}
     for key, names in named.items():

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from dynfilt.installation import IS_CHECKOUT, PROJECT, RUN_COMMAND
+from dynfilt.installation import IS_CHECKOUT, PACKAGES, PROJECT, RUN_COMMAND
 
 COMMIT_VARIABLE = "DYNFILT_COMMIT"
-PACKAGES = ("dynfilt", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "wandb")
 
 
 def collect_provenance(device: torch.device) -> dict[str, Any]:

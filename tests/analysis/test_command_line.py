@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,13 +70,32 @@ def test_csv_prints_records_only(study: WriteRun, capsys: pytest.CaptureFixture[
     assert "warning: not counted: dynamic_3x3 seed 2, failed" in printed.err
 
 
+def test_quiet_leaves_errors_alone_on_standard_error(study: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+    study("dynamic_3x3", 2, None, state="failed")
+    assert main(["table", "outputs", "--format", "csv", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("study,variant") and printed.err == ""
+    assert main(["table", "nowhere", "--quiet"]) == 2
+    assert capsys.readouterr().err.startswith("error: nowhere is not a folder")
+
+
+def test_it_tells_its_version_and_what_a_source_is(capsys: pytest.CaptureFixture[str]) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    for words in (["--version"], ["table", "--help"]):
+        with pytest.raises(SystemExit) as done:
+            main(words)
+        assert done.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"dynfilt {declared}\n") and "wandb:entity/project" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["table", "nowhere"], "nowhere is not a folder"),
         (["table", "empty"], "no runs found in empty"),
         (["table", "outputs", "--baseline", "statik"], "the variants are: dynamic_3x3, static_3x3"),
-        (["table", "outputs", "--format", "pdf"], "md, tex, html, csv"),
+        (["table", "outputs", "--format", "pdf"], "md, tex, html, csv, json"),
         (["table", "outputs", "--columns", "n,speeed"], "no column speeed; the columns are: n, accuracy, interval"),
         (["table", "outputs", "--columns", ""], "no column chosen; the columns are: n,"),
         (["table", "outputs", "--rows", "model.kernels"], "no run with a result has model.kernels in its config"),

@@ -45,7 +45,8 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"controls": {"a": "a"}}, "about.controls: a cannot be its own control"),
         ({"controls": {"a": []}}, r"about.controls.a=\[\]: must be a variant or a list of variants"),
         ({"controls": {"a": [3]}}, r"about.controls.a=\[3\]: must be a variant"),
-        ({"metric": "val_loss"}, "about.metric=val_loss: must be test_accuracy"),
+        ({"metric": "val_los"}, "about.metric=val_los: must be test_accuracy, val_accuracy"),
+        ({"names": {"a": "x", "b": "x"}}, "about.names=.*: each variant must have a name of its own"),
         ({"tuning": 100}, "about.tuning=100: must be a list of this study's seeds, another study's name"),
         ({"tuning": ["a"]}, r"about.tuning=\['a'\]: must be"),
     ],
@@ -62,6 +63,7 @@ def test_what_cannot_be_meant_is_one_clear_line(changes: dict[str, Any], message
         ({"controls": {"d": "a"}}, "about.controls.d: d is no row of this sweep"),
         ({"baseline": "static"}, "about.baseline: static is no row of this sweep"),
         ({"names": {"x": "X"}}, "about.names: x is no row of this sweep"),
+        ({"names": {"b": "a"}}, "about.names.b: a is another row of this sweep"),
     ],
 )
 def test_a_row_that_the_sweep_does_not_make_is_named(changes: dict[str, Any], message: str) -> None:

@@ -183,6 +183,12 @@ def test_annealing_that_training_left_before_its_end(write_run: WriteRun) -> Non
     assert told() == ["training ended at temperature 15.5, before its annealing to 1: dynamic_3x3"]
 
 
+def test_several_versions_of_torch(study: WriteRun) -> None:
+    for seed, versions in enumerate(({"torch": "2.11.0", "numpy": "2.4"}, {"numpy": "2.4", "torch": "2.11.0"})):
+        note(Path("outputs/lab_3x3/static_3x3") / f"seed{seed}", versions=versions)
+    assert told() == ["runs with several versions of torch: 2.11.0 for static_3x3; unknown for dynamic_3x3"]
+
+
 def test_when_every_run_had_uncommitted_changes_they_need_no_list(write_run: WriteRun) -> None:
     write_run("static_3x3", 0, 0.5, dirty=True)
     write_run("dynamic_3x3", 0, 0.6, dirty=True)

@@ -43,7 +43,7 @@ def test_one_row_a_variant_with_the_baseline_first() -> None:
     comparison = compare(runs("static_3x3", STATIC) + runs("dynamic_3x3", DYNAMIC) + runs("b", STATIC), None)
     assert [row.label for row in comparison.variants] == ["static_3x3", "b", "dynamic_3x3"]
     assert [row.is_baseline for row in comparison.variants] == [True, False, False]
-    assert [row.accuracy.n for row in comparison.variants] == [4, 4, 4]
+    assert [row.summary.n for row in comparison.variants] == [4, 4, 4]
     assert comparison.variants[0].claims == () and comparison.variants[0].paired is None
     assert comparison.variants[0].mean("train_seconds") == 101.5
 
@@ -60,7 +60,7 @@ def test_differences_are_paired_by_seed_and_not_by_order() -> None:
 def test_only_shared_seeds_are_paired_while_welch_uses_all() -> None:
     comparison = compare(runs("static_3x3", STATIC) + runs("d", DYNAMIC)[1:] + [run("d", 9, 0.72)], None)
     compared = claim(comparison, "d")
-    assert compared.paired.difference.n == 3 and row(comparison, "d").accuracy.n == 4
+    assert compared.paired.difference.n == 3 and row(comparison, "d").summary.n == 4
     assert compared.paired.p == pytest.approx(stats.ttest_rel(DYNAMIC[1:], STATIC[1:]).pvalue)
     unpaired = stats.ttest_ind([*DYNAMIC[1:], 0.72], STATIC, equal_var=False).confidence_interval()
     assert compared.welch.low == pytest.approx(unpaired.low)
@@ -76,7 +76,7 @@ def test_without_shared_seeds_there_is_no_paired_difference() -> None:
 def test_a_static_variant_without_results_is_no_default_baseline() -> None:
     failed = run("static_3x3", 0, None, state="failed")
     comparison = compare([failed, run("b", 0, 0.5), run("static_z", 0, 0.5)], None)
-    assert [(row.label, row.accuracy.n) for row in comparison.variants] == [
+    assert [(row.label, row.summary.n) for row in comparison.variants] == [
         ("static_z", 1),
         ("b", 1),
         ("static_3x3", 0),
@@ -107,7 +107,7 @@ def test_runs_of_different_digests_are_not_averaged() -> None:
     old, new = runs("d", DYNAMIC[:2], digest="1111111111aa"), runs("d", DYNAMIC[2:], digest="2222222222bb")
     comparison = compare(runs("static", STATIC) + old + new, None)
     assert [row.label for row in comparison.variants] == ["static", "d @11111111", "d @22222222"]
-    assert row(comparison, "d @22222222").accuracy.mean == pytest.approx(sum(DYNAMIC[2:]) / 2)
+    assert row(comparison, "d @22222222").summary.mean == pytest.approx(sum(DYNAMIC[2:]) / 2)
 
 
 def test_a_baseline_of_several_digests_must_be_chosen() -> None:
@@ -125,7 +125,7 @@ def test_a_baseline_of_several_digests_must_be_chosen() -> None:
 def test_a_result_that_is_there_twice_counts_once() -> None:
     first, again = run("static", 0, 0.5), run("static", 0, 0.6)
     comparison = compare([first, again, run("static", 1, 0.7)], None)
-    assert comparison.variants[0].accuracy.mean == pytest.approx(0.6)
+    assert comparison.variants[0].summary.mean == pytest.approx(0.6)
     assert [(repeat.used, repeat.unused, repeat.agrees) for repeat in comparison.repeats] == [(first, again, False)]
 
 
@@ -139,7 +139,7 @@ def test_one_seed_identical_seeds_and_a_single_variant_do_not_crash() -> None:
 
 def test_a_study_without_any_result_stays_in_the_table() -> None:
     comparison = compare([run("static", 0, 0.5), run("static", 0, None, study="other", state="failed")], None)
-    assert [(row.study, row.accuracy.n, row.is_baseline) for row in comparison.variants] == [
+    assert [(row.study, row.summary.n, row.is_baseline) for row in comparison.variants] == [
         ("lab", 1, True),
         ("other", 0, False),
     ]
@@ -238,7 +238,7 @@ def test_tuning_runs_are_in_no_row() -> None:
         chosen = {"model": variant, "optimizer": {"lr": 0.2}}
         made += runs(f"{variant},optimizer.lr=0.2", accuracies, digest="0.2", config=chosen)
     comparison = compare(made, None)
-    assert [(row.label, row.accuracy.n) for row in comparison.variants] == [
+    assert [(row.label, row.summary.n) for row in comparison.variants] == [
         ("static,optimizer.lr=0.2", 4),
         ("d,optimizer.lr=0.2", 4),
     ]

@@ -217,6 +217,8 @@ def test_rows_are_shown_under_their_declared_names_and_known_by_both() -> None:
     assert [variant.label for variant in comparison.variants] == ["Static 3x3", "down", "same", "Dynamic"]
     assert against(comparison, "Dynamic", "Static 3x3").verdict == SUPPORTED
     assert compare(study(4, about), "up").variants[0].label == "Dynamic"
+    with_settings = runs("up,trainer.epochs=9", STATIC[:3], about, trainer={"epochs": 9})
+    assert row(compare([*study(4, about), *with_settings], None), "Dynamic,trainer.epochs=9").summary.n == 3
 
 
 def test_tuning_seeds_are_those_that_the_study_declares() -> None:

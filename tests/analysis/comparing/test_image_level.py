@@ -49,7 +49,7 @@ def test_the_standard_error_of_an_accuracy_is_over_images(study: WriteRun) -> No
     of_image = np.mean([right("dynamic", seed) for seed in range(3)], axis=0)
     summary = level.accuracy["lab_3x3", "dynamic"]
     assert (summary.n, summary.standard_error) == (IMAGES, pytest.approx(stats.sem(of_image)))
-    assert summary.mean == pytest.approx(comparison.variants[1].accuracy.mean)
+    assert summary.mean == pytest.approx(comparison.variants[1].summary.mean)
 
 
 def test_one_run_alone_has_the_binomial_standard_error(write_run: WriteRun) -> None:
@@ -75,14 +75,23 @@ def test_only_shared_seeds_make_a_difference(study: WriteRun) -> None:
     level, comparison = found()
     difference = level.differences["lab_3x3", "dynamic", "static"]
     assert difference.mean == pytest.approx(comparison.claims[0].paired.difference.mean)
-    assert level.accuracy["lab_3x3", "dynamic"].mean == pytest.approx(comparison.variants[1].accuracy.mean)
+    assert level.accuracy["lab_3x3", "dynamic"].mean == pytest.approx(comparison.variants[1].summary.mean)
 
 
 def test_without_any_file_nothing_is_told(write_run: WriteRun) -> None:
     write_run("static", 0, 0.5)
     level, comparison = found()
     assert level == ImageLevel()
-    assert "image" not in " ".join(footer(comparison, level, []))
+    told = " ".join(footer(comparison, level, []))
+    assert "image-level" not in told and "Test images" not in told
+
+
+def test_runs_of_wandb_say_why_they_have_none(write_offline: Callable[..., Path], no_account: None) -> None:
+    write_offline()
+    comparison = compare(read_runs(["runs"]), None)
+    level = image_level(comparison)
+    assert level.notes == ["runs are read from W&B, which keeps no test_predictions.npz: dynamic_3x3"]
+    assert f"No image-level uncertainty where {level.notes[0]}." in footer(comparison, level, [])
 
 
 def test_unusable_predictions_are_left_out_and_named(study: WriteRun) -> None:

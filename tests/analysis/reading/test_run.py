@@ -91,3 +91,11 @@ def test_an_error_is_one_short_line() -> None:
 def test_provenance_that_was_not_recorded_is_empty(told: object) -> None:
     noted = told if isinstance(told, dict) else {}
     assert provenance_of(told) == {"commits": (), "devices": (), "dirty": False, "provenance": noted}
+
+
+def test_versions_stand_in_one_order_whatever_the_source_gives() -> None:
+    recorded = {"python": "3.11", "dynfilt": None, "torch": "2.11.0", "numpy": "2.4", "zlib": "1", "attrs": "2"}
+    given = dict(sorted(recorded.items()))
+    assert list(given) != list(recorded)
+    orders = [list(provenance_of({"versions": each})["provenance"]["versions"]) for each in (recorded, given)]
+    assert orders == [["python", "dynfilt", "torch", "numpy", "attrs", "zlib"]] * 2

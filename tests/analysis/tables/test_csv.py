@@ -115,7 +115,7 @@ def test_a_column_that_is_declared_once_is_in_every_format(sound: WriteRun, monk
 def test_every_column_is_in_every_format(sound: WriteRun) -> None:
     keys = [column.key for column in COLUMNS]
     printed = {form: table(["outputs"], None, form, PLAIN, chosen(keys)).text for form in FORMATS}
-    assert set(printed) == {"md", "tex", "html", "csv"}
+    assert set(printed) == {"md", "tex", "html", "csv", "json"}
     fields = printed["csv"].partition("\n")[0].split(",")
     for each in COLUMNS:
         assert f" {markdown.escaped(each.heading.line)} " in printed["md"]

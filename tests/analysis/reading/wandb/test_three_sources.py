@@ -45,7 +45,7 @@ def study(command: Command, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 def told(run: Run) -> dict[str, object]:
     """All of a run but where it was found."""
     names = ("study", "variant", "seed", "state", "error", "numbers", "digest", "commits", "devices", "dirty", "config")
-    return {name: getattr(run, name) for name in names}
+    return {name: getattr(run, name) for name in names} | {"versions": str(run.provenance["versions"])}
 
 
 @pytest.mark.slow
@@ -67,12 +67,15 @@ def test_the_three_sources_tell_the_same(study: None, capsys: pytest.CaptureFixt
         for source in SOURCES:
             assert main(["table", source, "--format", form]) == 0
             printed.append(tuple(_without_places(text) for text in capsys.readouterr()))
-        assert printed[0] == printed[1] == printed[2] and "FloatingPointError" in printed[0][1], form
+        assert printed[0] == printed[1] == printed[2] and "FloatingPointError" in "".join(printed[0]), form
+    for source in SOURCES:
+        assert main(["table", source]) == 0
+        assert ("W&B, which keeps no test_predictions.npz" in capsys.readouterr().out) == (source != "outputs")
 
     assert len(read_runs(["outputs", "outputs/tests"])) == 5  # a run folder with its own wandb/ counts once
 
 
 def _without_places(text: str) -> str:
-    """A printed table without the line on its source, and without where a caveat's runs lie."""
-    lines = [line for line in text.splitlines() if "Source: " not in line]
+    """A printed table without the lines on its source, and without where a caveat's runs lie."""
+    lines = [line for line in text.splitlines() if "Source: " not in line and "which keeps no" not in line]
     return re.sub(r" \((outputs|bare|wandb:)[^()]*\)", "", "\n".join(lines))

@@ -1,0 +1,62 @@
+"""At most three lines on what a table shows, for a paper or a terminal: values, tests, how they were measured."""
+
+from collections.abc import Iterable
+
+from ..comparing.comparison import Comparison
+from ..comparing.statistics import ALPHA, POWER
+
+# A line each of the keys of columns, in the order in which they are explained.
+VALUES, TESTS, COSTS = "values", "tests", "costs"
+PHRASES = {
+    "accuracy": (VALUES, "{metric}: mean ± SD over the n seeds"),
+    "interval": (VALUES, "95 % interval: Student t"),
+    "delta": (VALUES, "Δ: difference to {baseline} with the same seed, with its {interval}"),
+    "points": (VALUES, "Δ: difference with the same seed"),
+    "paired": (VALUES, "paired interval: {interval} of Δ"),
+    "p": (TESTS, "p: paired t test, Holm-adjusted{looks}"),
+    "p_unadjusted": (TESTS, "p: paired t test"),
+    "e_value": (TESTS, "e-value: may be read at any n, 20 says what p = 0.05 would"),
+    "detectable": (TESTS, f"detectable Δ: found with power {POWER:g}"),
+    "sign_flip": (TESTS, "sign-flip p: exact, not adjusted"),
+    "needed": (TESTS, f"pairs needed: to find the margin with power {POWER:g}"),
+    "ahead": (TESTS, "ahead: seeds in which it is better"),
+    "verdict": (
+        TESTS,
+        f"supported: p at most {ALPHA:g} and the interval {{better}} 0; refuted: the interval at or {{worse}} 0",
+    ),
+    "welch": (TESTS, "Welch: unpaired interval"),
+    "correlation": (TESTS, "correlation: of both over the seeds"),
+    "effect_size": (TESTS, "effect size: mean / SD of Δ"),
+    "image_se": (TESTS, "image SE: over the test images"),
+    "both": (TESTS, "over seeds and images: 95 % interval for other seeds and other images"),
+    "flops": (COSTS, "FLOPs: one image, forward, in canonical form"),
+    "train": (COSTS, "train: wall time"),
+}
+# Column -> others whose phrase says the same and more.
+SAID_BY = {"points": {"delta"}, "p_unadjusted": {"p"}}
+
+
+def short_notes(comparison: Comparison, keys: Iterable[str]) -> list[str]:
+    """The lines for a table with the columns of these keys, or for several tables together."""
+    shown = set(keys)
+    metric = comparison.metric
+    baselines = {variants[0].baseline for variants in comparison.groups.values()}
+    has_looks = any(claim.declared.looks for claim in comparison.claims)
+    words = {
+        "metric": metric.label,
+        "baseline": next(iter(baselines)) if len(baselines) == 1 else "the baseline",
+        "interval": " or ".join(dict.fromkeys(claim.interval_in_words for claim in comparison.claims)),
+        "looks": " and adjusted for the declared looks" if has_looks else "",
+        "better": "above" if metric.higher_is_better else "below",
+        "worse": "below" if metric.higher_is_better else "above",
+    }
+    lines: dict[str, list[str]] = {VALUES: [], TESTS: [], COSTS: []}
+    for key, (line, phrase) in PHRASES.items():
+        if key in shown and not shown & SAID_BY.get(key, set()):
+            lines[line].append(phrase.format(**words))
+    if "verdict" in shown and any(claim.is_exploratory for claim in comparison.claims):
+        lines[TESTS].append("exploratory: not declared, so without a verdict")
+    if "accuracy" in shown:
+        lines[VALUES].append("bold: the best of a column, which is no test")
+        lines[COSTS].insert(0, metric.meaning.rstrip("."))
+    return [f"{'; '.join(phrases)}." for phrases in lines.values() if phrases]
