@@ -46,8 +46,9 @@ MODELS = {
 FARTHER = {("resnet20", "odconv_4x"): 0.034, ("resnet20", "dcd"): 0.045, ("resnet18", "involution"): 0.031}
 # What a study's rows differ in besides the convolution and the width.
 ABLATED = {
+    "lab_augmentation": {"data.flip", "data.pad"},
     "lab_improvements": {
-        *("model.num_filters", "model.backbone_blocks", "data.flip", "data.pad"),
+        *("model.num_filters", "model.backbone_blocks", "model.dropout"),
         *(f"model.filter.{key}" for key in ("rank", "activation", "normalisation", "pooled", "condition_features")),
         "model.filter.normalised",
     },

@@ -17,6 +17,7 @@ from .style import PAGE_WIDTH, POINTS_PER_INCH, WIDTHS
 Handle = Line2D | Patch
 
 FORMATS = ("png", "svg", "pdf")
+PLACES = 6  # decimals of a place, as a share of the figure
 # Without these the files would differ from one writing to the next, and an SVG would name foreign addresses.
 METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -101,8 +102,23 @@ def bare(axes: Axes) -> Axes:
     return axes
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out for good, with rounded places, so that all processes draw the same.
+
+    The solver leaves the last bits of places to chance, and the ids in an SVG follow from these.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.findobj(Axes):
+        left, bottom, width, height = (round(float(end), PLACES) for end in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
+
+
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> None:
     """Write `folder/name.<format>` for each format; print each path to standard error."""
+    settle(figure)
     for form in formats:
         path = folder / f"{name}.{form}"
         path.parent.mkdir(parents=True, exist_ok=True)

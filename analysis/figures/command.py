@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dynfilt.run.identity import file_name
@@ -57,8 +58,8 @@ def write_figures(
     Raises ValueError when no study has both variants of the before/after figure, and as `selected` does.
     """
     variants = comparison.variants
-    groups = selected(comparison.groups, names)
-    looks = looks_of(variants, [each for members in groups.values() for each in drawn(members)])
+    groups, choice = selected(comparison.groups, names), replace(choice, are_named=bool(names))
+    looks = looks_of(variants, [each for members in groups.values() for each in drawn(members, bool(names))])
     studies = [StudyFigures(name, members, looks, choice, comparison.groups[name]) for name, members in groups.items()]
     if choice.before and not any(study.pair() for study in studies):
         labels = ", ".join(variant.label for variant in variants if variant.runs)

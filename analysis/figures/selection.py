@@ -41,12 +41,13 @@ def selected(groups: Mapping[str, list[Variant]], names: Sequence[str]) -> dict[
     return chosen
 
 
-def drawn(variants: Sequence[Variant]) -> list[Variant]:
+def drawn(variants: Sequence[Variant], are_named: bool = False) -> list[Variant]:
     """At most MOST of these: baseline and controls, then the highest mean validation accuracies; in the given order.
 
-    Chosen by validation, so that the choice says nothing of the test accuracies that are drawn.
+    Chosen by validation, so that the choice says nothing of the test accuracies that are drawn. Of those that were
+    named none is left out.
     """
-    if len(variants) <= MOST:
+    if are_named or len(variants) <= MOST:
         return list(variants)
     controls = {claim.rival for variant in variants for claim in variant.claims if claim.is_control}
 

@@ -17,12 +17,14 @@ from .series import X_AXES, Evaluations, Series, series
 
 @dataclass(frozen=True)
 class Choice:
-    """The choices of the user: x axis, width, and the variants of the before/after figure, if any."""
+    """The choices of the user: x axis, width, the variants of the before/after figure, if any, and whether all variants
+    were named."""
 
     x: str
     width: str
     before: str | None = None
     after: str | None = None
+    are_named: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class StudyFigures:
         self.heading = heading
         self.variants = [variant for variant in variants if variant.runs]
         self.group = group or variants
-        self.shown = selection.drawn(self.variants)
+        self.shown = selection.drawn(self.variants, choice.are_named)
         self.looks = looks
         self.choice = choice
         self._missing: list[str] = []
@@ -157,6 +159,8 @@ class StudyFigures:
         return " ".join([caption, *(f"Drawn are {line}." for line in self._left_out())])
 
     def _left_out(self) -> list[str]:
+        if not self.variants and any(variant.runs for variant in self.group):
+            return ["nothing is drawn: --variants names none of its variants with results"]
         line = selection.left_out(self.shown, self.variants)
         return [line] if line else []
 

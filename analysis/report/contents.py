@@ -1,7 +1,7 @@
 """The contents of a report, whatever format it is written in."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..comparing.caveats import caveats
 from ..comparing.comparison import Comparison
@@ -91,11 +91,12 @@ def contents_of(
     """
     images = image_level(comparison)
     groups = selected(comparison.groups, names)
-    looks = looks_of(comparison.variants, [each for members in groups.values() for each in drawn_of(members)])
+    choice, shown = replace(FIGURES, are_named=bool(names)), [drawn_of(each, bool(names)) for each in groups.values()]
+    looks = looks_of(comparison.variants, [variant for members in shown for variant in members])
     budget = VALUES // len(comparison.groups)
     parts = []
     for heading, variants in comparison.groups.items():
-        study = StudyFigures(heading, groups.get(heading, []), looks, FIGURES, variants)
+        study = StudyFigures(heading, groups.get(heading, []), looks, choice, variants)
         parts.append(
             Part(
                 heading=heading,

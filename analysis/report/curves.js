@@ -102,9 +102,11 @@
     hide(labels) {
       this.hidden = new Set(labels);
       const shown = [...this.looks.keys()].filter((label) => !this.hidden.has(label));
-      const hides = 2 * this.hidden.size < this.looks.size;
-      chosen.set(this.key("hide"), hides ? (this.hidden.size || !this.first.length ? this.hidden : [""]) : [], "curves");
-      chosen.set(this.key("show"), hides ? [] : shown.length ? shown : [""], "curves");
+      const isShort = 2 * this.hidden.size < this.looks.size;
+      // An empty name stands for nothing hidden, or nothing shown, where that is not how the page opens.
+      const nothingHidden = this.first.length ? [""] : [];
+      chosen.set(this.key("hide"), isShort ? (this.hidden.size ? this.hidden : nothingHidden) : [], "curves");
+      chosen.set(this.key("show"), isShort ? [] : shown.length ? shown : [""], "curves");
       this.update();
     }
 

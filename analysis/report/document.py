@@ -52,7 +52,7 @@ def _curves(part: Part) -> Iterator[str]:
     pictures = [part.pictures[name] for name in CURVES if name in part.pictures]
     yield from map(_figure, pictures)
     if not pictures:
-        yield f"{escaped(part.heading)}: no run recorded any curve."
+        yield f"{escaped(part.heading)}: no curves are drawn."
     if part.gaps:
         yield bullets(part.gaps)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynfilt.run.identity import file_name
 
-from ..drawing.sheets import METADATA
+from ..drawing.sheets import METADATA, settle
 from ..drawing.style import figure_style
 from ..figures.study import Drawing, StudyFigures
 from ..reading.metrics import REPORTED
@@ -96,6 +96,8 @@ def captions_beside(folder: Path) -> dict[str, str]:
 
 def _picture(name: str, drawing: Drawing, narrow: Figure | None) -> Picture:
     """A figure as a file, and where there is a narrow one of it, both as drawings too."""
+    for figure in (drawing.figure, *([narrow] if narrow else [])):
+        settle(figure)
     png = _drawn_png(drawing.figure)
     if narrow is None:
         return Picture(f"{name}.png", drawing.caption, png)

@@ -144,7 +144,7 @@ def _tables(contents: Contents) -> Iterator[str]:
 def _curves(part: Part, embedded: Embedded) -> Iterator[str]:
     """The numbers of the curves for the script to draw, and pictures in their place until it does."""
     if part.chart is None:
-        yield '<p class="soft">No run recorded any curve.</p>'
+        yield '<p class="soft">No curves are drawn.</p>'
     else:
         yield f'<div class="curves"><script type="application/json">{part.chart.json}</script><div class="still">'
         yield from (embedded.figure(part.pictures[each]) for each in CURVES if each in part.pictures)

@@ -1,9 +1,9 @@
 // A button below each table saves what it shows, in the order and selection shown, as CSV.
 (() => {
   "use strict";
-  const FORMULA = /^[=+\-@\t\r]/, NUMBER = /^[+-]?[\d.,]+$/;
+  const FORMULA = /^[=+\-@\t\r]/, NUMBER = /^[+-]?[\d.,]+( \[[^\]]*\])?$/;
 
-  // No text is a formula to a spreadsheet; a number with its sign is none either.
+  // No text is a formula to a spreadsheet; a number with its sign, or with its interval, is none either.
   function cell(text) {
     const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
     return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
@@ -26,8 +26,9 @@
   }
 
   for (const table of document.querySelectorAll("main table")) {
-    const title = table.closest("details")?.querySelector("summary")?.firstChild.textContent.trim()
-      ?? table.parentElement.previousElementSibling?.textContent.trim() ?? "table";
+    let before = table.closest("details")?.querySelector("summary").firstChild ?? table.parentElement;
+    while (before?.nodeType === Node.ELEMENT_NODE && !before.matches("h2, h3")) before = before.previousElementSibling;
+    const title = before?.textContent.trim() ?? "table";
     const line = Object.assign(document.createElement("p"), { className: "tools" });
     const button = Object.assign(document.createElement("button"), { textContent: "save as CSV" });
     button.addEventListener("click", () => {

@@ -1,6 +1,7 @@
 """Photographs in list files (`path label` a line) or in ImageFolder's layout, as uint8 images of one size."""
 
 import os
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ def image_list(root: str | None, name: str, image_size: int, fit: Fit, cache: st
     classes.txt, the folders' names, or the labels. `name` stands for the images in a run's identity, since a path does
     not. Every image is brought to image_size x image_size once and kept under `cache` (None: .image_cache under
     `root`), see dynfilt.data.image_cache. With a validation split of its own, validation_size must be 0.
-    Raises ValueError, naming file and line, for what is missing or wrong.
+    Raises ValueError, naming file and line, for what is missing or wrong; warns of images that two splits share.
     """
     if root is None:
         raise ValueError(
@@ -46,6 +47,7 @@ def image_list(root: str | None, name: str, image_size: int, fit: Fit, cache: st
         raise ValueError(f"data.image_size={image_size}: must be at least 1 pixel")
     listings, class_names = _listings(folder)
     _require_every_class(listings["train"], class_names)
+    _warn_of_shared_images(listings)
     place = folder / ".image_cache" if cache is None else Path(cache).expanduser()
     splits = {
         key: Split(read_images(each.source.name, each.files, image_size, fit, place), torch.tensor(each.labels))
@@ -134,3 +136,15 @@ def _require_every_class(training: Listing, class_names: tuple[str, ...]) -> Non
     if missing or not class_names:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise ValueError(f"{training.source}: no training image of the class {names or '0'}")
+
+
+def _warn_of_shared_images(listings: dict[str, Listing]) -> None:
+    first: dict[Path, str] = {}
+    for listing in listings.values():
+        shared = [
+            file for file in listing.files if first.setdefault(file.path, listing.source.name) != listing.source.name
+        ]
+        if shared:
+            more = f"; likewise {len(shared) - 1} more images" if len(shared) > 1 else ""
+            other = first[shared[0].path]
+            warnings.warn(f"{shared[0].where}: {shared[0].name} is in {other} too{more}", stacklevel=3)

@@ -30,7 +30,7 @@ START_STD = 1e-2
 class VarChannelConv2d(DynamicConv2d):
     """y = (C / c) sum_j conv(x_j, w_j) + b over the c channels that are there, w_j = sum_n a_jn T_n.
 
-    a_j = e_j + U relu(V [e_j; s_j] + v): e_j is learned for channel j, s_j holds the mean and standard deviation of
+    a_j = e_j + U gelu(V [e_j; s_j] + v): e_j is learned for channel j, s_j holds the mean and standard deviation of
     that channel in the image and c / C; with `condition: identity` the first two are 0, and no image decides anything.
     x: (B, c, H, W), `channels` the numbers of its channels, from 0 to C - 1, None for all C -> (B, O, H', W').
     The number of parameters does not depend on c. The templates T are `weight` (N, O, 1, kh, kw); with all channels,
@@ -90,7 +90,7 @@ class VarChannelConv2d(DynamicConv2d):
             statistics = _statistics(x, len(present) / self.in_channels, self.condition)
             known = identity.to(statistics.dtype) + torch.zeros_like(statistics[..., :1])
             conditions = torch.cat([known, statistics], dim=2)
-            hidden = F.relu(self.hidden(conditions.to(linear_dtype(self.hidden))))
+            hidden = F.gelu(self.hidden(conditions.to(linear_dtype(self.hidden))))
             return at_least_float32(identity) + at_least_float32(self.output(hidden))
 
     def apply_choice(self, x: Tensor, choice: Tensor) -> Tensor:

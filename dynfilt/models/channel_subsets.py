@@ -62,9 +62,10 @@ class ChannelSubsetNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         present = self._drawn() if self.training and self.train_on_subsets else self.present
-        if self.missing == "left_out":
-            return self.network(self.first(_stacked(images, present), present))
         if len(present) < len(CHANNELS):
+            if self.missing == "left_out":
+                given = torch.stack([images[:, channel] for channel in present], dim=1)
+                return self.network(self.first(given, present))
             there = torch.tensor([channel in present for channel in range(len(CHANNELS))], device=images.device)
             images = torch.where(there[:, None, None], images, self.fill[:, None, None].to(images.dtype))
         return self.network(self.first(images))
@@ -75,9 +76,3 @@ class ChannelSubsetNet(nn.Module):
             raise RuntimeError("a subset of the channels is drawn anew for each batch")
         bits = int(torch.randint(1, 2 ** len(CHANNELS), ()).item())
         return tuple(channel for channel in range(len(CHANNELS)) if bits >> channel & 1)
-
-
-def _stacked(images: Tensor, present: Sequence[int]) -> Tensor:
-    if len(present) == images.shape[1]:
-        return images
-    return torch.stack([images[:, channel] for channel in present], dim=1)

@@ -78,8 +78,11 @@ SWEEPS = ("-cd", str(ROOT / "sweeps"))
         (["seed"], "cannot read the override seed; write KEY=VALUE or GROUP=CHOICE, quote special characters"),
         (["seed=0,1"], "seed=0,1: several values; add -m to run each of them, or write KEY=[...] for a list"),
         # Sweeps.
-        (["-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: demo, dyconv_twins"),
-        ([*SWEEPS, "-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: demo, dyc"),
+        (["-cn", "lab_3x4"], "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: channels_photographs"),
+        (
+            [*SWEEPS, "-cn", "lab_3x4"],
+            "-cn lab_3x4: no such sweep (did you mean lab_3x3?); sweeps/ has: channels_photographs",
+        ),
         (["-cd", "sweps", "-cn", "lab_3x3"], "-cd: there is no folder "),
         # Flags, where Hydra prints its usage.
         (["-cn"], "argument --config-name/-cn: expected one argument; flags stand before all overrides"),
@@ -107,7 +110,10 @@ def test_configs_of_ones_own_come_first_and_are_named(command: Command, tmp_path
         ),
         (("model=resnet8", "model.widht=3"), "model.widht: no such key (did you mean width?); conf/model/resnet8.yaml"),
         (("model=wade",), "model=wade: no such file in conf/model/ (did you mean wide?); allowed: bypass_3x3"),
-        (("-cn", "dema"), "-cn dema: no such sweep (did you mean demo?); mine/ has: demo; sweeps/ has: demo, dyc"),
+        (
+            ("-cn", "dema"),
+            "-cn dema: no such sweep (did you mean demo?); mine/ has: demo; sweeps/ has: channels_photographs",
+        ),
     ):
         outcome = command("-cd", "mine", *(("-cn", "demo") if words[0] != "-cn" else ()), *words)
         assert (outcome.code, len(outcome.lines)) == (2, 1)

@@ -21,7 +21,7 @@ Lists = dict[str, str]
 SOUND: Lists = {
     "train.txt": "pics/a cat.png 0\npics/b.png 1\r\n\npics/c.png\t1\n",
     "val.txt": "pics/d.png 0\n",
-    "test.txt": "pics/d.png 1\n./pics/b.png 0\n",
+    "test.txt": "pics/e.png 1\n./pics/f.png 0\n",
 }
 
 
@@ -30,9 +30,9 @@ def colour(number: int) -> tuple[int, int, int]:
 
 
 def write(root: Path, lists: Lists) -> Path:
-    """Plain pictures a cat, b, c, d and the given lists."""
+    """Plain pictures a cat, b, c, d, e, f and the given lists."""
     (root / "pics").mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(("a cat", "b", "c", "d")):
+    for number, name in enumerate(("a cat", "b", "c", "d", "e", "f")):
         Image.new("RGB", (9, 5 + number), colour(number)).save(root / "pics" / f"{name}.png")
     for name, text in lists.items():
         (root / name).write_bytes(text.encode())
@@ -54,7 +54,13 @@ def test_the_lists_are_the_splits(tmp_path: Path) -> None:
     assert data.image_shape == (3, SIZE, SIZE) and data.class_names == ("0", "1")
     assert colours(data.train) == [colour(0), colour(1), colour(2)] and data.train.labels.tolist() == [0, 1, 1]
     assert colours(data.val) == [colour(3)] and data.val.labels.tolist() == [0]
-    assert colours(data.test) == [colour(3), colour(1)] and data.test.labels.tolist() == [1, 0]
+    assert colours(data.test) == [colour(4), colour(5)] and data.test.labels.tolist() == [1, 0]
+
+
+def test_an_image_of_two_splits_is_a_warning(tmp_path: Path) -> None:
+    lists = {**SOUND, "test.txt": "pics/e.png 1\n./pics/b.png 0\npics/d.png 0\n"}
+    with pytest.warns(UserWarning, match=r"test\.txt, line 2: pics/b\.png is in train\.txt too; likewise 1 more"):
+        load(write(tmp_path, lists))
 
 
 def test_folders_of_classes_are_splits_too(tmp_path: Path) -> None:

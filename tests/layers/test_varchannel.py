@@ -30,7 +30,7 @@ def by_loops(layer: VarChannelConv2d, image: Tensor, channels: tuple[int, ...]) 
         condition = torch.cat(
             [own, torch.stack([torch.as_tensor(v, dtype=own.dtype) for v in (*seen, len(image) / 3)])]
         )
-        hidden = (layer.hidden.weight @ condition + layer.hidden.bias).clamp(min=0)
+        hidden = nn.functional.gelu(layer.hidden.weight @ condition + layer.hidden.bias)
         shares = own + layer.output.weight @ hidden
         kernel = sum(share * template for share, template in zip(shares, layer.weight, strict=True))
         y = y + torch.conv2d(pixels[None, None], kernel, padding=1)[0] * 3 / len(image)

@@ -43,6 +43,7 @@ def test_of_very_many_the_best_on_validation_are_drawn_and_have_looks_of_their_o
     (members,) = groups().values()
     shown = drawn(members)
     assert labels(shown) == ["static", *(f"v{rank:02}" for rank in range(81 - MOST, 80))]
+    assert drawn(members, are_named=True) == list(members)
     assert left_out(shown, members).startswith(f"{MOST} of 81 variants: ") and left_out(members, members) == ""
     looks = looks_of(members, shown)
     assert len(looks) == 81

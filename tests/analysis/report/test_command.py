@@ -53,3 +53,11 @@ def test_errors_are_one_line_and_nothing_is_written(
 ) -> None:
     assert main(["report", *words, "--out", "written"]) == 2
     assert said in capsys.readouterr().err and not Path("written").exists()
+
+
+def test_a_study_without_a_chosen_variant_says_so(study: WriteRun, report: Report) -> None:
+    study("static_1x1", 0, 0.4, study="label")
+    page, document = report("--variants", "dynamic_3x3", "static_3x3")
+    line = "nothing is drawn: --variants names none of its variants with results"
+    assert page.count(line) == document.count(line) == 1 and page.count("No curves are drawn.") == 1
+    assert '"label":"bypass_3x3"' not in page and '<th scope="row">bypass_3x3</th>' in page
