@@ -62,7 +62,7 @@ def unpack(file: str) -> str:
     try:
         with zipfile.ZipFile(file) as archive:
             _require_format(archive)
-            entries = [entry for entry in archive.infolist() if entry.filename != MANIFEST]
+            entries = [entry for entry in archive.infolist() if entry.filename != MANIFEST and not entry.is_dir()]
             _require_bounds(entry.file_size for entry in entries)
             contents = {_place(entry.filename): archive.read(entry) for entry in entries}
         arrays = [content for place, content in contents.items() if place.name == PREDICTIONS]

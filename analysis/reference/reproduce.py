@@ -8,6 +8,7 @@ more run of the recorded seeds would fall. The exit code is 0 when it reproduces
 import argparse
 import math
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,16 +66,26 @@ def run(arguments: argparse.Namespace) -> int:
         f"{seconds:.0f} s on {' + '.join(recorded.devices) or 'an unknown device'}",
         flush=True,
     )
-    again = do_again(recorded, arguments.out, arguments.device, arguments.data_root)
+    stop = StopSignals()
+    try:
+        with stop.handled():
+            again = do_again(recorded, arguments.out, arguments.device, arguments.data_root, stop)
+    except FloatingPointError as error:
+        print(f"test accuracy {recorded.number('test_accuracy'):.2%} as recorded, none now: {error}")
+        return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; with --draw {number} it goes on from the last checkpoint", file=sys.stderr)
+        return stop.exit_code
     answer = compare_runs(recorded, again, [run for run in runs if is_same_variant(run, recorded)])
     print(answer.words)
     return 0 if answer.reproduces else 1
 
 
-def do_again(recorded: Run, output_root: str, device: str, data_root: str | None) -> Run:
+def do_again(recorded: Run, output_root: str, device: str, data_root: str | None, stop: StopSignals) -> Run:
     """The same run, trained by this version below another folder.
 
-    Raises ValueError for a config that this version cannot build or a stranger wrote, and for images that are missing.
+    Raises ValueError for a config that this version cannot build or a stranger wrote and for images that are missing,
+    FloatingPointError when training diverges, and RunInterrupted when `stop` has received a signal.
     """
     folder = RunFolder(Path(recorded.place))
     config = _config(folder, output_root, device, data_root)
@@ -84,7 +95,7 @@ def do_again(recorded: Run, output_root: str, device: str, data_root: str | None
     choices = {"model": str(origin.get("model") or recorded.variant.partition(",")[0])}
     job = Job(config, choices, dict(origin.get("differences") or {}), ())
     with rebuilding(folder, "training"):
-        experiment.train(job, identity, StopSignals(), ProgressDisplay())
+        experiment.train(job, identity, stop, ProgressDisplay())
     [again] = RunFolders().read(output_root, [str(identity.folder(output_root))])
     return again
 

@@ -20,7 +20,7 @@ from .columns import COST_COLUMNS, Entry
 from .table import Column
 
 SPREAD_NOTE = "Mean ± SD over the n seeds (SD with n - 1); 95 % interval: Student t over the seeds."
-VARIED_NOTE = "The seeds vary initial weights, order and augmentation of the training images, and dropout"
+VARIED_NOTE = "The seeds vary initial weights, order and augmentation in training, and dropout"
 BOLD_NOTE = " Bold: best value of its column among the rows compared with each other, which is no test."
 DIFFERENCE_NOTE = (
     "Δ: difference to the run of the same seed of the baseline, or of the variant named under against, averaged over "
@@ -116,7 +116,7 @@ def _varied(comparison: Comparison) -> str:
     """What differs between the seeds of a row."""
     splits = {run.setting(SPLIT_SEED) for variant in comparison.variants for run in variant.runs}
     if splits == {FOLLOWS_SEED}:
-        return f"{VARIED_NOTE}, and which training images are held out for validation ({SPLIT_SEED} follows the seed)."
+        return f"{VARIED_NOTE}, and what is held out for validation ({SPLIT_SEED} follows the seed)."
     some = f", and in some rows ({SPLIT_SEED} follows the seed) the validation split" if FOLLOWS_SEED in splits else ""
     return VARIED_NOTE + (some or "; the validation split is the same for all seeds of a row") + "."
 

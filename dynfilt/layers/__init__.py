@@ -13,6 +13,8 @@ from dynfilt.layers.choice import (
 from dynfilt.layers.condconv import CondConv2d
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.dcd import DCDConv2d
+from dynfilt.layers.ddf import DDFConv2d
+from dynfilt.layers.decoupled import conv2d_decoupled
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.formulation import force_formulation, record_formulations
@@ -32,6 +34,7 @@ __all__ = [
     "KERNEL_ATTENTION",
     "CondConv2d",
     "DCDConv2d",
+    "DDFConv2d",
     "DYConv2d",
     "DynamicConv2d",
     "DynamicLayer",
@@ -44,6 +47,7 @@ __all__ = [
     "VarChannelConv2d",
     "WeightNetConv2d",
     "check_dynamic_layer",
+    "conv2d_decoupled",
     "conv2d_mixture",
     "conv2d_per_position",
     "conv2d_per_sample",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ class _WeighedTaps(torch.autograd.Function):
         rows = []
         for (shifted, tap), target in zip(
             _taps(x, filters, ctx.stride, ctx.dilation),
-            _shifts(grad_x, filters, ctx.stride, ctx.dilation),
+            shifts(grad_x, filters.shape[2:], ctx.stride, ctx.dilation),
             strict=True,
         ):
             target.addcmul_(grad, tap)
@@ -74,12 +74,13 @@ class _WeighedTaps(torch.autograd.Function):
 def _taps(x: Tensor, filters: Tensor, stride: Pair, dilation: Pair) -> Iterator[tuple[Tensor, Tensor]]:
     """For each tap the part of x that it sees, (B, G, C/G, H', W'), and its weights (B, G, 1, H', W'), views."""
     weights = filters.flatten(2, 3).unbind(2)
-    for shifted, weight in zip(_shifts(x, filters, stride, dilation), weights, strict=True):
+    for shifted, weight in zip(shifts(x, filters.shape[2:], stride, dilation), weights, strict=True):
         yield shifted, weight[:, :, None]
 
 
-def _shifts(x: Tensor, filters: Tensor, stride: Pair, dilation: Pair) -> Iterator[Tensor]:
-    rows, columns, height, width = filters.shape[2:]
+def shifts(x: Tensor, sizes: Sequence[int], stride: Pair, dilation: Pair) -> Iterator[Tensor]:
+    """For each tap the part of x (..., H, W) that it sees, a view (..., H', W'); sizes: kh, kw, H', W'."""
+    rows, columns, height, width = sizes
     for row in range(rows):
         for column in range(columns):
             top, left = row * dilation[0], column * dilation[1]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.condconv import CondConv2d
 from dynfilt.layers.dcd import DCDConv2d
+from dynfilt.layers.ddf import DDFConv2d
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.involution import InvolutionConv2d
@@ -54,6 +55,7 @@ DROP_INS = {
     "involution": DropIn(
         InvolutionConv2d, {"group_channels": 4}, {"initial_scale": "corrected"}, choice_in_float32=False
     ),
+    "ddf": DropIn(DDFConv2d, {"reduction": 0.5}, {"initial_scale": "corrected"}, choice_in_float32=False),
     "se": DropIn(SEConv2d),
     "varchannel": DropIn(VarChannelConv2d, {"num_templates": 5}, {"num_templates": 64}, groups=False),
     "weightnet": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 1}),

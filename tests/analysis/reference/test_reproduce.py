@@ -44,6 +44,26 @@ def test_the_same_draw_is_the_same_run(
     assert "reproduces to the last bit" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "words"), [(FloatingPointError("loss"), 1, "loss"), (KeyboardInterrupt(), 130, "--draw 3")]
+)
+def test_a_run_that_ends_early_is_one_line(
+    error: BaseException,
+    code: int,
+    words: str,
+    finished_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def end(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("analysis.reference.reproduce.do_again", end)
+    assert main(["reproduce", str(finished_run), "--draw", "3"]) == code
+    printed = capsys.readouterr()
+    assert words in (printed.out + printed.err).splitlines()[-1]
+
+
 @pytest.mark.parametrize(("accuracy", "reproduces"), [(0.7325, True), (0.768, True), (0.718, False), (0.774, False)])
 def test_elsewhere_it_must_fall_where_one_more_seed_would(accuracy: float, reproduces: bool) -> None:
     seeds = [run for run in read_runs(["reference:lab_3x3"]) if run.variant == "dynamic_3x3"]

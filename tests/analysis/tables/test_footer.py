@@ -134,7 +134,7 @@ def test_cost_is_explained_where_it_is_shown(write_run: WriteRun) -> None:
     ("splits", "ending"),
     [
         ((0, 0), "and dropout; the validation split is the same for all seeds of a row."),
-        (("seed", "seed"), "and which training images are held out for validation (data.split_seed follows the seed)."),
+        (("seed", "seed"), "and what is held out for validation (data.split_seed follows the seed)."),
         ((0, "seed"), "and dropout, and in some rows (data.split_seed follows the seed) the validation split."),
     ],
 )
