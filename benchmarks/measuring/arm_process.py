@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.measuring.arm import Arm
-from dynfilt.launch.pool import process_context
+from dynfilt.launch.pool import process_context, start
 from dynfilt.layers.formulation import force_formulation
 
 
@@ -25,7 +25,7 @@ class ArmProcess:
         context = process_context()
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, arm, str(device), torch.get_num_threads()))
-        self._process.start()
+        start(self._process)
         theirs.close()
 
     def start(self, request: str, *arguments: Any) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from dynfilt.config.compose import Job
@@ -60,7 +61,7 @@ class _Running:
 
     job: PoolJob
     slot: Slot
-    process: multiprocessing.process.BaseProcess
+    process: BaseProcess
     connection: Connection
     log: Path
     started: float = field(default_factory=time.monotonic)
@@ -115,7 +116,7 @@ class Pool:
             ours, theirs = self._context.Pipe(duplex=False)
             log = self._scratch / f"{len(self._outcomes)}-{time.monotonic_ns()}.txt"
             process = self._context.Process(target=_work, args=(job.job, slot, theirs, str(log)))
-            process.start()
+            start(process)
             theirs.close()
             self._running.append(_Running(job, slot, process, ours, log))
             self._view.started(job.name)
@@ -212,6 +213,20 @@ def process_context() -> ForkServerContext | SpawnContext:
         os.environ.clear()
         os.environ.update(before)
     return context
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process of `process_context` in which the main module does not run once more.
+
+    It would be read from its file as it is by then, while a sweep goes on with the code that it was started with.
+    """
+    main = sys.modules["__main__"]
+    spec, file = main.__spec__, getattr(main, "__file__", None)
+    main.__spec__ = main.__file__ = None
+    try:
+        process.start()
+    finally:
+        main.__spec__, main.__file__ = spec, file
 
 
 def _seconds_so_far() -> float:

@@ -23,10 +23,10 @@ POOL = ("hydra/launcher=pool", "hydra.launcher.slots=2", "hydra.launcher.threads
 FAULTY = ("model=faulty", "study=pool")
 
 
-def pool(folder: Path, *words: str, **options: str) -> subprocess.Popen[str]:
+def pool(folder: Path, *words: str, script: Path = ROOT / "run.py", **options: str) -> subprocess.Popen[str]:
     """`python run.py -m ... hydra/launcher=pool ...` in a folder."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), "-m", *TINY, *POOL, *words],
+        [sys.executable, str(script), "-m", *TINY, *POOL, *words],
         cwd=folder,
         env=quiet_environment(PYTHONPATH=str(ROOT), **options),
         stdout=subprocess.PIPE,
@@ -150,9 +150,12 @@ def test_a_job_is_bit_identical_to_the_same_run_alone(command: Command, tmp_path
 
 
 def test_two_pools_over_one_study_share_the_work(command: Command, tmp_path: Path) -> None:
-    """As two commands, two agents of a W&B sweep or two machines on one file system do."""
-    other = pool(tmp_path, *FAULTY, "seed=range(0,6)")
+    """As two commands, two agents of a W&B sweep or two machines on one file system do; the code of one is edited."""
+    script = tmp_path / "run.py"
+    script.write_text((ROOT / "run.py").read_text())
+    other = pool(tmp_path, *FAULTY, "seed=range(0,6)", script=script)
     wait_for(lambda: bool(runs_of(tmp_path)))
+    script.write_text("raise ImportError('edited')")
     outcome = command("-m", *TINY, *POOL, *FAULTY, "seed=range(0,6)")
     out, err = other.communicate()
     assert (outcome.code, other.returncode) == (0, 0), outcome.err + err
