@@ -18,7 +18,7 @@ from dynfilt.config.compose import Job, value_at
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
 from dynfilt.run.continuation import continue_from
-from dynfilt.run.folder import Predictions, RunFolder, RunState
+from dynfilt.run.folder import WANDB_ID, Predictions, RunFolder, RunState
 from dynfilt.run.identity import Identity, digest, identify
 from dynfilt.run.ownership import DIGEST
 from dynfilt.run.plan import PlannedRun, Planner
@@ -158,7 +158,7 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
 
 def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
     """The W&B run that mirrors this folder, as `tracking` says; a run that was begun anew has another than before."""
-    noted = record.noted("wandb_id")
+    noted = record.noted(WANDB_ID)
     is_new = record.is_first_attempt and was_begun_anew(record.folder)
     run_id = noted or (new_run_id() if is_new else identity.wandb_id)
     mirror = open_mirror(
@@ -171,7 +171,7 @@ def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
         config={**record.config, "provenance": record.folder.provenance()},
     )
     if mirror.run_id not in (None, noted):
-        record.add_provenance(wandb_id=mirror.run_id)
+        record.add_provenance(**{WANDB_ID: mirror.run_id})
     return mirror
 
 

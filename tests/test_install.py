@@ -106,7 +106,7 @@ def test_the_command_trains_and_compares_what_is_ones_own_from_any_folder(instal
         (["status", "nowhere"], "error: no runs in nowhere: looked at any depth for folders with status.json or"),
         (["status", "-x"], "error: unrecognized arguments: -x (`dynfilt status --help` explains)"),
         (["run", "-cd", "nowhere"], "error: -cd: there is no folder "),
-        (["plan", "-cn", "nothing"], "error: -cn nothing: no such sweep; sweeps/ has: demo, "),
+        (["plan", "-cn", "nothing"], "error: -cn nothing: no such sweep; sweeps/ has: channels_photographs"),
         (["run", "-x"], "error: unrecognized arguments: -x; flags stand before all overrides, `dynfilt run --help`"),
     ],
 )

@@ -1,6 +1,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,14 +81,14 @@ def test_a_sweep_is_a_yaml_file() -> None:
 
 
 @pytest.fixture(scope="module")
-def declared(compose: Callable[..., list[Job]]) -> dict[str, list[Job]]:
-    """The jobs of one seed of each sweep; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
-    return {name: compose("-cn", name, "seed=0", "mode=plan") for name in WHOLE}
+def declared(compose: Callable[..., list[Job]]) -> Callable[[str], list[Job]]:
+    """declared("demo") is one seed of a sweep; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
+    return cache(lambda name: compose("-cn", name, "seed=0", "mode=plan"))
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: dict[str, list[Job]]) -> None:
-    jobs, ablated = declared[name], ABLATED.get(name, set())
+def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: Callable[[str], list[Job]]) -> None:
+    jobs, ablated = declared(name), ABLATED.get(name, set())
     if name in MODELS:
         assert [job.choices["model"] for job in jobs] == MODELS[name].split(",")
     for job in jobs:
@@ -121,8 +122,8 @@ def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
     assert list(params) == (["seed"] if "variants" in sweeper else ["seed", "model"])  # seeds first: a budget cuts them
 
 
-def test_the_recipes_are_those_of_the_specification(declared: dict[str, list[Job]]) -> None:
-    lab, guided, twins = (declared[name][0].config for name in ("lab_3x3", "label_guided", "dyconv_twins"))
+def test_the_recipes_are_those_of_the_specification(declared: Callable[[str], list[Job]]) -> None:
+    lab, guided, twins = (declared(name)[0].config for name in ("lab_3x3", "label_guided", "dyconv_twins"))
     half = [0.5, 0.5, 0.5]
     for config, lr, epochs in ((lab, 5e-4, 20), (guided, 1e-3, 10)):
         assert config["optimizer"]["_target_"] == "torch.optim.Adam"
@@ -167,10 +168,10 @@ def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(n
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_classes"), [("field", 10), ("field", 100), ("field_resnet18", 10)])
 def test_the_cost_twins_of_the_field_cost_what_their_layers_do(
-    name: str, num_classes: int, declared: dict[str, list[Job]]
+    name: str, num_classes: int, declared: Callable[[str], list[Job]]
 ) -> None:
-    jobs = {variant_name(job.choices["model"], job.differences): job for job in declared[name]}
-    about = declared[name][0].config["about"]
+    jobs = {variant_name(job.choices["model"], job.differences): job for job in declared(name)}
+    about = declared(name)[0].config["about"]
     assert set(about["controls"]) == {row for row in jobs if ",conv=" in row and not row.endswith("=se")}
 
     def cost(row: str, device: str, count: Callable[[nn.Module], float]) -> float:

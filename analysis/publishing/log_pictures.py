@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from dynfilt.run.folder import RESULT, RunFolder, RunState
+from dynfilt.run.folder import RESULT, WANDB_ID, RunFolder, RunState
 from dynfilt.run.lock import FolderLock
 from dynfilt.tracking.mirror import Tracking, open_mirror
 
@@ -51,8 +51,8 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence
     import wandb
 
     files = RunFolder(folder)
-    config, result = files.recorded_config(), files.result()
-    assert result is not None
+    config, result, provenance = files.recorded_config(), files.result(), files.provenance()
+    assert result is not None and provenance is not None
     # W&B names a log by the second it starts in, and that name is all that tells which log is the last.
     while time.strftime("%Y%m%d_%H%M%S") in earlier[-1]:
         time.sleep(0.05)
@@ -64,7 +64,7 @@ def _log(folder: Path, pictures: Sequence[Path], caption: str, earlier: Sequence
         study=result["study"],
         variant=result["variant"],
         seed=result["seed"],
-        config={**config, "provenance": files.provenance()},
+        config={**config, "provenance": {key: fact for key, fact in provenance.items() if key != WANDB_ID}},
     )
     last: dict[str, Any] = next(reversed(files.evaluations()), {})
     images = {PICTURES + path.stem: wandb.Image(str(path), caption=caption) for path in pictures}

@@ -80,7 +80,12 @@ PARTS = (
         SMALL_TWINS,
     ),
     Part("step_resnet18_512", 0.4, f"{STEP} --network dyconv --batch 512 --precision bfloat16", SMALL_TWINS),
-    Part("step_lab", 0.3, f"{STEP} --network lab --run eager,graph", SMALL_STEP),
+    Part(
+        "step_lab",
+        0.3,
+        f"{STEP} --network lab --run eager,graph",
+        f"--models static_3x3,dynamic_3x3 {SMALL_STEP}",
+    ),
     Part(
         "step_resnet18_128",
         0.5,

@@ -105,10 +105,15 @@ def group_choices(settings: Any) -> dict[str, str]:
 
 
 def job_of(
-    config: dict[str, Any], choices: dict[str, str], overrides: Sequence[Override], config_name: str | None
+    config: dict[str, Any],
+    choices: dict[str, str],
+    overrides: Sequence[Override],
+    config_name: str | None,
+    own_base: dict[str, Any] | None = None,
 ) -> Job:
     """The job of a resolved config, composed with these overrides from this primary config.
 
+    `own_base` is the primary config with the chosen groups and no other override, where it has been composed already.
     Raises ValueError for an override that deletes a key or sets what the program sets.
     """
     for override in overrides:
@@ -123,7 +128,7 @@ def job_of(
     config = _with_paths_expanded(config)
     base, base_choices = _compose_base(config_name)
     switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices.get(group))
-    own_base, _ = _compose_base(config_name, switched)
+    own_base = own_base or _compose_base(config_name, switched)[0]
     outer = tuple(override for override in switched if override.partition("=")[0] in GROUPS)
     _, default_choices = _compose_base(config_name, outer)
     keys = tuple(override.key_or_group for override in overrides)

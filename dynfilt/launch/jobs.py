@@ -107,11 +107,12 @@ class JobComposer:
         if any(_refers(composed.referenced, key) for key in keys):
             composed = self._compose(combination)
             return job_of(composed.config, composed.choices, overrides, composed.config_name)
-        config = composed.config
+        config, only_groups = composed.config, all(self._parse(text).key_or_group in self._groups for text in structure)
         for text in combination:
             if text in plain:
                 config = _with(config, self._parse(text).key_or_group.split("."), self._value(structure, text))
-        return job_of(config, composed.choices, overrides, composed.config_name)
+        own_base = composed.config if only_groups else None
+        return job_of(config, composed.choices, overrides, composed.config_name, own_base)
 
     def _parse(self, text: str) -> Override:
         if text not in self._parsed:

@@ -25,6 +25,7 @@ STATUS = "status.json"
 PROVENANCE = "provenance.json"
 EVALUATIONS = "metrics.jsonl"
 RESULT = "result.json"
+WANDB_ID = "wandb_id"  # among the facts of an attempt: the run that W&B knows it as
 PREDICTIONS = "test_predictions.npz"
 TEST = "test.json"
 SEED_FOLDER = re.compile(r"seed(\d+)")

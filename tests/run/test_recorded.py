@@ -125,7 +125,7 @@ def test_each_recorded_run_is_a_row_or_is_named() -> None:
     runs = read_runs([str(RECORDED)])
     comparison = compare(runs, None)
     assert {variant.name for variant in comparison.variants} == {folder.parent.name for folder in RUNS}
-    assert all(variant.accuracy.n == 1 for variant in comparison.variants)
+    assert all(variant.summary.n == 1 for variant in comparison.variants)
     assert [(run.place, run.state) for run in runs if not run.counts] == [(str(INTERRUPTED), RunState.INTERRUPTED)]
 
 

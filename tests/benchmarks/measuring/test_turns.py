@@ -30,7 +30,8 @@ def test_arms_that_raise_or_die_are_told_and_the_others_go_on() -> None:
     assert sound.peak_mb and sound.peak_mb > 50
     assert set(sound.figures) == {"data, ms", "network, ms", "rest of the step, ms", "loop alone, ms"}
     assert all(len(values) == 2 for values in sound.figures.values())
-    assert (raised.ms, raised.failure) == ([], "OutOfMemoryError: no memory")
+    reason = "OutOfMemoryError: out of memory with trainer.batch_size=4, choose less or another device (no memory)"
+    assert (raised.ms, raised.failure) == ([], reason)
     assert (dead.ms, dead.failure) == ([], "the process was ended by SIGKILL (out of memory?)")
     assert [turn.process for turn in turns.all] == [None] * 3
 
