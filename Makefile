@@ -30,8 +30,9 @@ demo: $(VENV)/installed
 	@echo && $(BIN)/python -m analysis table outputs/demo
 	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"
 
-# A worker a core, each of one thread: two threads gain little on tensors of a few numbers.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+# Workers of one thread, since two threads gain little on tensors of a few numbers; one more than cores, since some tests wait.
+WORKERS := $$(cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores + 1 : 8)))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 check: lint
 	$(PYTEST) -m "not slow"

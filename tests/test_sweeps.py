@@ -82,7 +82,7 @@ def test_a_sweep_is_a_yaml_file() -> None:
 
 @pytest.fixture(scope="module")
 def declared(compose: Callable[..., list[Job]]) -> Callable[[str], list[Job]]:
-    """declared("demo") is one seed of a sweep; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
+    """declared("demo") is a seed of a sweep; a plan composes fast, and tests/launch/test_jobs.py holds it to Hydra."""
     return cache(lambda name: compose("-cn", name, "seed=0", "mode=plan"))
 
 
