@@ -36,7 +36,7 @@ LEAST_USEFUL_SECONDS = 10.0
 
 # What a run imports; torch's optimizers import its compiler, which takes longer than all the rest.
 PRELOADED = (
-    "dynfilt.launch.own_group",
+    "dynfilt.launch.undisturbed",
     "dynfilt.launch.worker",
     "torch._dynamo",
     "pydantic",

@@ -30,11 +30,11 @@ SECONDS_BETWEEN_REPORTS = 0.5
 
 def work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
     """Run a job to its end in this process, and send what came of it."""
-    if hasattr(os, "setsid"):
-        os.setsid()  # leave Ctrl-C to the parent, which passes it on
-    _write_output_to(Path(log))
     stop = StopSignals()
     with stop.handled():
+        if hasattr(os, "setsid"):
+            os.setsid()  # leave Ctrl-C to the parent, which passes it on
+        _write_output_to(Path(log))
         slot.occupy()
         ended = _run(job, stop, ReportingDisplay(connection, log, stop))
     end_service()

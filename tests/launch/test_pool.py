@@ -102,13 +102,21 @@ def test_a_signal_to_the_pool_stops_all_jobs_with_a_checkpoint(
     assert_stopped(outcome.code, outcome.err, 130 if number == signal.SIGINT else 75, tmp_path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks up the children of a process in /proc")
 def test_a_signal_to_all_processes_does_so_too(tmp_path: Path) -> None:
-    """A terminal that closes and Slurm signal the whole group."""
+    """A terminal that closes signals the whole group, Slurm every process below; here the server of forks first."""
     command = pool(tmp_path, *LONG)
     wait_for_two_running(tmp_path)
+    for child in children_of(command.pid):
+        os.kill(child, signal.SIGTERM)
+    time.sleep(1)
     os.killpg(command.pid, signal.SIGHUP)
     _, err = command.communicate()
     assert_stopped(command.returncode, err, 75, tmp_path)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def assert_stopped(code: int, err: str, expected_code: int, folder: Path) -> None:
