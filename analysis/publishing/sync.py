@@ -178,7 +178,7 @@ def _attempt(log: str) -> str:
                 if time.monotonic() > until:
                     return f"no end within {LIMIT_SECONDS:g} s"
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(SECONDS_BETWEEN_LOOKS)
+                    process.wait(max(0.0, min(SECONDS_BETWEEN_LOOKS, until - time.monotonic())))
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
