@@ -62,13 +62,16 @@ def test_pictures_that_are_there_are_taken_along_and_made_smaller(tmp_path: Path
         assert image.size == (1200, 120)
 
 
-def test_pictures_that_are_there_keep_every_colour_and_their_captions(tmp_path: Path) -> None:
-    colours = np.arange(3 * 64 * 64, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+@pytest.mark.parametrize(("number", "mode"), [(256, "P"), (257, "RGB")])
+def test_pictures_that_are_there_keep_every_colour_and_their_captions(number: int, mode: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).permutation(64 * 64) % number
+    colours = np.stack([255 - pixels % 256, pixels // 256, pixels % 7], axis=1).astype(np.uint8).reshape(64, 64, 3)
     Image.fromarray(colours).save(tmp_path / "map.png")
     write_captions(tmp_path / "captions-kernels.md", "Kernels", {"map": "All *colours*.\nAnd more."}, ["**no** note"])
     (picture,) = existing(str(tmp_path))
     assert picture.caption == "map: All *colours*. And more."
     with Image.open(io.BytesIO(picture.png)) as image:
+        assert image.mode == mode
         assert np.array_equal(np.asarray(image.convert("RGB")), colours)
 
 
