@@ -24,6 +24,7 @@ def jobs(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return half_broken(tmp_path, finished_run)
 
 
+@pytest.mark.slow
 def test_one_command_tells_what_is_sound_and_what_is_not_and_another_mends_it(
     jobs: list[Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
