@@ -72,6 +72,7 @@ def test_a_row_that_the_sweep_does_not_make_is_named(changes: dict[str, Any], me
     check_rows(about(baseline="b", controls={"a": "b"}), ["b,lr=1", "a"])
 
 
+@pytest.mark.slow
 def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
     for override, line in (
         ("about.controls.dynamic_3x3=bypass_3x4", "about.controls.dynamic_3x3: bypass_3x4 is no row of this sweep"),

@@ -8,6 +8,8 @@ import pytest
 
 from analysis.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("coarse_figures")
+
 WriteRun = Callable[..., Path]
 CURVES = [f"{metric}{figure}" for metric in ("accuracy", "loss") for figure in ("", "_by_variant", "_validation")]
 ACCURACIES = ["accuracy_against_cost", "differences"]

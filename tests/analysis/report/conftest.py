@@ -61,7 +61,9 @@ def written_before() -> dict[Any, Path]:
 
 
 @pytest.fixture
-def report(written_before: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[str, str]]:
+def report(
+    written_before: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory, coarse_figures: None
+) -> Callable[..., tuple[str, str]]:
     """Writes a report of `outputs` by the command line, and returns the page and the Markdown.
 
     Drawing takes a second or two, so that the report of equal runs with equal options is that of an earlier test;
