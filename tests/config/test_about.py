@@ -92,6 +92,7 @@ def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
         assert outcome.code == 2 and len(outcome.lines) == 1 and line in outcome.err, outcome.err
 
 
+@pytest.mark.slow
 def test_a_sweep_narrowed_to_a_part_of_its_rows_keeps_its_declaration(command: Command) -> None:
     outcome = command(*SWEEP, "model=dynamic_3x3", "seed=0", "about.controls.dynamic_3x3=[bypass_3x3]")
     assert outcome.code == 0, outcome.err
