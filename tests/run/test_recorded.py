@@ -138,6 +138,7 @@ def test_a_renamed_target_leaves_a_run_what_it_is(
     assert config.count(today) == 1
     (finished_copy / "config.yaml").write_text(config.replace(today, former))
     monkeypatch.setitem(identity.RENAMED_TARGETS, former, today)
+    monkeypatch.setitem(identity.FORMER_TARGETS, today, former)
     recorded = RunFolder(finished_copy).recorded_config()
     assert recorded["model"]["_target_"] == former
     assert RunFolder(finished_copy).config() == yaml.safe_load(config)
