@@ -93,6 +93,7 @@ def declared(compose: Callable[..., list[Job]]) -> Callable[[str], list[Job]]:
     return cache(lambda name: compose("-cn", name, "seed=0", "mode=plan"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: Callable[[str], list[Job]]) -> None:
     jobs, ablated = declared(name), ABLATED.get(name, set())
@@ -200,6 +201,7 @@ def test_the_cost_twins_of_the_field_cost_what_their_layers_do(
             assert abs(cost(control, "meta", count) / cost(row, layer_on, count) - 1) < limit, (row, control)
 
 
+@pytest.mark.slow
 def test_a_failing_job_leaves_the_others_running_and_is_named(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +263,7 @@ def test_a_bad_value_in_a_sweep_is_named_with_its_job(command: Command) -> None:
     assert outcome.err == "failed: seed=-1 mode=plan: seed=-1: must be a whole number >= 0\n"
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_in_a_sweeps_body_is_an_error(command: Command, tmp_path: Path) -> None:
     for body, line in (
         ("trainer: {epocs: 3}", "trainer.epocs: no such key"),

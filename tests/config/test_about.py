@@ -72,6 +72,7 @@ def test_a_row_that_the_sweep_does_not_make_is_named(changes: dict[str, Any], me
     check_rows(about(baseline="b", controls={"a": "b"}), ["b,lr=1", "a"])
 
 
+@pytest.mark.slow
 def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
     for override, line in (
         ("about.controls.dynamic_3x3=bypass_3x4", "about.controls.dynamic_3x3: bypass_3x4 is no row of this sweep"),
@@ -91,6 +92,7 @@ def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
         assert outcome.code == 2 and len(outcome.lines) == 1 and line in outcome.err, outcome.err
 
 
+@pytest.mark.slow
 def test_a_sweep_narrowed_to_a_part_of_its_rows_keeps_its_declaration(command: Command) -> None:
     outcome = command(*SWEEP, "model=dynamic_3x3", "seed=0", "about.controls.dynamic_3x3=[bypass_3x3]")
     assert outcome.code == 0, outcome.err

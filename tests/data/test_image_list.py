@@ -226,6 +226,7 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, unwritable: Path
         load(write(tmp_path, SOUND), cache=str(unwritable))
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_lists(tmp_path: Path, command: Command) -> None:
     root = write(tmp_path / "my pictures", SOUND)
     words = ("data=image_list", f"data.root={root}", "data.num_classes=2", "data.image_size=16", "data.cache=cache")
