@@ -1,7 +1,7 @@
 """The question of a study, and an answer made from its claims alone: no sentence goes beyond a verdict."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from ..comparing.statistics import POWER
 from ..comparing.variants import Variant
 from ..comparing.words import number_of
 from ..reading.metrics import Metric
+from ..reading.run import Run
 from ..tables import numbers
 
 SWEEPS = "sweeps"
@@ -59,7 +60,7 @@ def question_of(study: str, variants: Sequence[Variant], declared: Declaration =
     """
     if declared.question:
         return Question(declared.question, declared.origin or "declared")
-    for path in _sweep_files(study, variants):
+    for path in sweep_files(study, [run for variant in variants for run in variant.runs]):
         with suppress(ValueError):
             if asked := read_declaration(str(path), [study])[study].question:
                 return Question(asked, f"{SWEEPS}/{path.name}")
@@ -82,11 +83,11 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
     return Answer(summaries, sentences, _without_control(compared))
 
 
-def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
+def sweep_files(study: str, runs: Sequence[Run]) -> Iterator[Path]:
     """The files that may hold the sweep of a study; a study whose name is no file's name has none."""
     if study != Path(study).name:
         return
-    place = next((run.place for variant in variants for run in variant.runs), "")
+    place = runs[0].place if runs else ""
     for folder in dict.fromkeys([Path.cwd(), *Path(place).resolve().parents]):
         yield folder / SWEEPS / f"{study}.yaml"
 

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 
 from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED
@@ -15,7 +14,7 @@ from ..comparing.image_level import ImageLevel
 from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
-from ..comparing.words import number_of, seed_list
+from ..comparing.words import counted, number_of, seed_list
 from .columns import COST_COLUMNS, Entry
 from .table import Column
 
@@ -234,8 +233,5 @@ def _few_pairs(comparison: Comparison) -> list[str]:
 
 def _source(comparison: Comparison) -> str:
     sources = ", ".join(dict.fromkeys(run.source.rstrip(os.sep) or os.sep for run in comparison.runs))
-    commits = Counter(run.short_commit for variant in comparison.variants for run in variant.runs)
-    if len(commits) == 1:
-        return f"Source: {sources}; commit {next(iter(commits))}."
-    counts = ", ".join(f"{commit} ({number_of(n, 'run')})" for commit, n in commits.most_common())
-    return f"Source: {sources}; commits {counts}."
+    commits = [run.short_commit for variant in comparison.variants for run in variant.runs]
+    return f"Source: {sources}; commit{'s' * (len(set(commits)) > 1)} {counted(commits)}."
