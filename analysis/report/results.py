@@ -32,12 +32,12 @@ from ..tables.table import RESULTS_TITLE, Heading, Row, Table
 from .answer import SUMMARY_WORDS, SWEEPS, answer_of, question_of, sweep_files
 from .document import code
 
-COLUMNS = chosen(["n", "accuracy", "against", "delta", "p", "detectable", "tuned", "verdict"])
+COLUMNS = chosen(["n", "accuracy", "against", "delta", "ratio", "p", "detectable", "tuned", "verdict"])
 NOTE = (
     "Δ: difference to the run of the same seed, averaged, with the interval that holds at its number of pairs; p: "
     "adjusted by Holm over the study's claims; detectable Δ: the smallest true difference that so many pairs find with "
-    f"power {POWER:g}. Interim: between two declared looks, so there is no verdict. What each verdict means stands below "
-    "every table that python -m analysis table prints, with the caveats, and in the README under Claims and looks."
+    f"power {POWER:g}. Interim: between two declared looks, so there is no verdict. What each verdict means stands "
+    "below every table of python -m analysis table, with the caveats, and in the README under Claims and looks."
 )
 
 

@@ -56,7 +56,7 @@ def claims_of(comparison: Comparison, columns: Columns) -> Table:
     entries = [
         entry(variant, claim, ImageLevel())
         for variant in comparison.variants
-        for claim in [claim for claim in variant.claims if claim.verdict != EXPLORATORY] or [None]
+        for claim in tuple(claim for claim in variant.claims if claim.verdict != EXPLORATORY) or (None,)
     ]
     shown = compared_by(comparison.metric, _with_values(columns, entries))
     return _by_group(RESULTS_TITLE, comparison, shown, entries, one_unit=False)

@@ -80,13 +80,26 @@ COST_NOTE = (
 )
 
 
+RATIO_NOTE = (
+    "Ratio that {study} declares: instead of beating the baseline a variant claims {part} its {metric}. Ratio: of both "
+    "means over the shared seeds, with Fieller's interval at the look's level; the verdict reads it against {ratio:g} "
+    "instead of 0, and p, e-value, detectable Δ and sign-flip p are of the difference to {ratio:g} times the baseline."
+)
+
+
 def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[Entry]]) -> list[str]:
     """Sentences on groups, intervals, comparison, split and source, one topic a line; on cost where it is shown."""
     is_contest = any(sum(bool(variant.runs) for variant in group) > 1 for group in comparison.groups.values())
     lines = [*_groups(comparison), SPREAD_NOTE + (BOLD_NOTE if is_contest else ""), _varied(comparison)]
     if comparison.claims:
         lines += [DIFFERENCE_NOTE + _test(comparison), *_looks(comparison), _verdict(comparison)]
-        lines += [*_margins(comparison), *_undeclared(comparison), _detectable(comparison), _tuned(comparison)]
+        lines += [
+            *_margins(comparison),
+            *_ratios(comparison),
+            *_undeclared(comparison),
+            _detectable(comparison),
+            _tuned(comparison),
+        ]
         lines += [*_controls(comparison), PAIRING_NOTE, *_few_pairs(comparison)]
     lines += [IMAGES_NOTE] if images.accuracy else []
     lines += [f"No image-level uncertainty where {note}." for note in images.notes]
@@ -175,6 +188,17 @@ def _margins(comparison: Comparison) -> list[str]:
         f"{POWER:g}, given the SD of Δ seen here."
         for study, declared in _by_declaration(comparison).items()
         if not math.isnan(declared.margin)
+    ]
+
+
+def _ratios(comparison: Comparison) -> list[str]:
+    of_study = {
+        variant.study: claim for variant in comparison.variants for claim in variant.claims if claim.is_of_a_ratio
+    }
+    words = comparison.metric.words
+    return [
+        RATIO_NOTE.format(study=study, part=claim.part_in_words, ratio=claim.declared.ratio, metric=words)
+        for study, claim in of_study.items()
     ]
 
 
