@@ -30,8 +30,9 @@ class Claim:
 
     The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`. Where a part of the
     baseline is to be reached, `part` are the differences to that part, on which the verdict rests, and `ratio` is that
-    of both means; else these are the same pairs, and NaN. `tuned` says whether both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the
-    declared looks and for the other claims, and are compared with ALPHA.
+    of both means; else these are the same pairs, and NaN. `tuned` says whether both were tuned alike, one of the
+    answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the declared looks and for the other claims,
+    and are compared with ALPHA.
     """
 
     rival: str
