@@ -242,7 +242,10 @@ installed_packages = cache(packages_distributions)
 @cache
 def distributions_of(package: str) -> frozenset[str]:
     """What may be installed to import a package: `protobuf` and others for `google`."""
-    return frozenset(name.lower().replace("_", "-") for name in installed_packages().get(package, [INSTALLED_AS.get(package, package)]))
+    return frozenset(
+        name.lower().replace("_", "-")
+        for name in installed_packages().get(package, [INSTALLED_AS.get(package, package)])
+    )
 
 
 def declared_dependencies() -> tuple[set[str], set[str], set[str]]:

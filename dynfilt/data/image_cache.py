@@ -35,9 +35,7 @@ class ImageFile:
     where: str
 
 
-def read_images(
-    title: str, files: Sequence[ImageFile], size: int, fit: Fit, denoise: float, cache: Path
-) -> Tensor:
+def read_images(title: str, files: Sequence[ImageFile], size: int, fit: Fit, denoise: float, cache: Path) -> Tensor:
     """The images (N, 3, size, size), uint8, mapped from the cache, where they are put first if need be.
 
     The cache's key is every file's name, length and time of change with the settings, so that a changed image or list

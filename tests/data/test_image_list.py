@@ -41,7 +41,8 @@ def write(root: Path, lists: Lists) -> Path:
 
 
 def load(folder: Path, **changes: Any) -> ImageData:
-    own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch", "cache": None, "denoise": 0}
+    own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch"}
+    own |= {"cache": None, "denoise": 0}
     common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
     return image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **changes})
 
