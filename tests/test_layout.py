@@ -31,7 +31,7 @@ CLOSED_ROOMS = {
     "dynfilt.installation": (set(), set()),
     "dynfilt.wording": (set(), set()),
     "dynfilt.seeding": (set(), {"torch"}),
-    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL", "tqdm"}),
+    "dynfilt.data": ({"dynfilt.seeding"}, {"torch", "torchvision", "numpy", "PIL", "tqdm", "cv2"}),
 }
 # Stage of analysis -> the stages it may import, all of them before it in this order, and the installed packages.
 STAGES = {
@@ -70,6 +70,8 @@ FENCED_PACKAGES = {
     "wandb": {"dynfilt/tracking", "analysis/reading/wandb", "analysis/publishing"},
     "rich": {"dynfilt/launch", "analysis/tables"},
 }
+# Of extras that are not installed everywhere: module -> distribution.
+INSTALLED_AS = {"cv2": "opencv-python-headless"}
 COMES_WITH_TORCH = {"triton"}  # where there is CUDA; ROCm has one of its own
 CONSOLE = "dynfilt/__main__.py"  # the installed command, above analysis as well
 # They are run, see the Makefile, or found by name: Hydra's plugins.
@@ -235,7 +237,10 @@ installed_packages = cache(packages_distributions)
 @cache
 def distributions_of(package: str) -> frozenset[str]:
     """What may be installed to import a package: `protobuf` and others for `google`."""
-    return frozenset(name.lower().replace("_", "-") for name in installed_packages().get(package, [package]))
+    return frozenset(
+        name.lower().replace("_", "-")
+        for name in installed_packages().get(package, [INSTALLED_AS.get(package, package)])
+    )
 
 
 def declared_dependencies() -> tuple[set[str], set[str], set[str]]:

@@ -95,6 +95,7 @@ def test_the_check_changes_no_number(command: Command, tmp_path: Path) -> None:
             "number: is a int, must be a class or a function; set in conf/model/conv/static.yaml",
         ),
         (["model.conv._target_=tests.own_layers"], "tests.own_layers: is a module, must be a class or a function"),
+        (["model.conv._target_=torch.nn.Conv3d"], "torch.nn.Conv3d does not hold the check of layers: output shape"),
         ([f"{OURS}.Missing"], "tests.own_layers.Missing: cannot be imported"),
         ([f"{OURS}.GatedConv2d", "+model.conv.rank=4"], "model.conv.rank: no such key; "),
         ([f"{OURS}.GatedConv2d", "+model.conv.hidden=many"], "model.conv.hidden='many': must be a valid integer"),

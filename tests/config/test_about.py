@@ -25,6 +25,7 @@ def about(**changes: Any) -> dict[str, Any]:
         {"controls": {"a": "b", "c": ["d", "e"]}, "margin": 0.5, "looks": [3, 5, 10]},
         {"looks": [2], "tuning": [100, 101], "margin": 99},
         {"tuning": "lab_3x3_tuning"},
+        {"ratio": 0.9, "baseline": "a"},
         {"tuning": []},
     ],
 )
@@ -38,6 +39,11 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"margin": 0}, "about.margin=0: must be more than 0 and less than 100 points, or null for none"),
         ({"margin": 200.0}, "about.margin=200: must be more than 0"),
         ({"margin": float("nan")}, "about.margin=nan: must be more than 0"),
+        (
+            {"ratio": 0, "baseline": "a"},
+            "about.ratio=0: must be the part of the baseline's test_accuracy to reach, such",
+        ),
+        ({"ratio": 0.9}, "about.ratio=0.9: needs about.baseline, the row of which it is a part"),
         ({"looks": [5, 3]}, r"about.looks=\[5, 3\]: must be rising numbers of seeds from 2 on, e.g. \[3, 5, 10\]"),
         ({"looks": [5, 5]}, "must be rising"),
         ({"looks": [1, 5]}, "must be rising"),
