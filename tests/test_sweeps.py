@@ -248,7 +248,7 @@ def test_a_bad_value_in_a_sweep_is_named_with_its_job(command: Command) -> None:
     outcome = command(*TINY_SWEEP, "mode=plan", "seed=0,-1")
     assert outcome.code == 1
     assert "tiny/seed0  to do" in outcome.out
-    assert outcome.err == "failed: seed=-1 mode=plan: seed=-1: must be a whole number >= 0\n"
+    assert outcome.err == "failed: seed=-1 mode=plan: seed=-1: must be a whole number from 0 to 9007199254740991\n"
 
 
 def test_a_misspelt_key_in_a_sweeps_body_is_an_error(command: Command, tmp_path: Path) -> None:

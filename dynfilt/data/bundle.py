@@ -43,7 +43,8 @@ class ImageData:
     """Training, validation and test images with their normalisation (per channel, of pixels in [0, 1]) and
     augmentation: `flip` mirrors half of the training images, `pad` is the border of pad-and-crop in pixels.
 
-    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a negative pad.
+    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a pad
+    that is negative or as wide as the images.
     """
 
     name: str
@@ -63,8 +64,9 @@ class ImageData:
                 raise ValueError(f"{key} must be {channels} numbers, one a channel, got {list(values)}")
         if min(self.std) <= 0:
             raise ValueError(f"data.std must be greater than 0, got {list(self.std)}")
-        if self.pad < 0:
-            raise ValueError(f"data.pad must be 0 (no crop) or a number of pixels, got {self.pad}")
+        side = min(self.train.images.shape[2:])
+        if not 0 <= self.pad < side:  # beyond it a crop may hold nothing of its image
+            raise ValueError(f"data.pad must be 0 (no crop) or a number of pixels below {side}, got {self.pad}")
 
     @property
     def num_classes(self) -> int:
