@@ -37,7 +37,9 @@ from tests.run_folders import contents
 from tests.wandb_logs import framed, run_record, summary_record
 
 CORPUS = ROOT / "tests" / "bad_inputs"
-ENTRIES: dict[str, list[dict[str, Any]]] = {path.stem: yaml.safe_load(path.read_text()) for path in CORPUS.glob("*.yaml")}
+ENTRIES: dict[str, list[dict[str, Any]]] = {
+    path.stem: yaml.safe_load(path.read_text()) for path in CORPUS.glob("*.yaml")
+}
 LONGEST_LINE = 1300
 CPU = torch.device("cpu")
 Entry = dict[str, Any]
@@ -186,7 +188,9 @@ def study(root: Path) -> Path:
             folder = root / "outputs" / "lab" / variant / f"seed{seed}"
             folder.mkdir(parents=True)
             identity = {"study": "lab", "seed": seed}
-            (folder / "config.yaml").write_text(yaml.safe_dump({**identity, "data": {"_target_": "x", "split_seed": 0}}))
+            (folder / "config.yaml").write_text(
+                yaml.safe_dump({**identity, "data": {"_target_": "x", "split_seed": 0}})
+            )
             (folder / "status.json").write_text('{"state": "completed"}')
             result = {"variant": variant, "test_accuracy": 0.5 + seed / 10, "config_digest": variant, "parameters": 9}
             (folder / "result.json").write_text(json.dumps({**identity, **result}))

@@ -130,7 +130,10 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
     except OverflowError:
         return {}, f"{where} holds a number beyond all floats"
     if endless := next((key for key, value in numbers.items() if math.isinf(value) and not key.endswith("_loss")), ""):
-        return {}, f"{endless} in {where} is {numbers[endless]}"  # a loss may be, of a network that is certain and wrong
+        return (
+            {},
+            f"{endless} in {where} is {numbers[endless]}",
+        )  # a loss may be, of a network that is certain and wrong
     return numbers, ""
 
 

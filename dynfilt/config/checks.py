@@ -128,7 +128,9 @@ def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, 
     try:
         parameters = dict(inspect.signature(target).parameters)
     except ValueError as error:  # some built-in types
-        raise ValueError(f"{key}._target_={node['_target_']}: does not say which keys it takes; set in {file}") from error
+        raise ValueError(
+            f"{key}._target_={node['_target_']}: does not say which keys it takes; set in {file}"
+        ) from error
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _check_names(node, parameters, key, file)
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -194,7 +194,10 @@ _EXPLANATIONS = (
     (r"Recursive interpolation detected\s+full_key: (?P<key>\S+)", lambda match: f"{match['key']}: refers to itself"),
     (r"Environment variable '(?P<name>[^']*)' not found.*full_key: (?P<key>\S+)", _no_variable),
     (r"Unsupported interpolation type (?P<name>\S+)\s+full_key: (?P<key>\S+)", _no_resolver),
-    (r"^Error in call to target '[^']*':\nValueError\((?P<quote>['\"])(?P<line>.*)(?P=quote)\)", lambda match: match["line"]),
+    (
+        r"^Error in call to target '[^']*':\nValueError\((?P<quote>['\"])(?P<line>.*)(?P=quote)\)",
+        lambda match: match["line"],
+    ),
     (r"Primary config module '[^']*' not found", lambda match: "-cp: is not for use; -cd FOLDER adds your own configs"),
     (r"^Error merging override (?P<override>[^\n]*)", _other_shape),
 )

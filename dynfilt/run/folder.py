@@ -217,7 +217,9 @@ class RunFolder:
         try:
             with zipfile.ZipFile(self.predictions_file) as packed:
                 if (size := sum(entry.file_size for entry in packed.infolist())) > MOST_PREDICTION_BYTES:
-                    raise DamagedFile(self.predictions_file, f" holds {size:,} bytes, of at most {MOST_PREDICTION_BYTES:,}")
+                    raise DamagedFile(
+                        self.predictions_file, f" holds {size:,} bytes, of at most {MOST_PREDICTION_BYTES:,}"
+                    )
             with np.load(self.predictions_file, allow_pickle=False) as arrays:
                 return cast(Predictions, {name: arrays[name] for name in names or arrays if name in arrays})
         except (FileNotFoundError, NotADirectoryError):

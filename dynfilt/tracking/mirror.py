@@ -56,7 +56,8 @@ class Tracking:
             return
         if not 0 < len(self.project) <= LONGEST_NAME or any(sign in self.project for sign in NOT_IN_PROJECTS):
             raise ValueError(
-                f"tracking.project={self.project!r}: W&B takes 1 to {LONGEST_NAME} characters, none of {NOT_IN_PROJECTS}"
+                f"tracking.project={self.project!r}: W&B takes 1 to {LONGEST_NAME} characters, "
+                f"none of {NOT_IN_PROJECTS}"
             )
 
 
