@@ -13,6 +13,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from dynfilt import experiment
 from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, register_schema
 from dynfilt.cost import count_flops, count_parameters
@@ -232,6 +233,20 @@ def test_a_failing_job_leaves_the_others_running_and_is_named(
     assert command(*TINY, "study=sweep", "seed=1").code == 0
     assert_same_outcome(folders[1], tmp_path / "in the sweep")
     assert {path.name for path in tmp_path.iterdir()} == {"outputs", "in the sweep"}
+
+
+def test_a_job_that_asks_to_exit_is_a_failure(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exit_(job: Job, stop: object) -> None:
+        raise (SystemExit(0), GeneratorExit(), SystemExit(3))[job.config["seed"]]
+
+    monkeypatch.setattr(experiment, "run", exit_)
+    outcome = command(*TINY_SWEEP)
+    assert outcome.code == 1
+    assert [line.strip() for line in outcome.err.splitlines()[-3:]] == [
+        "seed=0: SystemExit: 0",
+        "seed=1: GeneratorExit: GeneratorExit",
+        "seed=2: SystemExit: 3",
+    ]
 
 
 def test_one_reason_is_told_once_with_all_its_jobs(command: Command) -> None:

@@ -7,6 +7,7 @@ import errno
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -121,7 +122,7 @@ def _missing(match: re.Match[str]) -> str:
 
 def _other_shape(match: re.Match[str]) -> str:
     key, _, value = match["override"].lstrip("+").partition("=")
-    default = _keys(PRIMARY)
+    default: Any = _keys(PRIMARY)
     for part in key.split("."):
         default = default.get(part) if isinstance(default, dict) else None
     wanted = "a mapping, {KEY: VALUE}" if isinstance(default, dict) else "a list, [VALUE, ...]"
