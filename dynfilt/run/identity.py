@@ -52,6 +52,7 @@ ADDED_LATER: dict[str, Any] = {
 RENAMED_TARGETS = {
     "dynfilt.wandb_mirror.Tracking": "dynfilt.tracking.mirror.Tracking",
 }
+FORMER_TARGETS = {today: former for former, today in reversed(RENAMED_TARGETS.items())}
 # Keys whose whole numbers the published digests hold as 1.0; everywhere else a whole number is an integer.
 FLOATS_IN_DIGEST = (
     "trainer.evaluate_every_epochs",
@@ -220,20 +221,22 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def digest_content(config: dict[str, Any]) -> dict[str, Any]:
     """What the digest covers, by dotted key, in the names under which it was first published."""
-    flat = flatten(_map_targets(config, {today: former for former, today in reversed(RENAMED_TARGETS.items())}))
+    flat = _map_targets(flatten(config), FORMER_TARGETS)
     flat = {key: canonical(key, value) for key, value in flat.items()}
     later = {key for key, neutral in _added_later(flat).items() if flat.get(key) == neutral}
     return {key: value for key, value in flat.items() if in_digest(key) and key not in later}
 
 
 def _map_targets(node: Any, names: dict[str, str]) -> Any:
-    """A copy of a config in which every `_target_` that is a key of `names` has that name instead."""
+    """A copy of a config, nested or flat, in which every `_target_` that is a key of `names` has that name instead."""
     if isinstance(node, list):
         return [_map_targets(item, names) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: names.get(value, value) if key == "_target_" and isinstance(value, str) else _map_targets(value, names)
+        key: names.get(value, value)
+        if isinstance(value, str) and f".{key}".endswith("._target_")
+        else _map_targets(value, names)
         for key, value in node.items()
     }
 
