@@ -57,9 +57,11 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
     if about["metric"] not in METRICS:
         raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
     margin, looks, tuning = about["margin"], about["looks"], about["tuning"]
-    if margin is not None and not (type(margin) in (int, float) and 0 < margin < WIDEST_MARGIN):
+    is_number = type(margin) in (int, float)
+    if margin is not None and not (is_number and 0 < margin < WIDEST_MARGIN):
         raise ValueError(
-            f"{where}.margin={margin}: must be more than 0 and less than {WIDEST_MARGIN} points, or null for none"
+            f"{where}.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
+            f"{WIDEST_MARGIN} points, or null for none"
         )
     if looks is not None and not _rises(looks):
         raise ValueError(
