@@ -59,7 +59,7 @@ def test_every_key_is_one_that_runs_and_pictures_have(library: None, finished_ru
     assert {axis.removeprefix("summary:") for axis in axes | set(columns)} <= result
     source = "".join(path.read_text() for path in (ROOT / "analysis" / "filters").glob("*.py"))
     media = [key for panel in found["Pictures"] for key in panel["config"]["mediaKeys"]]
-    assert len(media) == 8
+    assert len(media) == 9
     assert all(key.startswith("pictures/") and f'"{key.removeprefix("pictures/")}"' in source for key in media)
 
 
