@@ -93,7 +93,7 @@ class Grid(Sweeper):
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         self._check_rows(jobs)
         rerun = SweepRerun.of(jobs)
-        if all(map(is_rerun, jobs)):
+        if rerun and all(map(is_rerun, jobs)):
             combinations, jobs = self._without_what_is_done(combinations, jobs, rerun)
         if self.mode == "plan":
             self._plan(combinations, names, jobs)
@@ -103,7 +103,8 @@ class Grid(Sweeper):
         else:
             returns = self.launcher.launch(combinations, initial_job_idx=0)
             self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
-        rerun.end(self.outcomes)
+        if rerun:
+            rerun.end(self.outcomes)
 
     def _without_what_is_done(
         self, combinations: Sequence[Overrides], jobs: Sequence[Job], rerun: SweepRerun

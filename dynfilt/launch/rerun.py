@@ -13,9 +13,9 @@ from dynfilt.launch.outcome import JobOutcome, JobState, count
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify
 from dynfilt.run.parsing import read_json
-from dynfilt.run.record import write_json
 from dynfilt.run.standing import ANEW, asides_of
 
+FILES = ".rerun-*.json"
 LEFT = (JobState.INTERRUPTED, JobState.WAITING, JobState.BUSY, JobState.SUBMITTED)
 
 
@@ -30,14 +30,16 @@ class SweepRerun:
     folders: list[RunFolder]
 
     @classmethod
-    def of(cls, jobs: Sequence[Job]) -> SweepRerun:
-        """That of these jobs, in any order."""
+    def of(cls, jobs: Sequence[Job]) -> SweepRerun | None:
+        """That of these jobs, in any order; None where none of them is of a rerun, and none has begun here."""
+        root = Path(jobs[0].config["output_root"])
+        if not any(map(is_rerun, jobs)) and not any(root.glob(FILES)):
+            return None
         identities = [identify(job.config, job.choices, job.differences) for job in jobs]
-        root = jobs[0].config["output_root"]
         folders = [identity.folder(job.config["output_root"]) for identity, job in zip(identities, jobs, strict=True)]
         runs = sorted(f"{folder} {identity.digest}" for folder, identity in zip(folders, identities, strict=True))
         token = hashlib.sha256("\n".join(runs).encode()).hexdigest()[:16]
-        return cls(Path(root) / f".rerun-{token}.json", [RunFolder(folder) for folder in folders])
+        return cls(root / FILES.replace("*", token), [RunFolder(folder) for folder in folders])
 
     def done(self) -> list[bool]:
         """Whether each run was finished by a rerun that has not ended; none where there is no such rerun."""
@@ -48,6 +50,8 @@ class SweepRerun:
 
     def begin(self) -> None:
         """Note what there is, unless a rerun has begun already. Where that cannot be written, the runs will say so."""
+        from dynfilt.run.record import write_json  # torch comes with it
+
         if not self.file.exists():
             now = {str(run.path): len(asides_of(run)) if run.path.exists() else None for run in self.folders}
             with suppress(OSError):
