@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     seed_global_generators(device, config["seed"], "initial weights")
     model = make(config["model"], "model").to(device=device, memory_format=settings.memory_format)
     _require_scores(model, data)
+    _require_whole_batches(model, data, settings, device)
     return Trainer(
         model=model,
         data=data,
@@ -69,6 +71,26 @@ def _require_scores(model: nn.Module, data: ImageData) -> None:
     model.train()
     if shape != (len(few), data.num_classes):
         raise ValueError(f"model: gives {shape[-1]} scores an image, but {data.name} has {data.num_classes} classes")
+
+
+def _require_whole_batches(model: nn.Module, data: ImageData, settings: TrainerSettings, device: torch.device) -> None:
+    """Refuse a last batch of one image where batch normalisation would, at the end of the first epoch."""
+    count, size = len(data.train), settings.batch_size
+    if count % size != 1 and size != 1:
+        return
+    image = normalise(data.train.subset(torch.zeros(1, dtype=torch.int64, device=device)).images, data.mean, data.std)
+    try:
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            torch.no_grad(),
+            settings.autocast(device),
+        ):
+            copy.deepcopy(model)(image)
+    except ValueError as error:
+        raise ValueError(
+            f"trainer.batch_size={size}: leaves a last batch of one image of {count} for training, which this model "
+            f"cannot train on ({error}); choose another size"
+        ) from error
 
 
 def build_data(config: dict[str, Any], device: torch.device) -> ImageData:

@@ -104,7 +104,7 @@ def _job(
             outcome = JobOutcome(name, JobState.BUSY, str(error))
             if not several:  # asked for by itself, it is a failure
                 outcome = JobOutcome(name, JobState.FAILED, str(error))
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # what a job does to itself ends no sweep
             outcome = JobOutcome(name, JobState.FAILED, explain(error))
         if outcome.reason and outcome.reason not in printed:
             printed.add(outcome.reason)

@@ -96,7 +96,7 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
-        _warn_of_unfinished_annealing(trainer, record)
+        _warn_of_temperatures(trainer, record, job.differences)
         resume(trainer, record)
         with trainer.settings.autocast(device):
             shape, batch = trainer.data.image_shape, trainer.settings.batch_size
@@ -121,7 +121,10 @@ def _skip(path: Path, job: Job) -> Ending:
     return Ending.SKIPPED
 
 
-def _warn_of_unfinished_annealing(trainer: Trainer, record: RunRecord) -> None:
+def _warn_of_temperatures(trainer: Trainer, record: RunRecord, differences: dict[str, Any]) -> None:
+    idle = [key for key in differences if key.partition(".")[0] == "temperature"]
+    if idle and trainer.last_temperature is None:
+        warn(record.folder, f"{idle[0]} has no effect: no layer of this model has a temperature")
     epochs, final = (record.config["temperature"].get(key) for key in ("epochs", "final"))
     last, trained = trainer.last_temperature, trainer.total_steps / trainer.batches.steps_per_epoch
     if last is not None and isinstance(epochs, int | float) and final is not None and epochs > trained:

@@ -13,6 +13,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from dynfilt import experiment
 from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, register_schema
 from dynfilt.cost import count_flops, count_parameters
@@ -254,6 +255,20 @@ def test_a_failing_job_leaves_the_others_running_and_is_named(
     assert {path.name for path in tmp_path.iterdir()} == {"outputs", "in the sweep"}
 
 
+def test_a_job_that_asks_to_exit_is_a_failure(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exit_(job: Job, stop: object) -> None:
+        raise (SystemExit(0), GeneratorExit(), SystemExit(3))[job.config["seed"]]
+
+    monkeypatch.setattr(experiment, "run", exit_)
+    outcome = command(*TINY_SWEEP)
+    assert outcome.code == 1
+    assert [line.strip() for line in outcome.err.splitlines()[-3:]] == [
+        "seed=0: SystemExit: 0",
+        "seed=1: GeneratorExit: GeneratorExit",
+        "seed=2: SystemExit: 3",
+    ]
+
+
 def test_one_reason_is_told_once_with_all_its_jobs(command: Command) -> None:
     outcome = command(*TINY_SWEEP, "optimizer.lr=-1")
     assert outcome.code == 1
@@ -268,7 +283,7 @@ def test_a_bad_value_in_a_sweep_is_named_with_its_job(command: Command) -> None:
     outcome = command(*TINY_SWEEP, "mode=plan", "seed=0,-1")
     assert outcome.code == 1
     assert "tiny/seed0  to do" in outcome.out
-    assert outcome.err == "failed: seed=-1 mode=plan: seed=-1: must be a whole number >= 0\n"
+    assert outcome.err == "failed: seed=-1 mode=plan: seed=-1: must be a whole number from 0 to 9007199254740991\n"
 
 
 @pytest.mark.slow

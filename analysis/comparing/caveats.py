@@ -101,6 +101,8 @@ def _not_normal(variants: list[Variant]) -> list[str]:
 def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
     """What the runs of a study declare differently, and rows that a declaration names and no run has brought about."""
     differing = [f"{line}; what the first seed's runs declare counts" for line in _settings(variants, ABOUT_KEYS)]
+    if declared.flaw:
+        differing = [declared.flaw, *differing]
     if declared.origin:
         differing = [
             f"claims and looks are those of {declared.origin}, applied afterwards: these runs did not record them"

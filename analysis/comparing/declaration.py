@@ -18,6 +18,10 @@ from .statistics import ALPHA
 ABOUT_KEYS = tuple(f"about.{key.name}" for key in fields(About))
 
 
+class UnusableAbout(ValueError):
+    """A declaration that cannot be meant."""
+
+
 @dataclass(frozen=True)
 class Declaration:
     """A study's declaration; what is empty was not declared.
@@ -27,7 +31,7 @@ class Declaration:
     exceed), NaN where it claims to beat the baseline.
 
     `tuning` are seeds of the study, or the name of another study; None where the default rule tells which runs tuned.
-    `origin` is the file that was given instead of what the runs recorded.
+    `origin` is the file that was given instead of what the runs recorded, `flaw` why what they recorded is none.
     """
 
     question: str = ""
@@ -40,6 +44,7 @@ class Declaration:
     tuning: tuple[int, ...] | str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""
+    flaw: str = ""
 
     @property
     def names_claims(self) -> bool:
@@ -80,8 +85,8 @@ NONE_DECLARED: Mapping[str, Declaration] = {}
 def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
     """Each study's declaration: of its runs with the lowest seed that counts, the commonest.
 
-    Looks are counted from the first seeds on, so what later runs declare comes too late. Raises ValueError for a metric
-    that there is not.
+    Looks are counted from the first seeds on, so what later runs declare comes too late. One that cannot be meant is
+    none, with a `flaw`. Raises ValueError for a metric that there is not.
     """
     by_study: dict[str, list[Run]] = {}
     for run in runs:
@@ -91,11 +96,11 @@ def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
         first = min(run.seed for run in ([run for run in members if run.counts] or members))
         said = [str(run.config.get("about")) for run in members if run.seed == first]
         commonest = max(said, key=said.count)
-        found[study] = next(
-            _declaration(run.config.get("about"))
-            for run in members
-            if run.seed == first and str(run.config.get("about")) == commonest
-        )
+        speaker = next(run for run in members if run.seed == first and str(run.config.get("about")) == commonest)
+        try:
+            found[study] = _declaration(speaker.config.get("about"))
+        except UnusableAbout as error:
+            found[study] = Declaration(flaw=f"what {speaker.place} declares does not count: {error}")
     return found
 
 
@@ -115,8 +120,10 @@ def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration
     study = str(content.get("study"))
     if study not in (there := sorted(set(studies))):
         raise ValueError(f"--about {path}: is of the study {study}; the sources hold {', '.join(there)}")
-    check_about(_complete(about), f"{path}: about")
-    return {study: _declaration(about, path)}
+    try:
+        return {study: _declaration(about, path)}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _complete(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,9 +138,13 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
     if not isinstance(about, Mapping):
         return UNDECLARED
     complete = _complete(about)
+    metric = metric_named(str(complete["metric"]))
+    try:
+        check_about(complete)
+    except ValueError as error:
+        raise UnusableAbout(str(error)) from error
     tuning, margin = complete["tuning"], complete["margin"]
     ratio = complete["ratio"]
-    metric = metric_named(complete["metric"])
     return Declaration(
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -30,11 +31,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--format parquet is for a file: --out FILE")
     if arguments.metric is not None and arguments.command != "runs":
         raise ValueError("--metric is a column of runs; curves hold what was logged")
-    frame = (
-        runs_frame(*arguments.sources, metric=arguments.metric)
-        if arguments.command == "runs"
-        else curves_frame(*arguments.sources)
-    )
+    with warnings.catch_warnings(record=True, action="always") as told:
+        frame = (
+            runs_frame(*arguments.sources, metric=arguments.metric)
+            if arguments.command == "runs"
+            else curves_frame(*arguments.sources)
+        )
+    for each in told:
+        print(f"warning: {each.message}", file=sys.stderr)
     try:
         _write(frame, arguments.format, arguments.out)
     except OSError as error:

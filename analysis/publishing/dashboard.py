@@ -5,9 +5,13 @@ before stay as they are. Needs the package wandb-workspaces and `wandb login`.
 """
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..reading.metrics import ACCURACY, REPORTED, SPLITS, Metric
+from dynfilt.run.folder import PREDICTIONS
+
+from ..reading.metrics import ACCURACY, COMPARED, LOSS, REPORTED, SPLITS, TEST_ACCURACY, Metric, metric_named
+from ..reading.predicted import PREDICTED
 from ..reading.wandb.mirrored import PICTURES, PROJECT_PREFIX
 from ..reading.wandb.online import parse_source
 from ..reading.wandb.server import connect, one_line_errors
@@ -36,7 +40,8 @@ DRAWN = {
     ),
     "filters": ("filters",),
 }
-PINNED = ("test_accuracy", "parameters", "flops", "train_seconds")
+PINNED = ("parameters", "flops", "train_seconds")
+COST = "Cost"
 MOST_LINES = 100
 
 
@@ -45,22 +50,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="SOURCE", help=f"{PROJECT_PREFIX}entity/project or {PROJECT_PREFIX}entity/project/study"
     )
+    stored = ", ".join(name for name in COMPARED if name not in PREDICTED)
+    parser.add_argument(
+        "--metric",
+        metavar="M",
+        help=f"what variants are compared by; default: what the last run declares, else test_accuracy; of: {stored}",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Save the workspace and print its address. Raises ValueError without the package, and as `save` does."""
     entity, project, study = parse_source(options.source)
     try:
-        built = workspace(entity, project, study)
+        import wandb_workspaces  # noqa: F401
     except ImportError as error:
         raise ValueError(INSTALL) from error
-    print(save(built))
+    metric = metric_named(options.metric or _declared(options.source))
+    if metric.name in PREDICTED:
+        raise ValueError(
+            f"{metric.name}: is computed from {PREDICTIONS}, which W&B does not have; choose another by --metric"
+        )
+    print(save(workspace(entity, project, study, metric)))
     return 0
 
 
-def workspace(entity: str, project: str, study: str) -> "Workspace":
+def _declared(source: str) -> str:
+    """The metric that the last run of a source declares."""
+    entity, project, study = parse_source(source)
+    of_study = {"group": study} if study else {}
+    with one_line_errors(source):
+        api = connect(entity)
+        runs = api.runs(f"{entity}/{project}", filters=of_study, order="-created_at", per_page=1, lazy=False)
+        try:
+            about = next((run.config.get("about") for run in runs), None)
+        except ValueError:  # there is no such project yet
+            about = None
+    declared = about.get("metric") if isinstance(about, Mapping) else None
+    return str(declared or TEST_ACCURACY.name)
+
+
+def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCURACY) -> "Workspace":
     """A workspace on all studies of a project, or on one: runs grouped by variant, means over seeds with their SD,
-    panels on accuracy, loss, cost and pictures.
+    the best by `metric` first, panels on it, accuracy, loss, cost and pictures.
 
     Asks nothing of a server. Raises ImportError without wandb-workspaces.
     """
@@ -70,26 +101,28 @@ def workspace(entity: str, project: str, study: str) -> "Workspace":
 
     mean_and_sd = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 
-    def curves(metric: Metric) -> list[Any]:
+    def curves(logged: Metric) -> list[Any]:
         return [
-            wr.LinePlot(title=f"{name} {metric.name}", x="epoch", y=[metric.key(split)], **mean_and_sd)
+            wr.LinePlot(title=f"{name} {logged.name}", x="epoch", y=[logged.key(split)], **mean_and_sd)
             for split, name in reversed(SPLITS.items())
         ]
 
-    test_accuracy, study_of, variant = expr.Summary("test_accuracy"), expr.Metric("Group"), expr.Metric("JobType")
-    test = wr.BarPlot(title="test accuracy", metrics=["test_accuracy"], **mean_and_sd)
-    y = wr.SummaryMetric("test_accuracy")
+    compared, study_of, variant = expr.Summary(metric.name), expr.Metric("Group"), expr.Metric("JobType")
+    bars = wr.BarPlot(title=metric.words, metrics=[metric.name], **mean_and_sd)
+    y = wr.SummaryMetric(metric.name)
     costs = [
-        wr.ScatterPlot(title=f"test accuracy against {title}", x=wr.SummaryMetric(key), y=y, log_x=True)
+        wr.ScatterPlot(title=f"{metric.words} against {title}", x=wr.SummaryMetric(key), y=y, log_x=True)
         for key, title in COST_TITLES.items()
+        if key != metric.name
     ]
     pictures = [
         wr.MediaBrowser(title=command, media_keys=[PICTURES + name for name in names], num_columns=1)
         for command, names in DRAWN.items()
     ]
-    sections: dict[str, list[Any]] = {metric.label: curves(metric) for metric in REPORTED}
-    sections[ACCURACY.label].insert(0, test)
-    sections |= {"Cost": costs, "Pictures": pictures}
+    sections: dict[str, list[Any]] = {logged.label: curves(logged) for logged in REPORTED}
+    sections |= {COST: costs, "Pictures": pictures}
+    kind = next((each.label for each in (ACCURACY, LOSS) if metric.name.endswith(each.name)), COST)
+    sections[kind].insert(0, bars)
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -99,8 +132,8 @@ def workspace(entity: str, project: str, study: str) -> "Workspace":
         runset_settings=ws.RunsetSettings(
             filters=expr.And(study_of == study) if study else "",
             groupby=[variant] if study else [study_of, variant],
-            order=[expr.Ordering(test_accuracy, ascending=False)],
-            pinned_columns=[f"summary:{column}" for column in PINNED],
+            order=[expr.Ordering(compared, ascending=not metric.higher_is_better)],
+            pinned_columns=[f"summary:{column}" for column in dict.fromkeys((metric.name, *PINNED))],
         ),
     )
 

@@ -126,9 +126,15 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
     if flaw := accuracy_flaw(result, where):
         return {}, flaw
     try:
-        return {key: float(value) for key, value in result.items() if type(value) in (float, int)}, ""
+        numbers = {key: float(value) for key, value in result.items() if type(value) in (float, int)}
     except OverflowError:
         return {}, f"{where} holds a number beyond all floats"
+    if endless := next((key for key, value in numbers.items() if math.isinf(value) and not key.endswith("_loss")), ""):
+        return (
+            {},
+            f"{endless} in {where} is {numbers[endless]}",
+        )  # a loss may be, of a network that is certain and wrong
+    return numbers, ""
 
 
 def settings(config: Any) -> Any:

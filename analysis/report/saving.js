@@ -30,7 +30,7 @@
     while (before?.nodeType === Node.ELEMENT_NODE && !before.matches("h2, h3")) before = before.previousElementSibling;
     const title = before?.textContent.trim() ?? "table";
     const line = Object.assign(document.createElement("p"), { className: "tools" });
-    const button = Object.assign(document.createElement("button"), { textContent: "save as CSV" });
+    const button = Object.assign(document.createElement("button"), { textContent: "save these rows as CSV" });
     button.addEventListener("click", () => {
       const address = URL.createObjectURL(new Blob([csv(table)], { type: "text/csv" }));
       const name = `${title.replace(/[^\w.=-]+/g, "_").slice(0, 80)}.csv`;

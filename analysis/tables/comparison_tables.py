@@ -8,6 +8,7 @@ from typing import Any
 
 from ..comparing.claims import EXPLORATORY
 from ..comparing.comparison import Comparison
+from ..comparing.equivalence import MOST_PAIRS
 from ..comparing.image_level import ImageLevel
 from ..comparing.variants import Variant
 from ..comparing.words import in_words
@@ -26,6 +27,7 @@ from .columns import (
 from .numbers import IN_ONE_UNIT, MISSING
 from .table import RESULTS_TITLE, Column, Heading, Row, Table, csv_text, is_undefined
 
+BOUNDS = {"pairs_needed": f">{MOST_PAIRS}"}  # what an infinite value means in JSON, which has none
 Columns = Sequence[Column[Entry]]
 # Group, label and column key of each cell that holds a best value.
 Best = Set[tuple[str, str, str]]
@@ -77,7 +79,8 @@ def as_json(
 ) -> str:
     """JSON: the metric; a list of variants with the fields of the CSV, each with its claims as a list; notes, caveats.
 
-    Accuracies and differences are fractions; what is undefined, or out of reach, is null.
+    Accuracies and differences are fractions; what is undefined, or infinite, is null, but `pairs_needed` beyond
+    MOST_PAIRS is the text ">10000".
     """
     shown = compared_by(comparison.metric, columns or [column for column in COLUMNS if column not in IMAGE_COLUMNS])
     variants = []
@@ -97,7 +100,8 @@ def as_json(
 
 def _fields(columns: Columns, of: Entry) -> dict[str, Any]:
     values = {field: _shortest(value(of)) for column in columns for field, value in column.values.items()}
-    return {field: None if is_undefined(value) or value == math.inf else value for field, value in values.items()}
+    bounded = {field: BOUNDS.get(field) if value == math.inf else value for field, value in values.items()}
+    return {field: None if is_undefined(value) else value for field, value in bounded.items()}
 
 
 def _identity(variant: Variant, comparison: Comparison) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ class About:
 
 def check_about(about: dict[str, Any], where: str = "about") -> None:
     """Raise ValueError for a declaration that cannot be meant; `where` is what the message calls it."""
+    known = [field.name for field in dataclasses.fields(About)]
+    if unknown := sorted(about.keys() - set(known)):
+        raise ValueError(f"{where}.{unknown[0]}: no such key; there are {', '.join(known)}")
+    for key in ("controls", "names"):
+        if not isinstance(about[key], dict):
+            raise ValueError(f"{where}.{key}={about[key]!r}: must be a mapping, {{VARIANT: ...}}")
+    for key in ("question", "baseline"):
+        if not isinstance(about[key], str | None):
+            raise ValueError(f"{where}.{key}={about[key]!r}: must be a text, or null")
     for variant in about["controls"]:
         if variant in (controls := controls_of(about, variant)):
             raise ValueError(f"{where}.controls: {variant} cannot be its own control")
@@ -49,19 +59,20 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
     if about["metric"] not in METRICS:
         raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
     margin, looks, tuning = about["margin"], about["looks"], about["tuning"]
-    if margin is not None and not 0 < margin < WIDEST_MARGIN:
+    is_number = type(margin) in (int, float)
+    if margin is not None and not (is_number and 0 < margin < WIDEST_MARGIN):
         raise ValueError(
-            f"{where}.margin={margin:g}: must be more than 0 and less than {WIDEST_MARGIN} points, or null for none"
+            f"{where}.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
+            f"{WIDEST_MARGIN} points, or null for none"
         )
     ratio = about["ratio"]
-    if ratio is not None and not 0 < ratio < WIDEST_RATIO:
+    if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio < WIDEST_RATIO):
         raise ValueError(
-            f"{where}.ratio={ratio:g}: must be the part of the baseline's {about['metric']} to reach, such as 0.9, "
-            "or null"
+            f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, such as 0.9, or null"
         )
     if ratio is not None and not about["baseline"]:
-        raise ValueError(f"{where}.ratio={ratio:g}: needs {where}.baseline, the row of which it is a part")
-    if looks is not None and not _rises([FEWEST_PAIRS - 1, *looks]):
+        raise ValueError(f"{where}.ratio={ratio}: needs {where}.baseline, the row of which it is a part")
+    if looks is not None and not _rises(looks):
         raise ValueError(
             f"{where}.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, e.g. [3, 5, 10], or null"
         )
@@ -99,5 +110,7 @@ def is_row(name: str, variant: str) -> bool:
     return variant == name or variant.startswith(f"{name},")
 
 
-def _rises(numbers: list[int]) -> bool:
-    return len(numbers) > 1 and all(a < b for a, b in itertools.pairwise(numbers))
+def _rises(looks: Any) -> bool:
+    if not isinstance(looks, list) or not looks or not all(type(look) is int for look in looks):
+        return False
+    return all(a < b for a, b in itertools.pairwise([FEWEST_PAIRS - 1, *looks]))

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import logging
 import math
 import typing
 from typing import Any
@@ -25,6 +26,8 @@ RERUNS = ("true", "false", "damaged", "changed")
 # Built once here so that bad values fail early: these cost nothing to build.
 CHEAP_GROUPS = ("schedule", "temperature", "trainer", "tracking")
 RESERVED = {"_target_", "_partial_"}
+# Hydra logs what it raises, in several lines, and Python prints what no handler takes.
+logging.getLogger(hydra.utils.__name__).addHandler(logging.NullHandler())
 
 
 def check(config: dict[str, Any], choices: dict[str, str]) -> None:
@@ -33,12 +36,10 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     Raises ValueError naming the key, the file it comes from and what is allowed.
     """
     _check_top_level(config)
-    if config["seed"] < 0:
-        raise ValueError(f"seed={config['seed']}: must be a whole number >= 0")
-    if config["seed"] > LARGEST_SEED:
+    if not 0 <= config["seed"] <= LARGEST_SEED:
         raise ValueError(f"seed={config['seed']}: must be a whole number from 0 to {LARGEST_SEED}")
-    for key in ("study", "output_root"):
-        if not config[key]:
+    for key in ("study", "output_root", "run"):
+        if config[key] == "":
             raise ValueError(f"{key}: must not be empty; conf/config.yaml has the default")
     if config["mode"] not in MODES:
         raise ValueError(f"mode={config['mode']}: allowed: {', '.join(MODES)}")
@@ -124,7 +125,12 @@ def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, 
         raise ValueError(
             f"{key}._target_={node['_target_']}: is a {kind}, must be a class or a function; set in {file}"
         )
-    parameters = dict(inspect.signature(target).parameters)
+    try:
+        parameters = dict(inspect.signature(target).parameters)
+    except ValueError as error:  # some built-in types
+        raise ValueError(
+            f"{key}._target_={node['_target_']}: does not say which keys it takes; set in {file}"
+        ) from error
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _check_names(node, parameters, key, file)
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -150,10 +156,10 @@ def _file(group: str, choice: str) -> str:
 
 
 def _check_names(node: dict[str, Any], parameters: dict[str, Any], key: str, file: str) -> None:
+    allowed = [name for name in parameters if name != "params"]  # an optimizer's, which the program sets
     for name in node:
-        if name not in parameters and name not in RESERVED:
-            allowed = ", ".join(n for n in parameters if n != "params")
-            raise ValueError(f"{key}.{name}: no such key; {file} allows: {allowed}")
+        if name not in allowed and name not in RESERVED:
+            raise ValueError(f"{key}.{name}: no such key; {file} allows: {', '.join(allowed)}")
 
 
 def _check_type(value: Any, hint: Any, key: str, file: str) -> None:

@@ -7,6 +7,7 @@ import errno
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -61,8 +62,10 @@ def _unknown_key(match: re.Match[str]) -> str:
     if inside and (nested := _group_file(f"{group}/{inside[0]}")):
         file, inside = nested, inside[1:]
     allowed = _keys(file)
-    for part in inside:
+    for number, part in enumerate(inside):
         allowed = allowed.get(part) or {}
+        if not isinstance(allowed, dict):
+            return f"{key}: no such key; {'.'.join([group, *inside[: number + 1]])} is a value, {allowed}"
     if allowed == {} and file == config:
         return f"{key}: is not there yet; put a + before it, +{key}=..."
     names = [name for name in allowed if not name.startswith("_")]
@@ -117,6 +120,28 @@ def _missing(match: re.Match[str]) -> str:
     return f"{key}: is missing; " + (f"conf/{key}/ has: {', '.join(names)}" if names else "give it a value")
 
 
+def _other_shape(match: re.Match[str]) -> str:
+    key, _, value = match["override"].lstrip("+").partition("=")
+    default: Any = _keys(PRIMARY)
+    for part in key.split("."):
+        default = default.get(part) if isinstance(default, dict) else None
+    wanted = "a mapping, {KEY: VALUE}" if isinstance(default, dict) else "a list, [VALUE, ...]"
+    return f"{key}={value}: must be {wanted}; set in conf/config.yaml"
+
+
+def _no_reference(match: re.Match[str]) -> str:
+    return f"{match['key']}: refers to {match['reference']}, which is no key here"
+
+
+def _no_variable(match: re.Match[str]) -> str:
+    name = match["name"]
+    return f"{match['key']}: the environment variable {name} is not set; ${{oc.env:{name},VALUE}} has a default"
+
+
+def _no_resolver(match: re.Match[str]) -> str:
+    return f"{match['key']}: there is no ${{{match['name']}:...}}; ${{KEY}} and ${{oc.env:NAME}} are understood"
+
+
 def _not_a_text(match: re.Match[str]) -> str:
     return f"{match['key']}={match['value']}: must be a text, not a {match['type']}; set in conf/config.yaml"
 
@@ -166,6 +191,16 @@ _EXPLANATIONS = (
     (r"field '[^']*' is not Optional\s+full_key: (?P<key>\S+)", _null),
     (r"Cannot convert '(?P<type>\w+)' to string: '(?P<value>[^\n]*)'\s+full_key: (?P<key>\S+)", _not_a_text),
     (r"Error parsing override '(?P<override>[^\n]*)'", _bad_override),
+    (r"Interpolation key '(?P<reference>[^']*)' not found\s+full_key: (?P<key>\S+)", _no_reference),
+    (r"Recursive interpolation detected\s+full_key: (?P<key>\S+)", lambda match: f"{match['key']}: refers to itself"),
+    (r"Environment variable '(?P<name>[^']*)' not found.*full_key: (?P<key>\S+)", _no_variable),
+    (r"Unsupported interpolation type (?P<name>\S+)\s+full_key: (?P<key>\S+)", _no_resolver),
+    (
+        r"^Error in call to target '[^']*':\nValueError\((?P<quote>['\"])(?P<line>.*)(?P=quote)\)",
+        lambda match: match["line"],
+    ),
+    (r"Primary config module '[^']*' not found", lambda match: "-cp: is not for use; -cd FOLDER adds your own configs"),
+    (r"^Error merging override (?P<override>[^\n]*)", _other_shape),
 )
 
 

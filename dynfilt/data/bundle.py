@@ -46,8 +46,8 @@ class ImageData:
     augmentation: `flip` mirrors half of the training images, `pad` is the border of pad-and-crop in pixels, each is
     turned by up to `rotate_degrees` to either side.
 
-    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a negative pad, an angle
-    that is not from 0 to 180.
+    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a pad that is negative or
+    as wide as the images, an angle that is not from 0 to 180.
     """
 
     name: str
@@ -68,8 +68,9 @@ class ImageData:
                 raise ValueError(f"{key} must be {channels} numbers, one a channel, got {list(values)}")
         if min(self.std) <= 0:
             raise ValueError(f"data.std must be greater than 0, got {list(self.std)}")
-        if self.pad < 0:
-            raise ValueError(f"data.pad must be 0 (no crop) or a number of pixels, got {self.pad}")
+        side = min(self.train.images.shape[2:])
+        if not 0 <= self.pad < side:  # beyond it a crop may hold nothing of its image
+            raise ValueError(f"data.pad must be 0 (no crop) or a number of pixels below {side}, got {self.pad}")
         if not 0 <= self.rotate_degrees <= HALF_TURN:
             raise ValueError(
                 f"data.rotate_degrees must be 0 (no rotation) or up to {HALF_TURN} degrees, got {self.rotate_degrees:g}"

@@ -36,7 +36,7 @@ def read_published(data: PublishedData, root: str | None) -> tuple[Split, Split]
     layout = _complete_layout(data, folder)
     if layout is None and root is not None:
         missing = " and no ".join(str(layout.missing(folder)) for layout in data.layouts)
-        raise ValueError(f"data.root: {folder} has no {missing}; {_choices(data)}")
+        raise ValueError(f"data.root: {folder} has no {missing}; {_nearly(data, folder) or _choices(data)}")
     if layout is None:
         _download(data, folder)
         layout = _complete_layout(data, folder)
@@ -46,6 +46,14 @@ def read_published(data: PublishedData, root: str | None) -> tuple[Split, Split]
 
 def _complete_layout(data: PublishedData, folder: Path) -> Layout | None:
     return next((layout for layout in data.layouts if layout.missing(folder) is None), None)
+
+
+def _nearly(data: PublishedData, folder: Path) -> str:
+    """What is left to do where the data is almost right; empty when nothing of it is there."""
+    if folder.resolve().name in {layout.folder for layout in data.layouts}:
+        return "this is the data's own folder, give the folder above it"
+    archive = next(iter(sorted(folder.glob(f"{data.archive}*.tar.gz"))), None)
+    return f"unpack {archive.name} there" if archive else ""
 
 
 def _choices(data: PublishedData) -> str:

@@ -125,6 +125,8 @@ def _class_names(folder: Path, listings: dict[str, Listing]) -> tuple[str, ...]:
     else:
         present = set(training.labels)
         count = next(number for number in range(len(present) + 1) if number not in present)
+        if count == 0:
+            raise ValueError(f"{training.source}: no training image of the class 0")
         names, known = tuple(map(str, range(count))), f"{training.source} has images of the classes 0 to {count - 1}"
     for listing in listings.values():
         for file, label in zip(listing.files, listing.labels, strict=True):

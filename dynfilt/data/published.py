@@ -17,6 +17,7 @@ class PublishedData:
 
     title: str
     torchvision_class: str
+    archive: str  # how the names of its downloads begin
     layouts: tuple[Layout, ...]
     class_names: tuple[str, ...]
 
@@ -24,6 +25,7 @@ class PublishedData:
 CIFAR10 = PublishedData(
     title="CIFAR-10",
     torchvision_class="CIFAR10",
+    archive="cifar-10-",
     layouts=(
         Layout(
             folder="cifar-10-batches-py",
@@ -70,6 +72,7 @@ CIFAR10 = PublishedData(
 CIFAR100 = PublishedData(
     title="CIFAR-100",
     torchvision_class="CIFAR100",
+    archive="cifar-100-",
     layouts=(
         Layout(
             folder="cifar-100-python",

@@ -24,9 +24,11 @@ from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.pool_settings import PoolSettings, run_unfinished
+from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
 from dynfilt.run.identity import variant_name
 from dynfilt.run.plan import PlannedRun, Planner
+from dynfilt.run.standing import CHANGED
 from dynfilt.run.stopping import StopSignals
 
 # Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
@@ -60,6 +62,12 @@ class Grid(Sweeper):
     planned: ClassVar[list[PlannedRun]]
 
     def __init__(self, params: dict[str, Any] | None, variants: list[dict[str, Any]] | None) -> None:
+        if not isinstance(params, Mapping | None):
+            raise ValueError(f"hydra.sweeper.params={params}: must be a mapping, such as {{seed: 0,1,2}}")
+        if not isinstance(variants, Sequence | None) or not all(isinstance(each, Mapping) for each in variants or ()):
+            raise ValueError(
+                f"hydra.sweeper.variants={variants}: must be a list of mappings, such as [{{model: resnet8}}]"
+            )
         self.params, self.variants = params or {}, variants or [{}]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -79,13 +87,42 @@ class Grid(Sweeper):
         jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         self._check_rows(jobs)
+        rerun = SweepRerun.of(jobs)
+        if rerun and all(map(is_rerun, jobs)):
+            combinations, jobs = self._without_what_is_done(combinations, jobs, rerun)
         if self.mode == "plan":
             self._plan(combinations, names, jobs)
-        elif isinstance(self.launcher, PoolLauncher):
+            return
+        if isinstance(self.launcher, PoolLauncher):
             self.outcomes.extend(self.launcher.run(names, jobs, self.stop))
         else:
             returns = self.launcher.launch(combinations, initial_job_idx=0)
             self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
+        if rerun:
+            rerun.end(self.outcomes)
+
+    def _without_what_is_done(
+        self, combinations: Sequence[Overrides], jobs: Sequence[Job], rerun: SweepRerun
+    ) -> tuple[list[Overrides], list[Job]]:
+        """The jobs of a rerun, of which those that it had finished when it was interrupted are not begun anew again,
+        unless their code has changed since."""
+        done = rerun.done()
+        if self.mode != "plan":
+            rerun.begin()
+        if any(done):
+            print(
+                f"{sum(done)} of {len(jobs)} runs are done by this rerun already, which was interrupted; to begin all "
+                f"anew, delete {rerun.file}",
+                flush=True,
+            )
+        kept = f"rerun={CHANGED}"
+        return [
+            (*(each for each in combination if not each.startswith("rerun=")), kept) if is_done else combination
+            for combination, is_done in zip(combinations, done, strict=True)
+        ], [
+            replace(job, config={**job.config, "rerun": CHANGED}) if is_done else job
+            for job, is_done in zip(jobs, done, strict=True)
+        ]
 
     def _check_rows(self, jobs: Sequence[Job]) -> None:
         """Raise ValueError when `about` names a row that neither this command nor the whole sweep makes."""

@@ -87,6 +87,7 @@ class GeneratedConv2d(nn.Module):
         pooled: bool = False,
     ) -> None:
         super().__init__()
+        require_count("kernel_size", kernel_size, "pixel")
         require_choice("normalisation", normalisation, Normalisation)
         require_choice("gradient", gradient, Gradient)
         self.filter_shape = (out_channels, in_channels, kernel_size, kernel_size)
@@ -143,6 +144,7 @@ class SharedConv2d(nn.Module):
         normalised: bool = False,
     ) -> None:
         super().__init__()
+        require_count("kernel_size", kernel_size, "pixel")
         self.padding = padding
         self.normalised = normalised
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))

@@ -40,6 +40,9 @@ def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] 
         prefixed = next((name for name in state if name.endswith(f".{missing[0]}")), None)
         hint = f"; they have {prefixed!r}, so save them without the prefix" if prefixed else ""
         raise ValueError(_explain(weights, lack + hint))
+    for name in sorted(wanted & state.keys()):
+        if not state[name].is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise ValueError(_explain(weights, f"do not fit: {name} is of {state[name].dtype}"))
     try:
         module.load_state_dict({name: state[name] for name in wanted & state.keys()}, strict=False)
     except RuntimeError as error:

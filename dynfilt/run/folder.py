@@ -32,6 +32,7 @@ SEED_FOLDER = re.compile(r"seed(\d+)")
 Weights = Literal["best", "last"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 TAIL_BYTES = 4096
+MOST_PREDICTION_BYTES = 1_000_000_000  # 20 million images; zeros of that size pack into a megabyte
 ROUNDING = 1e-9
 
 
@@ -214,11 +215,18 @@ class RunFolder:
         import numpy as np
 
         try:
+            with zipfile.ZipFile(self.predictions_file) as packed:
+                if (size := sum(entry.file_size for entry in packed.infolist())) > MOST_PREDICTION_BYTES:
+                    raise DamagedFile(
+                        self.predictions_file, f" holds {size:,} bytes, of at most {MOST_PREDICTION_BYTES:,}"
+                    )
             with np.load(self.predictions_file, allow_pickle=False) as arrays:
                 return cast(Predictions, {name: arrays[name] for name in names or arrays if name in arrays})
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except DamagedFile:
+            raise
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             raise DamagedFile(self.predictions_file, f" cannot be read ({type(error).__name__})") from error
 
     def holds_training(self) -> bool:
@@ -265,6 +273,8 @@ class RunFolder:
 
     def _contradiction(self, result: Mapping[str, Any]) -> str:
         """What the predictions for the test images say against a result; empty when nothing."""
+        import numpy as np
+
         if not self.predictions_file.exists():
             return ""
         try:
@@ -276,7 +286,9 @@ class RunFolder:
             ("test_accuracy", kept.get("best_class")),
             ("last_test_accuracy", kept.get("last_class")),
         ):
-            if predicted is None or key not in result or not len(labels) or len(labels) != len(predicted):
+            if predicted is None or key not in result or not np.size(labels):
+                continue
+            if np.ndim(labels) != 1 or np.shape(labels) != np.shape(predicted):
                 continue
             said, found = result[key], float((predicted == labels).mean())
             if type(said) not in (float, int) or not abs(found - said) <= ROUNDING:

@@ -78,6 +78,8 @@ def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
         return None
     except OSError as error:
         problem = f" cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        problem = " is not UTF-8 text"
     except ValueError as error:
         problem = f" {error}"
     if strict:

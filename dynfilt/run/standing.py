@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dynfilt.run.folder import RunFolder, RunState, Snapshot
@@ -87,4 +88,9 @@ def _was_cut_short(found: Snapshot) -> bool:
 
 def was_begun_anew(folder: RunFolder) -> bool:
     """Whether an earlier run of the same place was set aside."""
-    return any(folder.path.parent.glob(f".{folder.path.name}.[0-9]*"))
+    return bool(asides_of(folder))
+
+
+def asides_of(folder: RunFolder) -> list[Path]:
+    """The runs of the same place that were set aside."""
+    return list(folder.path.parent.glob(f".{folder.path.name}.[0-9]*"))

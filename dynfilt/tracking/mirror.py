@@ -30,6 +30,7 @@ FINISH_SECONDS = 20.0
 TEAR_DOWN_SECONDS = 10.0
 # W&B's own limits, in characters; what is longer can never be uploaded.
 LONGEST_JOB_TYPE, LONGEST_NAME = 64, 128
+NOT_IN_PROJECTS = "/\\#?%:"
 # What the client says of an id whose run was deleted (HTTP 409).
 WAS_DELETED = "previously created and deleted"
 # Keys of W&B's summary that tell how a run ended without a result.
@@ -40,7 +41,7 @@ STATE, ERROR, ERROR_TYPE = "state", "error", "error_type"
 class Tracking:
     """The user's settings for W&B.
 
-    Raises ValueError for a mode that is not one of MODES.
+    Raises ValueError for a mode that is not one of MODES, and for a project that W&B would refuse.
     """
 
     mode: str
@@ -51,6 +52,13 @@ class Tracking:
         if self.mode not in MODES:
             hint = "; write 'off' with quotes in YAML" if self.mode is False else ""
             raise ValueError(f"tracking.mode={self.mode!r} is not one of {', '.join(MODES)}{hint}")
+        if self.mode == "off":
+            return
+        if not 0 < len(self.project) <= LONGEST_NAME or any(sign in self.project for sign in NOT_IN_PROJECTS):
+            raise ValueError(
+                f"tracking.project={self.project!r}: W&B takes 1 to {LONGEST_NAME} characters, "
+                f"none of {NOT_IN_PROJECTS}"
+            )
 
 
 class Mirror:

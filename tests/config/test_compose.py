@@ -124,7 +124,7 @@ def changed(job: Job, key: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("seed", -1, "seed=-1: must be a whole number >= 0"),
+        ("seed", -1, "seed=-1: must be a whole number from 0 to 9007199254740991"),
         ("seed", 10**30, "seed=1000000000000000000000000000000: must be a whole number from 0 to 9007199254740991"),
         (
             "data.split_seed",

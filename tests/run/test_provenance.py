@@ -30,8 +30,10 @@ def test_an_installed_package_does_not_claim_the_commit_of_the_repository_around
 
 
 def test_the_command_is_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "0123456789abcdef")
     for argv, command in (
         (["run.py", "seed=1"], ["run.py", "seed=1"]),
+        (["run.py", "study=x0123456789abcdefy"], ["run.py", "study=x$MY_API_KEYy"]),
         ([provenance.RUN_COMMAND, "seed=1"], ["dynfilt", "run", "seed=1"]),
     ):
         monkeypatch.setattr(sys, "argv", argv)

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.publishing import dashboard
+from tests.wandb_server import Run as StoredRun
 from tests.wandb_server import WandbServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,8 +59,19 @@ def test_every_key_is_one_that_runs_and_pictures_have(library: None, finished_ru
     assert {axis.removeprefix("summary:") for axis in axes | set(columns)} <= result
     source = "".join(path.read_text() for path in (ROOT / "analysis" / "filters").glob("*.py"))
     media = [key for panel in found["Pictures"] for key in panel["config"]["mediaKeys"]]
-    assert len(media) == 8
+    assert len(media) == 9
     assert all(key.startswith("pictures/") and f'"{key.removeprefix("pictures/")}"' in source for key in media)
+
+
+def test_variants_are_compared_by_what_the_runs_declare(library: None, server: WandbServer) -> None:
+    assert main(["dashboard", SOURCE, "--metric", "calibration_error"]) == 2
+    server.runs["abc"] = StoredRun("abc", "dynfilt", config={"about": {"metric": "val_loss"}})
+    assert main(["dashboard", SOURCE]) == 0
+    found = json.loads(server.views[-1]["spec"])["section"]
+    assert panels(found)["Loss"][0]["config"]["metrics"] == ["val_loss"]
+    assert {panel["config"]["yAxis"] for panel in panels(found)["Cost"]} == {"summary:val_loss"}
+    (runs,) = found["runSets"]
+    assert runs["sort"]["keys"][0] == {"key": {"section": "summary", "name": "val_loss"}, "ascending": True}
 
 
 def test_it_is_saved_and_its_address_printed(

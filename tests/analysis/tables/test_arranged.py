@@ -74,6 +74,17 @@ def test_a_selected_side_by_side_table_keeps_its_groups(sound: WriteRun) -> None
     assert "| dynamic_3x3 | 69.14 ± 0.19 |" in text and "60.00" in text and "\n| static_3x3" not in text
 
 
+def test_json_tells_a_number_of_pairs_out_of_reach_from_none(write_run: WriteRun) -> None:
+    for about, needed in (({"margin": 1e-4}, ">10000"), ({"margin": None}, None)):
+        for seed, step in enumerate((0.01, -0.02, 0.03)):
+            for variant, accuracy in (("static", 0.6), ("dynamic", 0.6 + step)):
+                settings = {"about.margin": about["margin"]}
+                write_run(variant, seed, accuracy, study=f"margin {about['margin']}", settings=settings)
+        text = table([f"outputs/margin {about['margin']}"], None, "json").text
+        [claim] = [claim for row in json.loads(text)["variants"] for claim in row["claims"]]
+        assert claim["pairs_needed"] == needed
+
+
 def test_json_holds_every_claim_and_the_numbers_of_the_csv(sound: WriteRun) -> None:
     text = table(["outputs"], None, "json").text
     content = json.loads(text)
