@@ -17,6 +17,7 @@ def words(text: str) -> str:
     return " ".join(re.sub(r"\\(.)", r"\1", unescape(re.sub(r"</?[a-z][^>]*>", "", text))).replace("*", "").split())
 
 
+@pytest.mark.slow
 def test_it_holds_the_same_facts_as_the_page(study: WriteRun, report: Report) -> None:
     study("static_3x3", 9, 0.5)
     folder = study("dynamic_3x3", 9, 0.5, state="failed", error={"type": "E", "message": "lost", "traceback": "T\nE"})
@@ -42,6 +43,7 @@ def test_its_tables_are_those_of_the_table_command(study: WriteRun, report: Repo
     assert len(printed) > 15 and all(line in document.splitlines() for line in printed)
 
 
+@pytest.mark.slow
 def test_its_pictures_lie_beside_it(study: WriteRun, report: Report) -> None:
     study("static", 0, 0.4, study="50%_grid of <x>")
     _, document = report()
@@ -49,6 +51,7 @@ def test_its_pictures_lie_beside_it(study: WriteRun, report: Report) -> None:
     assert len(links) == 7 and all(Path("written", unquote(link)).is_file() for link in links)
 
 
+@pytest.mark.slow
 def test_a_config_cannot_end_its_fence(study: WriteRun, report: Report) -> None:
     study("fence", 0, 0.4, settings={"x": "````\n" + HOSTILE})
     _, document = report()

@@ -92,6 +92,7 @@ def test_fifty_long_runs_fit(write_curves: WriteRun, report: Report) -> None:
     assert "at most 400 of up to 2,000 evaluations" in page
 
 
+@pytest.mark.slow
 def test_pictures_beyond_the_budget_are_beside_it(
     study: WriteRun, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_pictures_beyond_the_budget_are_beside_it(
     assert Path("written/picture_noise.png").is_file()
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text(write_curves: WriteRun, report: Report) -> None:
     variant = "a&<b>,x='\"`*_"
     write_curves("static", 0, 0.5, settings={"model.weights": HOSTILE, "x": f"https://{variant}"})
@@ -122,6 +124,7 @@ def test_hostile_names_are_text(write_curves: WriteRun, report: Report) -> None:
     assert "<script>" not in re.sub(r"(?s)```.*?```", "", document).replace("\\<script>", "")
 
 
+@pytest.mark.slow
 def test_several_studies_have_a_part_each_and_rows_in_blocks(study: WriteRun, report: Report) -> None:
     study("static_1x1", 0, 0.4, study="label")
     page, _ = report()
@@ -130,6 +133,7 @@ def test_several_studies_have_a_part_each_and_rows_in_blocks(study: WriteRun, re
     assert page.count('<script type="application/json">') == 2
 
 
+@pytest.mark.slow
 def test_headings_descend_one_by_one_and_links_have_their_targets(study: WriteRun, report: Report) -> None:
     study("static_1x1", 0, 0.4, study="a b & c")
     page, _ = report()
