@@ -6,6 +6,8 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
+import pytest
+
 from analysis.tables.command import table
 from tests.analysis.report.conftest import HOSTILE
 
