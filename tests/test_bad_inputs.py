@@ -246,7 +246,7 @@ def test_lists(entry: Entry, tmp_path: Path) -> None:
     write(tmp_path / "val.txt", "pics/a.ppm 0\n")
     written(entry, tmp_path)
     common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
-    own = {"root": ".", "name": "mine", "image_size": 4, "fit": "stretch", "cache": None}
+    own = {"root": ".", "name": "mine", "image_size": 4, "fit": "stretch", "denoise": 0, "cache": None}
     with pytest.raises(ValueError) as error:
         image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **entry.get("settings", {})})
     is_one_line(f"{error.value}\n", entry)

@@ -41,7 +41,7 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"margin": float("nan")}, "about.margin=nan: must be more than 0"),
         (
             {"ratio": 0, "baseline": "a"},
-            "about.ratio=0: must be the part of the baseline's test_accuracy to reach, such",
+            "about.ratio=0: must be the part of the baseline's test_accuracy to reach, e.g. 0.9",
         ),
         ({"ratio": 0.9}, "about.ratio=0.9: needs about.baseline, the row of which it is a part"),
         ({"looks": [5, 3]}, r"about.looks=\[5, 3\]: must be rising numbers of seeds from 2 on, e.g. \[3, 5, 10\]"),
