@@ -30,15 +30,16 @@ demo: $(VENV)/installed
 	@echo && $(BIN)/python -m analysis table outputs/demo
 	@echo && echo "The report, with curves: $(REPORT)/report.html, and as Markdown: $(REPORT)/report.md"
 
-# Workers of one thread, since two threads gain little on tensors of a few numbers; one more than cores, since some tests wait.
-WORKERS := $$(cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores + 1 : 8)))
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+# Workers of one thread, since two threads gain little on tensors of a few numbers; each takes seconds to import and to
+# collect. Slow tests wait at times, so that they get one worker more than cores.
+CORES := $$(cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores : 8)))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal --numprocesses
 
 check: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(CORES) -m "not slow"
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) $$(($(CORES) + 1))
 
 lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .

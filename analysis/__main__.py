@@ -25,6 +25,7 @@ COMMANDS = {
     "runs": (".frames.command", "one tidy row a run, as CSV, JSON or Parquet"),
     "curves": (".frames.command", "one tidy row an evaluation during training, as CSV, JSON or Parquet"),
     "report": (".report.command", "one HTML page and Markdown: answer, tables, curves, pictures, configs"),
+    "results": (".report.results", "every study with its claims and verdicts, one Markdown page"),
     "figures": (".figures.command", "curves, accuracy against cost, paired differences, before/after"),
     "kernels": (".filters.kernels", "picture the 3x3 kernels that a lab network gives its images"),
     "responses": (".filters.responses", "picture the response maps of a label-guided network"),

@@ -1,6 +1,7 @@
 """The command line inside the test's own process, where it takes no start-up time."""
 
 import contextlib
+import copy
 import io
 import os
 import shutil
@@ -8,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,19 @@ import dynfilt.command_line
 import run
 from dynfilt import experiment
 from dynfilt.config.compose import Job
+from tests.remembered_configs import remember_configs
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["DYNFILT_TRUST"] = "tests"  # where the tiny model of most tests is at home
 # A run of a fraction of a second, see tests/conf/tiny.yaml.
 TINY = ("-cd", str(ROOT / "tests" / "conf"), "-cn", "tiny")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_configs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        remember_configs(patch)
+        yield
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,13 @@ def command(tmp_path: Path) -> Iterator[Command]:
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Job]]:
     """compose("seed=0,1", "-m") is the list of jobs that `python run.py seed=0,1 -m` would run."""
     folder = tmp_path_factory.mktemp("compose")
-    return lambda *arguments: composed(folder, *arguments)
+    once = cache(partial(composed, folder))
+
+    def compose(*arguments: str) -> list[Job]:
+        depends_on_environment = any(sign in argument for argument in arguments for sign in "~$")
+        return composed(folder, *arguments) if depends_on_environment else copy.deepcopy(once(*arguments))
+
+    return compose
 
 
 def composed(folder: Path, *arguments: str) -> list[Job]:

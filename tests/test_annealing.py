@@ -6,7 +6,6 @@ from torch import nn
 
 from dynfilt.annealing import anneal
 from dynfilt.layers import DYConv2d, get_temperature
-from tests.test_layout import HEAVY, modules_after_importing
 
 
 def test_it_goes_in_a_straight_line_and_stays() -> None:
@@ -29,11 +28,6 @@ def test_it_reaches_any_layer_that_has_the_buffer() -> None:
 def test_numbers_that_are_not_positive(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be > 0"):
         anneal(DYConv2d(3, 4, 1), 0, **{"steps": 5, "initial": 30.0, "final": 1.0, **wrong})
-
-
-def test_it_loads_with_torch_alone() -> None:
-    loaded = modules_after_importing("dynfilt.annealing")
-    assert not loaded & {"torchvision", "hydra", "omegaconf", "yaml", "PIL", *HEAVY}
 
 
 def test_an_average_of_weights_has_an_average_temperature_until_it_is_annealed_too() -> None:

@@ -127,6 +127,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
     assert command(*TINY).code == 0
 
 
+@pytest.mark.slow
 def test_a_run_folder_can_be_pasted_into_a_command(command: Command, tmp_path: Path) -> None:
     """Names of variants hold what Hydra would take for its own grammar."""
     outcome = command(*TINY, "trainer.epochs=1", "optimizer.betas=[0.8,0.9]")
@@ -160,6 +161,7 @@ def test_flags_stand_before_or_after_all_overrides(command: Command) -> None:
         assert "dynamic_3x3/seed1" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_real_command_fails_in_few_lines_and_tells_the_rest_to_its_status(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *TINY, "optimizer.lr=1e30", "trainer.progress_bar=on"],

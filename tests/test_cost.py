@@ -12,9 +12,11 @@ from torch import nn
 from dynfilt import cost
 from dynfilt.cost import count_flops, count_parameters, measure_latency_ms, peak_memory_mb, reset_peak_memory
 from dynfilt.layers.class_filters import ClassResponses, GeneratedClassFilters
+from dynfilt.layers.ddf import DDFConv2d
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.formulation import FORMULATIONS, force_formulation
 from dynfilt.layers.generated import GeneratedConv2d, GeneratorHead, SharedConv2d
+from dynfilt.layers.involution import InvolutionConv2d
 from dynfilt.models.cnn_5x5 import Cnn5x5
 from dynfilt.models.lab_net import LabNet
 from dynfilt.models.label_net import LabelNet
@@ -108,6 +110,19 @@ def test_flops_of_dynamic_convolution(groups: int, stride: int, bias: bool, forc
 def test_flops_of_one_kernel_are_those_of_conv2d() -> None:
     layers = DYConv2d(8, 12, 3, padding=1, num_kernels=1), nn.Conv2d(8, 12, 3, padding=1)
     assert count_flops(layers[0], (8, 6, 6)) == count_flops(layers[1], (8, 6, 6))
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (2, 2)])
+def test_flops_of_a_filter_for_each_position_hold_its_application(groups: int, stride: int, forced: str) -> None:
+    positions = (6 // stride) * (8 // stride)
+    applied = 9 * 8 * positions  # taps, channels
+    mixed = 12 * 8 // groups * positions  # the 1x1 convolution after it
+    layer = InvolutionConv2d(8, 12, 3, stride=stride, padding=1, groups=groups, group_channels=4)
+    generated = (8 * 2 + 2 * 2 * 9) * positions  # 2 hidden units, 2 groups of channels
+    assert count_flops(layer, (8, 6, 8)) == 2 * (generated + applied + mixed)
+    decoupled = DDFConv2d(8, 12, 3, stride=stride, padding=1, groups=groups, reduction=0.5)
+    generated = 8 * 9 * positions + (8 * 4 + 4 * 8 * 9)  # filters of the positions and of the channels
+    assert count_flops(decoupled, (8, 6, 8)) == 2 * (generated + applied + mixed)
 
 
 def test_flops_of_a_dynamic_resnet_exceed_its_twins_by_attention_and_mixing() -> None:

@@ -9,6 +9,7 @@ from dynfilt.cost_twins import cost_twins, main
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_the_twins_of_a_sweep_cost_what_it_says() -> None:
     network, static, large, expensive = cost_twins(
         ["model=resnet8", "model.stem=stride2", "model/conv=dyconv"], (3, 32, 32)

@@ -91,13 +91,21 @@ def check_run(words: list[str]) -> None:
     assert folder.is_dir(), f"no folder {folder}"
     parsed = OverridesParser.create().parse_overrides(overrides)
     fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+    swept = [
+        f"{override.get_key_element()}={value}"
+        for override in parsed
+        if override.is_sweep_override()
+        for value in override.sweep_string_iterator()
+    ]
+    for added in [[], *([word] for word in swept)]:
+        composes(folder, named["name"], *fixed, *added)
+
+
+@cache
+def composes(folder: Path, name: str, *overrides: str) -> None:
     register_schema()
     with initialize_config_dir(str(folder), version_base="1.3"):
-        compose(named["name"], [CONF, *fixed])
-        for override in parsed:
-            if override.is_sweep_override():
-                for value in override.sweep_string_iterator():
-                    compose(named["name"], [CONF, *fixed, f"{override.get_key_element()}={value}"])
+        compose(name, [CONF, *overrides])
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main as analysis
+from analysis.drawing import style
 from analysis.frames import curves_frame, predictions_frame
 from analysis.reading.sources import read_runs
 from dynfilt import cost, experiment
@@ -18,12 +19,14 @@ from tests.half_broken import DAMAGE, half_broken, made_a_folder, truncated
 @pytest.fixture
 def jobs(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(style.FIGURE_STYLE, "savefig.dpi", 100)  # pixels take most of a figure's time
     for name, value in (("count_flops", 0), ("measure_latency_ms", 1.0)):
         monkeypatch.setattr(cost, name, lambda *_, value=value: value)
     monkeypatch.setattr(experiment, "collect_provenance", lambda device: {})
     return half_broken(tmp_path, finished_run)
 
 
+@pytest.mark.slow
 def test_one_command_tells_what_is_sound_and_what_is_not_and_another_mends_it(
     jobs: list[Job], capsys: pytest.CaptureFixture[str]
 ) -> None:

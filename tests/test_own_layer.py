@@ -28,6 +28,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("my_package", None)
 
 
+@pytest.mark.slow
 def test_the_pages_layer_passes_the_check_and_the_pages_test(my_package: Path) -> None:
     assert check_command(["my_package:MyConv", "--init", "hidden=8"]) == 0
     namespace: dict = {}
@@ -35,6 +36,7 @@ def test_the_pages_layer_passes_the_check_and_the_pages_test(my_package: Path) -
     namespace["test_my_conv"]()
 
 
+@pytest.mark.slow
 def test_the_pages_layer_trains_beside_its_static_twin(my_package: Path, command: Command, tmp_path: Path) -> None:
     targets = "model.conv._target_=torch.nn.Conv2d,my_package.MyConv"
     outcome = command("-m", *SMOKE, targets, "temperature.epochs=10")
@@ -55,6 +57,7 @@ def test_the_pages_library_lines_run() -> None:
     exec(LIBRARY, {})
 
 
+@pytest.mark.slow
 def test_a_fault_is_found_before_training_unless_that_is_switched_off(command: Command, tmp_path: Path) -> None:
     outcome = command(*SMOKE, f"{OURS}.CutConv2d")
     assert outcome.code == 1
@@ -69,6 +72,7 @@ def test_a_fault_is_found_before_training_unless_that_is_switched_off(command: C
     assert CutConv2d.__name__ in str(next((tmp_path / "outputs" / "default").glob("*/seed0/result.json")))
 
 
+@pytest.mark.slow
 def test_the_check_changes_no_number(command: Command, tmp_path: Path) -> None:
     results = []
     for root, key in (("with", "true"), ("without", "false")):
@@ -91,6 +95,7 @@ def test_the_check_changes_no_number(command: Command, tmp_path: Path) -> None:
             "number: is a int, must be a class or a function; set in conf/model/conv/static.yaml",
         ),
         (["model.conv._target_=tests.own_layers"], "tests.own_layers: is a module, must be a class or a function"),
+        (["model.conv._target_=torch.nn.Conv3d"], "torch.nn.Conv3d does not hold the check of layers: output shape"),
         ([f"{OURS}.Missing"], "tests.own_layers.Missing: cannot be imported"),
         ([f"{OURS}.GatedConv2d", "+model.conv.rank=4"], "model.conv.rank: no such key; "),
         ([f"{OURS}.GatedConv2d", "+model.conv.hidden=many"], "model.conv.hidden='many': must be a valid integer"),

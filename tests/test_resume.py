@@ -98,6 +98,7 @@ def assert_finished_like(whole: Path, folder: Path) -> None:
     assert not list(folder.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_killed_between_any_two_writes_it_ends_the_same(start: Starter, whole: Path) -> None:
     """The places are those around one evaluation and step checkpoints, at the beginning, and at the end."""
     start()
@@ -136,6 +137,7 @@ def test_killed_again_and_again_it_ends_the_same(start: Starter, whole: Path) ->
     assert_finished_like(whole, FOLDER)
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_of_a_real_process_at_a_random_step(whole: Path, command: Command, tmp_path: Path) -> None:
     folder, rng = tmp_path / FOLDER, random.Random(2)
     first = real_process(tmp_path, signal.SIGSTOP, step=rng.randrange(9, 13))  # its first checkpoint is on disk

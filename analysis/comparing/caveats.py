@@ -90,8 +90,8 @@ def _no_spread(variants: list[Variant]) -> list[str]:
 
 def _not_normal(variants: list[Variant]) -> list[str]:
     return [
-        f"{variant.label} against {claim.rival}: the exact sign-flip p {claim.paired.sign_flip_p:.3f} decides "
-        f"otherwise than the t test's {claim.paired.p:.3f}, so much rests on normal differences"
+        f"{variant.label} against {claim.rival}: the exact sign-flip p {claim.part.sign_flip_p:.3f} decides "
+        f"otherwise than the t test's {claim.part.p:.3f}, so much rests on normal differences"
         for variant in variants
         for claim in variant.claims
         if claim.is_normal_in_doubt

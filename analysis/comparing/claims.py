@@ -12,6 +12,7 @@ from .statistics import (
     Interval,
     Paired,
     detectable_difference,
+    fieller,
     half_width,
     paired,
     smallest_exact_p,
@@ -27,14 +28,18 @@ INTERIM, EXPLORATORY = "interim", "exploratory"
 class Claim:
     """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
 
-    The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`; `tuned` says whether
-    both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the
-    declared looks and for the other claims, and are compared with ALPHA.
+    The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`. Where a part of the
+    baseline is to be reached, `part` are the differences to that part, on which the verdict rests, and `ratio` is that
+    of both means; else these are the same pairs, and NaN. `tuned` says whether both were tuned alike, one of the
+    answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the declared looks and for the other claims,
+    and are compared with ALPHA.
     """
 
     rival: str
     is_control: bool
     paired: Paired
+    part: Paired
+    ratio: Interval
     welch: Interval
     tuned: str
     declared: Declaration = UNDECLARED
@@ -66,12 +71,23 @@ class Claim:
     @property
     def p_over_looks(self) -> float:
         """p adjusted for the declared looks alone; NaN where there is no verdict to read."""
-        return self._over_looks(self.paired.p, one_sided=False)
+        return self._over_looks(self.part.p, one_sided=False)
+
+    @property
+    def is_of_a_ratio(self) -> bool:
+        """Whether it claims a part of the rival's metric, and not to beat it."""
+        return self.part is not self.paired
+
+    @property
+    def part_in_words(self) -> str:
+        """What it claims to reach, before the rival's name: `at least 0.9 of`."""
+        return f"{'at least' if self.higher_is_better else 'at most'} {self.declared.ratio:g} of"
 
     @property
     def equivalence_p_over_looks(self) -> float:
         """The same of the claim that both differ by less than the declared margin."""
-        return self._over_looks(equivalence_p(self.paired.difference, self.declared.margin), one_sided=True)
+        margin = math.nan if self.is_of_a_ratio else self.declared.margin
+        return self._over_looks(equivalence_p(self.paired.difference, margin), one_sided=True)
 
     @property
     def verdict(self) -> str:
@@ -82,7 +98,7 @@ class Claim:
             return INTERIM
         if self.equivalence_p_holm <= ALPHA:
             return EQUIVALENT
-        low, high = self.paired.difference.low, self.paired.difference.high
+        low, high = self.part.difference.low, self.part.difference.high
         return verdict(*((low, high) if self.higher_is_better else (-high, -low)), self.p_holm)
 
     @property
@@ -104,12 +120,12 @@ class Claim:
     @property
     def e_value(self) -> float:
         """Evidence against no difference that may be read at any number of pairs."""
-        return e_value(self.paired.effect_size, self.n)
+        return e_value(self.part.effect_size, self.n)
 
     @property
     def pairs_needed(self) -> float:
         """Of an undecided claim, the pairs that would find a difference of the declared margin at the last look."""
-        if self.verdict != UNDECIDED:
+        if self.verdict != UNDECIDED or self.is_of_a_ratio:
             return math.nan
         looks = self.declared.looks
         return pairs_needed(
@@ -119,9 +135,9 @@ class Claim:
     @property
     def is_normal_in_doubt(self) -> bool:
         """Whether the exact test of the same differences decides otherwise than t, where it could decide at all."""
-        level, exact = self.declared.level(self.n), self.paired.sign_flip_p
+        level, exact = self.declared.level(self.n), self.part.sign_flip_p
         can_decide = not math.isnan(exact) and smallest_exact_p(self.n) <= level
-        return can_decide and (exact <= level) != (self.paired.p <= level)
+        return can_decide and (exact <= level) != (self.part.p <= level)
 
     def _over_looks(self, p: float, *, one_sided: bool) -> float:
         if self.is_exploratory or not self.declared.looks:
@@ -129,7 +145,8 @@ class Claim:
         return adjusted_p(p, self.n, self.declared.looks, one_sided=one_sided)
 
 
-NO_CLAIM = Claim("", False, paired([], []), Interval(math.nan, math.nan, math.nan), "")
+NO_PAIRS, NO_INTERVAL = paired([], []), Interval(math.nan, math.nan, math.nan)
+NO_CLAIM = Claim("", False, NO_PAIRS, NO_PAIRS, NO_INTERVAL, NO_INTERVAL, "")
 
 
 def claim(
@@ -146,25 +163,35 @@ def claim(
     """The claim of a metric's values by seed against the rival's: paired over the shared seeds, Welch over all.
 
     The paired interval is the t interval; in a study with declared looks that of the look's boundary, and between looks
-    the anytime-valid one.
+    the anytime-valid one. A declared ratio is claimed of the baseline alone.
     """
     shared = sorted(ours.keys() & theirs.keys())
-    pairs = paired(
-        [ours[seed] for seed in shared], [theirs[seed] for seed in shared], higher_is_better=higher_is_better
-    )
-    if declared.looks:
-        difference, level = pairs.difference, declared.level(len(shared))
-        between = math.isnan(level)
-        half = (
-            anytime_half_width(difference.sd, difference.n)
-            if between
-            else half_width(difference.standard_error, difference.n - 1, level)
-        )
-        difference = replace(difference, low=difference.mean - half, high=difference.mean + half)
-        detectable = math.nan if between else detectable_difference(difference.sd, difference.n, level)
-        pairs = replace(pairs, difference=difference, detectable=detectable)
+    of_ours, of_theirs = ([arm[seed] for seed in shared] for arm in (ours, theirs))
+    pairs = part = _at_look(paired(of_ours, of_theirs, higher_is_better=higher_is_better), declared)
+    ratio = NO_INTERVAL
+    if not (math.isnan(declared.ratio) or is_control or is_exploratory):
+        of_part = [declared.ratio * value for value in of_theirs]
+        part = _at_look(paired(of_ours, of_part, higher_is_better=higher_is_better), declared)
+        ratio = fieller(of_ours, of_theirs, _half_width(1.0, len(shared), declared))
     unpaired = welch(list(ours.values()), list(theirs.values()))
-    return Claim(rival, is_control, pairs, unpaired, tuned, declared, is_exploratory, higher_is_better)
+    return Claim(rival, is_control, pairs, part, ratio, unpaired, tuned, declared, is_exploratory, higher_is_better)
+
+
+def _at_look(pairs: Paired, declared: Declaration) -> Paired:
+    """The pairs with the interval and the detectable difference of this look."""
+    if not declared.looks:
+        return pairs
+    difference, level = pairs.difference, declared.level(pairs.difference.n)
+    half = _half_width(difference.sd, difference.n, declared)
+    detectable = math.nan if math.isnan(level) else detectable_difference(difference.sd, difference.n, level)
+    difference = replace(difference, low=difference.mean - half, high=difference.mean + half)
+    return replace(pairs, difference=difference, detectable=detectable)
+
+
+def _half_width(sd: float, n: int, declared: Declaration) -> float:
+    """Half of the interval of a mean difference that holds at n pairs: proportional to their SD."""
+    level = declared.level(n)
+    return anytime_half_width(sd, n) if math.isnan(level) else half_width(sd / math.sqrt(n or 1), n - 1, level)
 
 
 def verdict(low: float, high: float, p_holm: float) -> str:

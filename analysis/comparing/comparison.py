@@ -94,9 +94,10 @@ def compare(
     if about is not None:
         declared |= read_declaration(about, declared)
     chosen = metric_of(declared, metric)
-    # A margin is one of the declared metric.
+    # A margin and a ratio are of the declared metric.
     declared = {
-        study: each if each.metric == chosen else replace(each, margin=math.nan) for study, each in declared.items()
+        study: each if each.metric == chosen else replace(each, margin=math.nan, ratio=math.nan)
+        for study, each in declared.items()
     }
     if not any(run.counts for run in runs):
         raise ValueError(_nothing_counts(runs))

@@ -27,6 +27,8 @@ class Declaration:
     """A study's declaration; what is empty was not declared.
 
     `margin` is in the metric's own scale, of accuracies a fraction, and NaN where there is none.
+    `ratio` is the part of the baseline's mean that a row claims to reach (of a metric where less is better: not to
+    exceed), NaN where it claims to beat the baseline.
 
     `tuning` are seeds of the study, or the name of another study; None where the default rule tells which runs tuned.
     `origin` is the file that was given instead of what the runs recorded, `flaw` why what they recorded is none.
@@ -37,6 +39,7 @@ class Declaration:
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metric: Metric = TEST_ACCURACY
     margin: float = math.nan
+    ratio: float = math.nan
     looks: tuple[int, ...] = ()
     tuning: tuple[int, ...] | str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
@@ -141,12 +144,14 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
     except ValueError as error:
         raise UnusableAbout(str(error)) from error
     tuning, margin = complete["tuning"], complete["margin"]
+    ratio = complete["ratio"]
     return Declaration(
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",
         controls={variant: tuple(controls_of(complete, variant)) for variant in complete["controls"]},
         metric=metric,
         margin=math.nan if margin is None else margin / metric.scale,
+        ratio=math.nan if ratio is None else ratio,
         looks=tuple(complete["looks"] or ()),
         tuning=tuple(tuning) if isinstance(tuning, list) else tuning,
         names=complete["names"],

@@ -155,6 +155,26 @@ def welch(treatment: Sequence[float], baseline: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def fieller(ours: Sequence[float], theirs: Sequence[float], reach: float) -> Interval:
+    """Ratio of the means of two arms of the same seeds, with all ratios that their paired test does not rule out.
+
+    The differences y - r x have mean 0 where r is the true ratio, so that r is, exactly for normal pairs, one of those
+    with |mean(y - r x)| <= reach * SD(y - r x), where `reach` is half of the test's interval in SDs (Fieller 1954,
+    Some problems in interval estimation, J. R. Stat. Soc. B 16). NaN below 2 pairs; its ends also where no spread was
+    seen, and where the mean of x is not told from 0.
+    """
+    y, x = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    if len(y) < 2 or not x.mean():
+        return Interval(math.nan, math.nan, math.nan)
+    ratio = float(y.mean() / x.mean())
+    [[yy, xy], [_, xx]] = np.cov(y, x) * reach**2
+    first, middle, last = x.mean() ** 2 - xx, x.mean() * y.mean() - xy, y.mean() ** 2 - yy
+    if not (first > 0 and spread(y - ratio * x, float(np.max(np.abs(y)))) > 0):
+        return Interval(ratio, math.nan, math.nan)
+    half = math.sqrt(middle**2 - first * last)
+    return Interval(ratio, float(middle - half) / first, float(middle + half) / first)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (Holm 1979), in the given order; NaN stays NaN and is no comparison."""
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])

@@ -91,13 +91,15 @@ def header(chosen: Sequence[Choice], runs: Sequence[Run], sweep: str) -> str:
     lines = [f"# Command   python run.py -cn {sweep}_tuned", f"# Cost      1 run for each run of {sweep}"]
     seeds = seed_list(run.seed for run in runs)
     lines += [f"# Tuned     by {number_of(len(runs), 'run')} of {chosen[0].run.study}, {seeds}, on validation accuracy"]
-    for choice in chosen:
-        edge = f"; {' and '.join(choice.edges)} at the grid's edge" if choice.edges else ""
-        lines += [
-            f"#           {_published_name(choice.run)}: {_in_words(choice.run)} ({choice.accuracy:.2%}, best of "
-            f"{len(choice.grid)}{edge})"
-        ]
+    lines += [f"#           {described(choice)}" for choice in chosen]
     return "\n".join([*lines, "# Measured  not yet", ""])
+
+
+def described(choice: Choice) -> str:
+    """An arm, its recipe, and the validation accuracy that chose it."""
+    edge = f"; {' and '.join(choice.edges)} at the grid's edge" if choice.edges else ""
+    recipe = f"{_in_words(choice.run)} ({choice.accuracy:.2%}, best of {len(choice.grid)}{edge})"
+    return f"{_published_name(choice.run)}: {recipe}"
 
 
 def doubts(choice: Choice) -> list[str]:

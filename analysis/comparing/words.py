@@ -1,6 +1,7 @@
 """Seeds, counts and config values as words of a sentence."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,12 @@ def seed_list(seeds: Iterable[int]) -> str:
 def number_of(n: int, thing: str) -> str:
     """`1 run`, `3 runs`."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def counted(names: Iterable[str]) -> str:
+    """What runs are named after, the commonest first: `a6f42ab (15 runs), 27b20e9 (10 runs)`; a single name alone."""
+    counts = Counter(names).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{name} ({number_of(n, 'run')})" for name, n in counts)
 
 
 def in_words(value: Any) -> str:

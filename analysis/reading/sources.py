@@ -14,8 +14,8 @@ from .run_folder import RunFolders
 from .wandb.mirrored import PROJECT_PREFIX
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every command that compares runs takes: the sources, and the baseline."""
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Add the sources alone."""
     parser.add_argument(
         "sources",
         nargs="+",
@@ -23,6 +23,11 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder with runs at any depth, e.g. outputs/lab_3x3; an archive of runs, runs.zip, or a "
         "part of it, runs.zip/lab_3x3; reference:lab_3x3, the repository's own; or wandb:entity/project[/group]",
     )
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that compares runs takes: the sources, and the baseline."""
+    add_sources(parser)
     parser.add_argument(
         "--baseline",
         metavar="V",

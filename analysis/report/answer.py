@@ -1,7 +1,7 @@
 """The question of a study, and an answer made from its claims alone: no sentence goes beyond a verdict."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from ..comparing.statistics import POWER
 from ..comparing.variants import Variant
 from ..comparing.words import number_of
 from ..reading.metrics import Metric
+from ..reading.run import Run
 from ..tables import numbers
 
 SWEEPS = "sweeps"
@@ -23,6 +24,8 @@ SUMMARY_WORDS = {
     UNDECIDED: ("is undecided", "are undecided"),
     INTERIM: ("has no verdict before its next look", "have no verdict before their next look"),
 }
+# The same of a claim to reach a part of the rival.
+PART_WORDS = {**SUMMARY_WORDS, SUPPORTED: ("reaches it", "reach it"), REFUTED: ("does not", "do not")}
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def question_of(study: str, variants: Sequence[Variant], declared: Declaration =
     """
     if declared.question:
         return Question(declared.question, declared.origin or "declared")
-    for path in _sweep_files(study, variants):
+    for path in sweep_files(study, [run for variant in variants for run in variant.runs]):
         with suppress(ValueError):
             if asked := read_declaration(str(path), [study])[study].question:
                 return Question(asked, f"{SWEEPS}/{path.name}")
@@ -82,11 +85,11 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
     return Answer(summaries, sentences, _without_control(compared))
 
 
-def _sweep_files(study: str, variants: Iterable[Variant]) -> Iterator[Path]:
+def sweep_files(study: str, runs: Sequence[Run]) -> Iterator[Path]:
     """The files that may hold the sweep of a study; a study whose name is no file's name has none."""
     if study != Path(study).name:
         return
-    place = next((run.place for variant in variants for run in variant.runs), "")
+    place = runs[0].place if runs else ""
     for folder in dict.fromkeys([Path.cwd(), *Path(place).resolve().parents]):
         yield folder / SWEEPS / f"{study}.yaml"
 
@@ -107,15 +110,19 @@ def _plain_question(variants: Sequence[Variant]) -> str:
 def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim]]) -> str:
     """`Against static_3x3: a is better; b and c are not; d is undecided.`"""
     labels: dict[str, list[str]] = {verdict: [] for verdict in SUMMARY_WORDS}
-    for variant, claim in claims:
-        if (claim.rival, claim.is_control) == (rival, is_control):
-            labels[claim.verdict].append(variant.label)
+    against = [each for each in claims if (each[1].rival, each[1].is_control) == (rival, is_control)]
+    for variant, claim in against:
+        labels[claim.verdict].append(variant.label)
+    first, claim = against[0]
     parts = [
         f"{_listed(labels[verdict])} {words[len(labels[verdict]) > 1]}"
-        for verdict, words in SUMMARY_WORDS.items()
+        for verdict, words in (PART_WORDS if claim.is_of_a_ratio else SUMMARY_WORDS).items()
         if labels[verdict]
     ]
-    kind = next(_control(claim) for _, claim in claims if (claim.rival, claim.is_control) == (rival, is_control))
+    if claim.is_of_a_ratio:
+        part = f"{claim.part_in_words} {rival}'s {first.metric.words}"
+        return f"{part[0].upper()}{part[1:]}: {'; '.join(parts)}."
+    kind = _control(claim)
     return f"Against {rival}{f', the {kind}' if is_control else ''}: {'; '.join(parts)}."
 
 
@@ -125,6 +132,10 @@ def _sentence(label: str, claim: Claim, metric: Metric) -> Sentence:
     words = {SUPPORTED: "beats", REFUTED: "does not beat", INTERIM: "is not judged yet against"}.get(claim.verdict)
     if claim.verdict == EQUIVALENT:
         words = f"differs by less than {claim.declared.margin_in_words} from"
+    if claim.is_of_a_ratio:
+        reaches = {SUPPORTED: "reaches", REFUTED: "does not reach", INTERIM: "is not judged yet against"}
+        words = f"{reaches.get(claim.verdict, 'is not shown to reach')} {claim.part_in_words}"
+        rival = f"{claim.rival}'s {metric.words}"
     if not words:
         words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
     return Sentence(label, claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim, metric))
@@ -135,7 +146,7 @@ def _control(claim: Claim) -> str:
 
 
 def _evidence(claim: Claim, metric: Metric) -> str:
-    difference, detectable = claim.paired.difference, claim.paired.detectable
+    difference, detectable = claim.paired.difference, claim.part.detectable
     tuned = f"; tuned alike: {claim.tuned.replace(': ', ', ')}."
     if not difference.n:
         return f"they share no seed{tuned}"
@@ -146,11 +157,14 @@ def _evidence(claim: Claim, metric: Metric) -> str:
         "no interval" if math.isnan(difference.low) else f"{claim.interval_in_words} {interval}",
         f"n = {pairs}",
     ]
+    if claim.is_of_a_ratio:
+        parts.append(f"ratio {numbers.ratio(claim.ratio.mean, claim.ratio.low, claim.ratio.high)}")
     if not math.isnan(claim.p_holm):
         parts.append(f"p (Holm) {numbers.p_value(claim.p_holm)}")
     if claim.is_normal_in_doubt:
-        parts.append(f"while the exact sign-flip p {numbers.p_value(claim.paired.sign_flip_p)} decides otherwise")
-    reach = f"; {pairs} find a difference of {form.value(detectable)} {unit} or more with power {POWER:g}"
+        parts.append(f"while the exact sign-flip p {numbers.p_value(claim.part.sign_flip_p)} decides otherwise")
+    to = f" to {claim.declared.ratio:g} times {claim.rival}" if claim.is_of_a_ratio else ""
+    reach = f"; {pairs} find a difference{to} of {form.value(detectable)} {unit} or more with power {POWER:g}"
     needed = (
         f"; {numbers.pairs(claim.pairs_needed)} pairs would decide a difference of {claim.declared.margin_in_words}"
     )

@@ -17,7 +17,7 @@ def render(contents: Contents) -> str:
     """The same as the page, without what only a page can do."""
     several = len(contents.parts) > 1
     blocks = [f"# {escaped(contents.title)}", escaped(contents.extent)]
-    blocks += [f"Made by this command. {escaped(contents.newest)}".rstrip(), _code(contents.command, "text")]
+    blocks += [f"Made by this command. {escaped(contents.newest)}".rstrip(), code(contents.command, "text")]
     blocks += [block for part in contents.parts for block in _answer(part, several)]
     blocks += ["## Results", *(block for table in contents.tables for block in titled(table))]
     blocks += [block for part in contents.parts if part.by_class for block in titled(part.by_class)]
@@ -67,7 +67,7 @@ def _details(details: Details, names_study: bool) -> Iterator[str]:
     yield f"<details><summary>{escape(name)}{' (baseline)' * details.is_baseline}</summary>"
     yield "\n".join(f"- {name}: {escaped(fact)}" for name, fact in details.facts.items())
     yield table_text(details.runs)
-    yield _code("\n".join(line.yaml for line in details.config), "yaml")
+    yield code("\n".join(line.yaml for line in details.config), "yaml")
     yield "</details>"
 
 
@@ -78,10 +78,10 @@ def _failures(failures: list[Failure]) -> Iterator[str]:
         error = f": {escaped(' '.join(each.error.split()))}" if each.error else ""
         yield f"- {escaped(f'{each.study}, {each.who}, {each.state}')}{error} ({escaped(each.place)})"
         if each.traceback:
-            yield f"<details><summary>traceback</summary>\n\n{_code(each.traceback.rstrip(), 'text')}\n\n</details>"
+            yield f"<details><summary>traceback</summary>\n\n{code(each.traceback.rstrip(), 'text')}\n\n</details>"
 
 
-def _code(text: str, language: str) -> str:
+def code(text: str, language: str) -> str:
     """A fenced block whose fence is longer than any inside."""
     fence = "`" * max([3, *(len(inside) + 1 for inside in BACKTICKS.findall(text))])
     return f"{fence}{language}\n{text}\n{fence}"

@@ -136,7 +136,7 @@ def _compared_by(metric: metrics.Metric) -> dict[str, Column[Entry]]:
         _of_claim(
             "detectable",
             Heading("detectable Δ", unit),
-            {"detectable_difference": lambda e: e.claim.paired.detectable},
+            {"detectable_difference": lambda e: e.claim.part.detectable},
             form.value,
         ),
         _of_claim(
@@ -174,7 +174,13 @@ COLUMNS: tuple[Column[Entry], ...] = (
     BY_ACCURACY["delta_sd"],
     BY_ACCURACY["delta"],
     BY_ACCURACY["paired"],
-    _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.paired.p}, numbers.p_value),
+    _of_claim(
+        "ratio",
+        Heading("ratio"),
+        {"ratio_mean": lambda e: e.claim.ratio.mean, **_ends("ratio_ci95", lambda e: e.claim.ratio)},
+        numbers.ratio,
+    ),
+    _of_claim("p_unadjusted", Heading("p", "unadjusted"), {"p": lambda e: e.claim.part.p}, numbers.p_value),
     _of_claim("p", Heading("p (Holm)"), {"p_holm": lambda e: e.claim.p_holm}, numbers.p_value),
     _of_claim("boundary", Heading("boundary of p"), {"p_boundary": _boundary}, numbers.small_p),
     _of_claim(
@@ -192,7 +198,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
         compares=True,
     ),
     _of_claim(
-        "sign_flip", Heading("sign-flip p"), {"sign_flip_p": lambda e: e.claim.paired.sign_flip_p}, numbers.p_value
+        "sign_flip", Heading("sign-flip p"), {"sign_flip_p": lambda e: e.claim.part.sign_flip_p}, numbers.p_value
     ),
     _of_claim("needed", Heading("pairs needed"), {"pairs_needed": lambda e: e.claim.pairs_needed}, numbers.pairs),
     BY_ACCURACY["detectable"],
@@ -273,13 +279,26 @@ COST_COLUMNS = chosen(["params", "flops", "train"])
 RESULTS = (*chosen(["n", "accuracy", "interval", "delta"]), *COST_COLUMNS)
 ABREAST = chosen(["accuracy", "delta"])
 VERDICTS = chosen(
-    ["against", "pairs", "points", "p", "e_value", "detectable", "ahead", "sign_flip", "needed", "tuned", "verdict"]
+    [
+        "against",
+        "pairs",
+        "points",
+        "ratio",
+        "p",
+        "e_value",
+        "detectable",
+        "ahead",
+        "sign_flip",
+        "needed",
+        "tuned",
+        "verdict",
+    ]
 )
 PAIRING = chosen(
     ["against", "delta_sd", "paired", "welch", "correlation", "effect_size", "p_unadjusted", "boundary", "equivalence"]
 )
 # Left out of a printed table where no row has a value.
-IF_ANY = chosen(["boundary", "equivalence", "sign_flip", "needed"])
+IF_ANY = chosen(["ratio", "boundary", "equivalence", "sign_flip", "needed"])
 ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
 # What a table loses where it is too wide, the first first; then its last column, until two are left.
 DISPENSABLE = (
@@ -293,4 +312,4 @@ IMAGE_COLUMNS = chosen(
     + [f"accuracy_{channels}" for channels in CHANNEL_SUBSETS]
 )
 # ... and these not a second time for the control.
-BASELINE_ONLY = chosen(["effect_size", "correlation", "welch"])
+BASELINE_ONLY = chosen(["ratio", "effect_size", "correlation", "welch"])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
+from ..comparing.claims import EXPLORATORY
 from ..comparing.comparison import Comparison
 from ..comparing.equivalence import MOST_PAIRS
 from ..comparing.image_level import ImageLevel
@@ -50,6 +51,17 @@ def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel, *, o
     if by_image:
         tables.append(_by_group("Test images", comparison, ON_IMAGES, by_image, one_unit))
     return tables
+
+
+def claims_of(comparison: Comparison, columns: Columns) -> Table:
+    """A row for the baseline, for each claim, and for a variant that makes none; no exploratory comparison."""
+    entries = [
+        entry(variant, claim, ImageLevel())
+        for variant in comparison.variants
+        for claim in tuple(claim for claim in variant.claims if claim.verdict != EXPLORATORY) or (None,)
+    ]
+    shown = compared_by(comparison.metric, _with_values(columns, entries))
+    return _by_group(RESULTS_TITLE, comparison, shown, entries, one_unit=False)
 
 
 def records(comparison: Comparison, columns: Columns | None, images: ImageLevel) -> str:

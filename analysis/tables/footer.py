@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 
 from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED
@@ -15,7 +14,7 @@ from ..comparing.image_level import ImageLevel
 from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
-from ..comparing.words import number_of, seed_list
+from ..comparing.words import counted, number_of, seed_list
 from .columns import COST_COLUMNS, Entry
 from .table import Column
 
@@ -81,13 +80,26 @@ COST_NOTE = (
 )
 
 
+RATIO_NOTE = (
+    "Ratio that {study} declares: instead of beating the baseline a variant claims {part} its {metric}. Ratio: of both "
+    "means over the shared seeds, with Fieller's interval at the look's level; the verdict reads it against {ratio:g} "
+    "instead of 0, and p, e-value, detectable Δ and sign-flip p are of the difference to {ratio:g} times the baseline."
+)
+
+
 def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[Entry]]) -> list[str]:
     """Sentences on groups, intervals, comparison, split and source, one topic a line; on cost where it is shown."""
     is_contest = any(sum(bool(variant.runs) for variant in group) > 1 for group in comparison.groups.values())
     lines = [*_groups(comparison), SPREAD_NOTE + (BOLD_NOTE if is_contest else ""), _varied(comparison)]
     if comparison.claims:
         lines += [DIFFERENCE_NOTE + _test(comparison), *_looks(comparison), _verdict(comparison)]
-        lines += [*_margins(comparison), *_undeclared(comparison), _detectable(comparison), _tuned(comparison)]
+        lines += [
+            *_margins(comparison),
+            *_ratios(comparison),
+            *_undeclared(comparison),
+            _detectable(comparison),
+            _tuned(comparison),
+        ]
         lines += [*_controls(comparison), PAIRING_NOTE, *_few_pairs(comparison)]
     lines += [IMAGES_NOTE] if images.accuracy else []
     lines += [f"No image-level uncertainty where {note}." for note in images.notes]
@@ -179,6 +191,17 @@ def _margins(comparison: Comparison) -> list[str]:
     ]
 
 
+def _ratios(comparison: Comparison) -> list[str]:
+    of_study = {
+        variant.study: claim for variant in comparison.variants for claim in variant.claims if claim.is_of_a_ratio
+    }
+    words = comparison.metric.words
+    return [
+        RATIO_NOTE.format(study=study, part=claim.part_in_words, ratio=claim.declared.ratio, metric=words)
+        for study, claim in of_study.items()
+    ]
+
+
 def _undeclared(comparison: Comparison) -> list[str]:
     """When p is valid where a study declared no looks."""
     by_study = _by_declaration(comparison)
@@ -234,8 +257,5 @@ def _few_pairs(comparison: Comparison) -> list[str]:
 
 def _source(comparison: Comparison) -> str:
     sources = ", ".join(dict.fromkeys(run.source.rstrip(os.sep) or os.sep for run in comparison.runs))
-    commits = Counter(run.short_commit for variant in comparison.variants for run in variant.runs)
-    if len(commits) == 1:
-        return f"Source: {sources}; commit {next(iter(commits))}."
-    counts = ", ".join(f"{commit} ({number_of(n, 'run')})" for commit, n in commits.most_common())
-    return f"Source: {sources}; commits {counts}."
+    commits = [run.short_commit for variant in comparison.variants for run in variant.runs]
+    return f"Source: {sources}; commit{'s' * (len(set(commits)) > 1)} {counted(commits)}."

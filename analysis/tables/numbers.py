@@ -58,6 +58,11 @@ loss = form_of(LOSS).value
 signed = Form(1.0, 2).difference
 
 
+def ratio(mean: float, low: float, high: float) -> str:
+    """`0.953 [0.921, 0.986]`."""
+    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def p_value(p: float) -> str:
     """Three decimals, `<0.001` below."""
     if math.isnan(p):

@@ -13,6 +13,7 @@ PHRASES = {
     "delta": (VALUES, "Δ: difference to {baseline} with the same seed, with its {interval}"),
     "points": (VALUES, "Δ: difference with the same seed"),
     "paired": (VALUES, "paired interval: {interval} of Δ"),
+    "ratio": (VALUES, "ratio: of the means, Fieller's interval"),
     "p": (TESTS, "p: paired t test, Holm-adjusted{looks}"),
     "p_unadjusted": (TESTS, "p: paired t test"),
     "e_value": (TESTS, "e-value: may be read at any n, 20 says what p = 0.05 would"),

@@ -69,7 +69,9 @@ class Part:
 
 # A rehearsal has a CPU and seconds. bfloat16 is slow on many a CPU, and `plan` composes and checks the jobs of a study.
 SMALL_STEP = "--seconds 0 --repetitions 1 --batch 4 --precision float32 --run eager"
+# The networks of the study in one part; the others go the same way.
 SMALL_TWINS = f"--models resnet18,dyconv_resnet18 {SMALL_STEP} model.stem=imagenet"
+SMALLER_TWINS = f"--models resnet8 --formulation auto,grouped {SMALL_STEP} model/conv=dyconv model.stem=imagenet"
 SMALL_RUN = "trainer=smoke trainer.batch_size=4 trainer.max_eval_images=4"
 PARTS = (
     Part("gpu_tests", 0.5, "-m pytest -q -m gpu -p no:cacheprovider --timeout 60", "--collect-only"),
@@ -77,7 +79,7 @@ PARTS = (
         "step_resnet18_512_compiled",
         0.8,
         f"{STEP} --network dyconv --batch 512 --precision bfloat16 --run compiled-graph",
-        SMALL_TWINS,
+        SMALLER_TWINS,
     ),
     Part("step_resnet18_512", 0.4, f"{STEP} --network dyconv --batch 512 --precision bfloat16", SMALL_TWINS),
     Part(
@@ -90,7 +92,7 @@ PARTS = (
         "step_resnet18_128",
         0.5,
         f"{STEP} model.stem=imagenet --network dyconv --batch 128 --precision bfloat16 --run compiled-graph",
-        SMALL_TWINS,
+        SMALLER_TWINS,
     ),
     Part("pool_lab", 1.0, f"pool --arms {POOL_ARMS} --jobs-per-slot 1 --repetitions 1 -- {LAB_RUN}", SMALL_RUN),
     Part(

@@ -14,6 +14,8 @@ from dynfilt.layers.choice import DynamicLayer, check_dynamic_layer, is_dynamic
 SAME = 1e-8
 # The regression solves for so many numbers of one filter at most.
 LARGEST_REGRESSION = 2400
+# So strong that biases and what saturates no longer show; between twice, which is linear, and four times, the square.
+STRONG, MORE_THAN_LINEAR = 1e4, 3.0
 
 
 def output_shape(subject: Subject) -> Measured:
@@ -74,6 +76,18 @@ def dynamic(subject: Subject) -> Measured:
     if numbers <= static:
         return Measured(True, "the filter is static, and so are all parameters", share)
     return Measured(False, f"{words}: its {numbers - static} parameters more than nn.Conv2d's do nothing for it", share)
+
+
+@torch.no_grad()
+def growth(subject: Subject) -> Measured:
+    """How many times as strong an output gets in evaluation when its image gets twice as strong: 2 if linear."""
+    layer, x = subject.lively(), STRONG * subject.images(4)
+    number = (run(layer, 2 * x).norm() / run(layer, x).norm().clamp_min(1e-30)).item()
+    words = f"an image twice as strong gives an output {short(number)} times as strong"
+    if number < MORE_THAN_LINEAR:
+        return Measured(True, words, number)
+    words += ": from layer to layer a deviation is multiplied by itself, and evaluation may overflow"
+    return Measured(True, words, number, remarkable=True)
 
 
 def _unexplained(subject: Subject, layer: nn.Module) -> float | None:

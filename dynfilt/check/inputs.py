@@ -83,7 +83,9 @@ def odd_sizes(subject: Subject) -> Measured:
     """Whether images of other, odd sizes give outputs of nn.Conv2d's shape; a ValueError is a refusal, not a fault."""
     _, height, width = subject.image_shape
     sizes = [(height + 1, width - 1), (2 * height - 1, width), (5, 7)]
-    return _like_the_twin(subject, {f"{h}x{w}": ({}, {"height": h, "width": w}) for h, w in sizes if min(h, w) > 2})
+    trials: dict[str, Any] = {f"{h}x{w}": ({}, {"height": h, "width": w}) for h, w in sizes if min(h, w) > 2}
+    trials["5x7, stride=2"] = ({"stride": 2}, {"height": 5, "width": 7})
+    return _like_the_twin(subject, trials)
 
 
 def geometry(subject: Subject) -> Measured:

@@ -24,6 +24,7 @@ PROPERTIES: dict[str, Property] = {
     "repeat": images.repeat,
     "own image": images.own_image,
     "dynamic": images.dynamic,
+    "growth": images.growth,
     "registered": state.registered,
     "copies": state.copies,
     "schedules": schedules.schedules,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dynfilt.check.findings import Measured, short
 from dynfilt.check.images import SAME
-from dynfilt.check.schedules import schedule_numbers
+from dynfilt.check.schedule_numbers import schedule_numbers
 from dynfilt.check.subject import Subject, relative_difference, run
 
 

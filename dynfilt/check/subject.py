@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynfilt.check.schedule_numbers import schedule_numbers
+
 Factory = Callable[..., nn.Module]
 Shape = tuple[int, int, int]
 
@@ -52,8 +54,6 @@ class Subject:
 
     def lively(self, seed: int = 0, **changes: Any) -> nn.Module:
         """A layer in float64 and eval mode, its parameters, BatchNorm statistics and schedules away from the start."""
-        from dynfilt.check.schedules import schedule_numbers
-
         layer = self.fresh(seed, **changes).double().eval()
         generator = torch.Generator().manual_seed(seed + 7)
         with torch.no_grad():

@@ -10,6 +10,7 @@ from typing import Any
 
 FEWEST_PAIRS = 2  # below there is no spread, and no test
 WIDEST_MARGIN = 100
+WIDEST_RATIO = 100
 SPLIT_SEED = "data.split_seed"
 FOLLOWS_SEED = "seed"  # its value where every seed has a validation split of its own
 # What variants may be compared by, the first by default; how each is shown: analysis/reading/metrics.py.
@@ -28,6 +29,7 @@ class About:
     controls: dict[str, Any]
     metric: str
     margin: float | None
+    ratio: float | None
     looks: list[int] | None
     tuning: Any
     names: dict[str, str]
@@ -63,6 +65,13 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             f"{where}.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
             f"{WIDEST_MARGIN} points, or null for none"
         )
+    ratio = about["ratio"]
+    if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio < WIDEST_RATIO):
+        raise ValueError(
+            f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, such as 0.9, or null"
+        )
+    if ratio is not None and not about["baseline"]:
+        raise ValueError(f"{where}.ratio={ratio}: needs {where}.baseline, the row of which it is a part")
     if looks is not None and not _rises(looks):
         raise ValueError(
             f"{where}.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, e.g. [3, 5, 10], or null"

@@ -42,3 +42,20 @@ def flip_and_crop(images: Tensor, flip: bool, pad: int, generator: torch.Generat
     pixels = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
     index = pixels.view(count, 1, -1).expand(-1, channels, -1)
     return padded.view(count, channels, -1).gather(2, index).view(images.shape)
+
+
+def rotate(images: Tensor, angles: Tensor) -> Tensor:
+    """Turn each image about its middle by its angle, in degrees, counter-clockwise; bilinear, with zeros outside.
+
+    Images uint8 (N, C, H, W) and angles (N,) -> the same shape and type: torchvision's `rotate` of one image after the
+    other, by InterpolationMode.BILINEAR.
+    """
+    height, width = images.shape[2:]
+    radians = torch.deg2rad(angles.to(torch.float64))
+    cosine, sine, zero = torch.cos(radians), torch.sin(radians), torch.zeros_like(radians)
+    # From pixels of the result to pixels of the image, both from -1 to 1 along each side, however long.
+    rows = [cosine, -sine * height / width, zero], [sine * width / height, cosine, zero]
+    transform = torch.stack([torch.stack(row, 1) for row in rows], 1).to(images.device, torch.float32)
+    grid = F.affine_grid(transform, list(images.shape), align_corners=False)
+    turned = F.grid_sample(images.to(torch.float32), grid, "bilinear", "zeros", align_corners=False)
+    return turned.round_().to(torch.uint8)

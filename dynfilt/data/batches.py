@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dynfilt.data.augment import flip_and_crop, normalise
+from dynfilt.data.augment import flip_and_crop, normalise, rotate
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.seeding import seeded_generator
 
@@ -35,9 +35,13 @@ class TrainingBatches:
         start = position * self.batch_size
         batch = self.data.train.subset(self._epoch_order(epoch)[start : start + self.batch_size])
         images = batch.images
-        if self.data.flip or self.data.pad:
+        if self.data.flip or self.data.pad or self.data.rotate_degrees:
             generator = seeded_generator("cpu", self.seed, "augment", step)
             images = flip_and_crop(images, self.data.flip, self.data.pad, generator)
+            if self.data.rotate_degrees:
+                # Drawn last, so that without it, as before there was any, flips and crops are the same.
+                turns = 2 * torch.rand(len(images), generator=generator, dtype=torch.float64) - 1
+                images = rotate(images, self.data.rotate_degrees * turns)
         return normalise(images, self.data.mean, self.data.std), batch.labels
 
     def _epoch_order(self, epoch: int) -> Tensor:

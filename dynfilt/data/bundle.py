@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dynfilt.data.splits import stratified_holdout
 
+HALF_TURN = 180
+
 
 @dataclass(frozen=True)
 class Split:
@@ -41,10 +43,11 @@ class Split:
 @dataclass(frozen=True)
 class ImageData:
     """Training, validation and test images with their normalisation (per channel, of pixels in [0, 1]) and
-    augmentation: `flip` mirrors half of the training images, `pad` is the border of pad-and-crop in pixels.
+    augmentation: `flip` mirrors half of the training images, `pad` is the border of pad-and-crop in pixels, each is
+    turned by up to `rotate_degrees` to either side.
 
-    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a pad
-    that is negative or as wide as the images.
+    Raises ValueError for a mean or std that is not three numbers, a std that is not positive, a pad that is negative or
+    as wide as the images, an angle that is not from 0 to 180.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ImageData:
     std: tuple[float, ...]
     flip: bool
     pad: int
+    rotate_degrees: float = 0.0
 
     def __post_init__(self) -> None:
         channels = self.train.images.shape[1]
@@ -67,6 +71,10 @@ class ImageData:
         side = min(self.train.images.shape[2:])
         if not 0 <= self.pad < side:  # beyond it a crop may hold nothing of its image
             raise ValueError(f"data.pad must be 0 (no crop) or a number of pixels below {side}, got {self.pad}")
+        if not 0 <= self.rotate_degrees <= HALF_TURN:
+            raise ValueError(
+                f"data.rotate_degrees must be 0 (no rotation) or up to {HALF_TURN} degrees, got {self.rotate_degrees:g}"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -107,7 +115,9 @@ def image_data(read: Callable[..., DataSet]) -> Callable[..., ImageData]:
 
     @functools.wraps(read)
     def load(*values: Any, **named: Any) -> ImageData:
-        arguments = signature.bind(*values, **named).arguments
+        bound = signature.bind(*values, **named)
+        bound.apply_defaults()
+        arguments = bound.arguments
         settings = {each.name: arguments.pop(each.name) for each in common}
         return hold_out_validation(read.__name__, read(**arguments), **settings)
 
@@ -128,9 +138,11 @@ def hold_out_validation(
     std: Sequence[float],
     flip: bool,
     pad: int,
+    rotate_degrees: float = 0.0,
 ) -> ImageData:
     """The data of a run, its validation split cut from the training images by `split_seed` alone, or the published one.
 
+    A file of conf/data/ of one's own may lack `rotate_degrees`.
     Raises ValueError when num_classes is not the data's, for a validation_size other than 0 where there is a published
     split, and for the bad values that ImageData and stratified_holdout name.
     """
@@ -155,4 +167,5 @@ def hold_out_validation(
         std=tuple(float(value) for value in std),
         flip=flip,
         pad=pad,
+        rotate_degrees=rotate_degrees,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import PIL
@@ -35,7 +35,7 @@ class ImageFile:
     where: str
 
 
-def read_images(title: str, files: Sequence[ImageFile], size: int, fit: Fit, cache: Path) -> Tensor:
+def read_images(title: str, files: Sequence[ImageFile], size: int, fit: Fit, denoise: float, cache: Path) -> Tensor:
     """The images (N, 3, size, size), uint8, mapped from the cache, where they are put first if need be.
 
     The cache's key is every file's name, length and time of change with the settings, so that a changed image or list
@@ -44,24 +44,27 @@ def read_images(title: str, files: Sequence[ImageFile], size: int, fit: Fit, cac
     """
     if fit not in get_args(Fit):
         raise ValueError(f"data.fit={fit!r}: choose one of {', '.join(get_args(Fit))}")
-    path = cache / f"{_key(files, size, fit)}.bin"
+    if denoise < 0:
+        raise ValueError(f"data.denoise={denoise:g}: must be 0 (none) or a strength, such as 3")
+    path = cache / f"{_key(files, size, fit, denoise)}.bin"
     try:
         if not path.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             with _alone(cache):
                 if not path.is_file():
-                    _write(path, title, files, size, fit)
+                    _write(path, title, files, size, fit, denoise)
         # Copy on write: torch wants an array that it may write to, and the file stays as it is.
         return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(len(files), 3, size, size)))
     except OSError as error:
         raise ValueError(f"data.cache: {error}; set data.cache to a folder that can be written") from error
 
 
-def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
+def decode(path: Path, size: int, fit: Fit, denoise: float) -> np.ndarray:
     """An image file as RGB pixels (3, size, size), uint8, turned upright by its EXIF tag.
 
     `stretch` resizes both sides, `crop` the shorter one and cuts the middle out; bilinear with antialiasing. Greyscale,
-    16 bits, palettes and CMYK become RGB; what is transparent is laid on white.
+    16 bits, palettes and CMYK become RGB; what is transparent is laid on white. `denoise`, where it is not 0, is the
+    strength of non-local means (Buades, Coll and Morel 2005) on the resized image, by OpenCV.
     """
     with Image.open(path) as opened:
         image = _as_rgb(ImageOps.exif_transpose(opened))
@@ -69,7 +72,18 @@ def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     else:
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+    pixels = np.asarray(image)
+    if denoise:
+        pixels = _opencv().fastNlMeansDenoisingColored(pixels, None, denoise, denoise)
+    return pixels.transpose(2, 0, 1)
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ValueError("data.denoise needs OpenCV: pip install 'dynfilt[denoise]', or set it to 0") from error
+    return cv2
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -84,9 +98,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _key(files: Sequence[ImageFile], size: int, fit: Fit) -> str:
-    """Raises ValueError for files that are missing."""
-    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, size, fit]).encode())
+def _key(files: Sequence[ImageFile], size: int, fit: Fit, denoise: float) -> str:
+    """Raises ValueError for files that are missing, and for OpenCV where it is needed and missing."""
+    denoised = [denoise, _opencv().__version__] if denoise else []
+    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, size, fit, *denoised]).encode())
     missing = []
     for file in files:
         try:
@@ -99,7 +114,7 @@ def _key(files: Sequence[ImageFile], size: int, fit: Fit) -> str:
     return digest.hexdigest()[:32]
 
 
-def _write(path: Path, title: str, files: Sequence[ImageFile], size: int, fit: Fit) -> None:
+def _write(path: Path, title: str, files: Sequence[ImageFile], size: int, fit: Fit, denoise: float) -> None:
     """Decode all images into a file of another name, which takes its own when it is whole."""
     for left_over in path.parent.glob(f"{path.stem}.*.partial"):  # of a process that was killed
         left_over.unlink(missing_ok=True)
@@ -107,7 +122,7 @@ def _write(path: Path, title: str, files: Sequence[ImageFile], size: int, fit: F
 
     def read(file: ImageFile) -> np.ndarray | str:
         try:
-            return decode(file.path, size, fit)
+            return decode(file.path, size, fit, denoise)
         except Exception as error:  # a damaged image can raise anything
             return f"{file.path.name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
 

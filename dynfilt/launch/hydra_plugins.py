@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
@@ -24,17 +23,13 @@ from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.pool_settings import PoolSettings, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
-from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
-from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.identity import identify, variant_name
-from dynfilt.run.ownership import DIGEST
+from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
+from dynfilt.run.identity import variant_name
 from dynfilt.run.plan import PlannedRun, Planner
-from dynfilt.run.standing import CHANGED, standing
+from dynfilt.run.standing import CHANGED
 from dynfilt.run.stopping import StopSignals
-
-if TYPE_CHECKING:
-    from dynfilt.launch.slurm import Allocation
 
 # Hydra builds plugins of this namespace only; ours live here, and a module of that name holds them.
 NAMESPACE = "hydra_plugins.dynfilt"
@@ -161,28 +156,8 @@ class PoolLauncher(Launcher):
 
     __module__ = NAMESPACE
 
-    def __init__(
-        self,
-        slots: int | None,
-        threads: int | None,
-        slots_per_gpu: int | None,
-        minutes: float | None,
-        timeout_minutes: float | None,
-        retries: int,
-    ) -> None:
-        for name, value, least in (
-            ("slots", slots, 1),
-            ("threads", threads, 1),
-            ("slots_per_gpu", slots_per_gpu, 1),
-            ("retries", retries, 0),
-        ):
-            if value is not None and (type(value) is not int or value < least):
-                raise ValueError(f"hydra.launcher.{name}={value}: must be a whole number >= {least}")
-        for name, minutes_ in (("minutes", minutes), ("timeout_minutes", timeout_minutes)):
-            if minutes_ is not None and not (isinstance(minutes_, int | float) and minutes_ > 0):
-                raise ValueError(f"hydra.launcher.{name}={minutes_}: must be a number > 0, or null for no limit")
-        self.slots, self.threads, self.slots_per_gpu = slots, threads, slots_per_gpu
-        self.minutes, self.timeout_minutes, self.retries = minutes, timeout_minutes, retries
+    def __init__(self, **settings: Any) -> None:
+        self.settings = PoolSettings(**settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing: jobs come composed."""
@@ -193,33 +168,10 @@ class PoolLauncher(Launcher):
 
     def run(self, names: Sequence[str], jobs: Sequence[Job], stop: StopSignals) -> list[JobOutcome]:
         """What came of each job; those whose run is done start no process."""
-        labels = _varying_parts(names)
-        done = {label for label, job in zip(labels, jobs, strict=True) if _is_done(job)}
-        to_do = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
-        if done:
-            print(f"{len(done)} of {len(jobs)} runs are done already; skipped, rerun=true runs them anew", flush=True)
-        outcomes = {label: JobOutcome(label, JobState.SKIPPED) for label in done}
-        if to_do:
-            outcomes.update({outcome.job: outcome for outcome in self._run(to_do, stop)})
-        return [replace(outcomes[label], job=name) for label, name in zip(labels, names, strict=True)]
+        return run_unfinished(names, jobs, lambda unfinished: self._run(unfinished, stop))
 
     def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
-        from dynfilt.launch.pool import Pool, PoolLimits
-        from dynfilt.launch.view import make_view
-
-        limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
-        with make_view(len(jobs)) as view:
-            return Pool(self._slots(jobs[0].job), limits, stop, view).run(jobs)
-
-    def _slots(self, job: Job) -> list[Slot]:
-        device = job.config["trainer"]["device"]
-        if str(device).startswith("cuda:"):
-            raise ValueError(
-                f"trainer.device={device}: hydra/launcher=pool hands out the GPUs itself; leave trainer.device=auto "
-                "and choose them by CUDA_VISIBLE_DEVICES"
-            )
-        gpus = [] if device == "cpu" else visible_gpus()
-        return gpu_slots(gpus, self.slots_per_gpu, self.threads) if gpus else cpu_slots(self.slots, self.threads)
+        return self.settings.run(jobs, stop)
 
 
 class SlurmLauncher(PoolLauncher):
@@ -227,14 +179,12 @@ class SlurmLauncher(PoolLauncher):
 
     __module__ = NAMESPACE
 
-    def __init__(self, allocation: Allocation, wait: bool, **pool: Any) -> None:
-        super().__init__(**pool)
-        self.allocation, self.wait, self.pool = allocation, wait, pool
+    def __init__(self, allocation: Allocation, wait: bool, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.allocation, self.wait = allocation, wait
 
     def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
-        from dynfilt.launch.slurm import array_id, submit, wait_for
-
-        shares = submit(jobs, self.pool, self.allocation)
+        shares = submit(jobs, self.settings, self.allocation)
         number, root = array_id(shares), jobs[0].job.config["output_root"]
         print(
             f"{len(jobs)} jobs in {len(shares)} allocations, Slurm job {number}; how far they are: "
@@ -274,27 +224,8 @@ def _overrides(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in values.items()]
 
 
-def _varying_parts(names: Sequence[str]) -> list[str]:
-    """The names of jobs without the overrides that all of them share."""
-    shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
-    return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]
-
-
 def _variant(job: Job) -> str:
     return variant_name(job.choices["model"], job.differences)
-
-
-def _is_done(job: Job) -> bool:
-    """Whether a job's run has a sound result of this very config."""
-    if job.config["run"] is not None or job.config["mode"] != "train":
-        return False
-    identity = identify(job.config, job.choices, job.differences)
-    folder = RunFolder(identity.folder(job.config["output_root"]))
-    try:
-        found = standing(folder, job.config)
-    except ValueError:  # its own process says why
-        return False
-    return found.state == RunState.COMPLETED and (folder.result() or {}).get(DIGEST) == identity.digest
 
 
 def _outcome(name: str, answer: JobReturn) -> JobOutcome:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.outcome import JobOutcome, JobState, count
+from dynfilt.launch.pool_settings import PoolSettings, run_unfinished
 from dynfilt.launch.slots import JOBS_PER_GPU
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify
@@ -84,18 +85,15 @@ class Share:
     """The jobs of one allocation: what submitit calls there, in a process of its own."""
 
     jobs: Sequence[PoolJob]
-    pool: dict[str, Any]
+    pool: PoolSettings
     max_requeues: int
 
     def __call__(self) -> list[JobOutcome]:
         """What came of each job. Asked to stop, it ends with checkpoints and goes back to the queue."""
-        from dynfilt.launch.hydra_plugins import PoolLauncher
-
         stop = StopSignals()
         with stop.handled():
-            outcomes = PoolLauncher(**self.pool).run(
-                [job.name for job in self.jobs], [job.job for job in self.jobs], stop
-            )
+            names, jobs = [job.name for job in self.jobs], [job.job for job in self.jobs]
+            outcomes = run_unfinished(names, jobs, lambda unfinished: self.pool.run(unfinished, stop))
             left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
             if left and stop() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < self.max_requeues:
                 _queue_again()
@@ -126,7 +124,7 @@ class Submitted:
         ]
 
 
-def submit(jobs: Sequence[PoolJob], pool: dict[str, Any], allocation: Allocation) -> list[Submitted]:
+def submit(jobs: Sequence[PoolJob], pool: PoolSettings, allocation: Allocation) -> list[Submitted]:
     """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside is set aside now."""
     executor = allocation.executor(Path(jobs[0].job.config["output_root"]).absolute() / ".slurm")
     jobs = [PoolJob(job.name, _without_rerun(job.job)) for job in jobs]

@@ -19,10 +19,12 @@ from dynfilt.layers.initialisation import InitialScale, as_conv2d_does, reset_bi
 from dynfilt.layers.reach import conv2d
 from dynfilt.layers.squeeze import (
     AnyBatchNorm1d,
+    FeatureNorm,
     at_least_float32,
     full_precision,
     linear_dtype,
     require_images,
+    unit_features,
 )
 
 # Of the published start: the residual then adds less than 1 % to the output's variance, and all of it still trains.
@@ -40,9 +42,11 @@ class DCDConv2d(DynamicConv2d):
     x: (B, C, H, W) -> (B, O, H', W'). The arguments up to `bias` are those of nn.Conv2d, without groups. Features are
     pooled to `pool` x `pool`, 2 in the authors' basic block and 1 in their bottleneck; Phi is d x d with
     d = int(sqrt(C * pool^2)). `initial_scale: published` draws P and Q from He's normal distribution by fan out, which
-    adds about 4 / sqrt(C) to the static twin's variance; `corrected` starts P at a twentieth of that.
+    adds about 4 / sqrt(C) to the static twin's variance; `corrected` starts P at a twentieth of that. As published the
+    residual grows with the square of an image; with `feature_norm: rms` s and Phi come from pooled features divided by
+    their root mean square.
     Parameters `weight` (O, C, kh, kw) and `bias` (O) or None; P is `expand`, Q `reduce`.
-    Raises ValueError for groups, a pool below 1, an unknown initial_scale and as DynamicConv2d does.
+    Raises ValueError for groups, a pool below 1, an unknown initial_scale or feature_norm and as DynamicConv2d does.
     """
 
     choice_names = ("output gate", "channel mixing")
@@ -59,17 +63,20 @@ class DCDConv2d(DynamicConv2d):
         bias: bool = True,
         pool: int = 2,
         initial_scale: InitialScale = "published",
+        feature_norm: FeatureNorm = "none",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         if groups != 1:
             raise ValueError(f"groups={groups}: DCD mixes all channels with each other; groups must be 1")
         require_count("pool", pool, "row of pooled features")
         require_choice("initial_scale", initial_scale, InitialScale)
+        require_choice("feature_norm", feature_norm, FeatureNorm)
         features = in_channels * pool**2
         self.pool = pool
         self.rank = math.isqrt(features)
         squeezed = max(max(features, self.rank**2) // 16, 4)
         self.initial_scale = initial_scale
+        self.feature_norm = feature_norm
         self.weight = nn.Parameter(torch.empty(self.kernel_shape))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reduce = nn.Conv2d(in_channels, self.rank, 1, self.stride, bias=False)
@@ -97,6 +104,8 @@ class DCDConv2d(DynamicConv2d):
         require_images(x, self.in_channels)
         with full_precision(x):
             pooled = F.adaptive_avg_pool2d(at_least_float32(x), self.pool).flatten(1)
+            if self.feature_norm == "rms":
+                pooled = unit_features(pooled)
             squeezed = self.squeeze(pooled.to(linear_dtype(self.squeeze)))
             squeezed = squeezed * hard_scale(self.excite(squeezed))
             phi = at_least_float32(self.mixing(squeezed)).view(-1, self.rank, self.rank)

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynfilt.layers.formulation import is_canonical
 from dynfilt.layers.geometry import Pair
-from dynfilt.layers.per_position import shifts
+from dynfilt.layers.per_position import conv2d_per_position, shifts
 
 
 def conv2d_decoupled(
@@ -18,8 +19,11 @@ def conv2d_decoupled(
     """y[b, c, p] = sum_t spatial[b, t, p] * channel[b, c, t] * x[b, c, p * stride + t * dilation - padding].
 
     x: (B, C, H, W), spatial: (B, kh, kw, H', W'), channel: (B, C, kh, kw) -> (B, C, H', W'). The filters of all
-    positions and channels, kh kw times as large as x, are never made.
+    positions and channels, kh kw times as large as x, are never made, except in the canonical form.
     """
+    if is_canonical():
+        filters = spatial[:, None] * channel[..., None, None]
+        return conv2d_per_position(x, filters, stride, padding, dilation)
     x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     return _DecoupledTaps.apply(x, spatial, channel, stride, dilation)
 

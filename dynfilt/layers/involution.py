@@ -16,7 +16,7 @@ from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Geometry, Padding, Size, centred
 from dynfilt.layers.initialisation import InitialScale, as_conv2d_does, reset_bias
 from dynfilt.layers.per_position import conv2d_per_position
-from dynfilt.layers.squeeze import AnyBatchNorm1d, require_images
+from dynfilt.layers.squeeze import AnyBatchNorm1d, FeatureNorm, require_images, unit_features
 
 
 class InvolutionConv2d(DynamicConv2d):
@@ -27,10 +27,11 @@ class InvolutionConv2d(DynamicConv2d):
     to `bias` are those of nn.Conv2d; then the channels that share a filter and the ratio of channels to hidden ones.
     With a stride the filter comes from the average of the stride's pixels, from the centre tap's on.
     `initial_scale: published` starts h as the authors' code, which gives about sqrt(group_channels / reduction) of the
-    static twin's standard deviation, 2 as published; `corrected` scales h to 1 for white images.
+    static twin's standard deviation, 2 as published; `corrected` scales h to 1 for white images. As published y grows
+    with the square of an image; with `feature_norm: rms` h sees each pixel divided by its root mean square.
     Parameters `weight` (O, C/groups, 1, 1) and `bias` (O) or None.
     Raises ValueError when group_channels does not divide the input channels, for fewer channels than `reduction`, an
-    unknown initial_scale and as DynamicConv2d does.
+    unknown initial_scale or feature_norm and as DynamicConv2d does.
     """
 
     choice_names = ("position filter",)
@@ -48,11 +49,13 @@ class InvolutionConv2d(DynamicConv2d):
         group_channels: int = 16,
         reduction: int = 4,
         initial_scale: InitialScale = "published",
+        feature_norm: FeatureNorm = "none",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         require_count("group_channels", group_channels, "channel")
         require_count("reduction", reduction, "channel for each hidden one")
         require_choice("initial_scale", initial_scale, InitialScale)
+        require_choice("feature_norm", feature_norm, FeatureNorm)
         if in_channels % group_channels:
             raise ValueError(f"group_channels={group_channels}: must divide in_channels={in_channels}")
         if in_channels < reduction:
@@ -66,6 +69,7 @@ class InvolutionConv2d(DynamicConv2d):
         self.norm = AnyBatchNorm1d(hidden)
         self.span = nn.Conv2d(hidden, self.filter_groups * taps, 1)
         self.initial_scale = initial_scale
+        self.feature_norm = feature_norm
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -98,7 +102,7 @@ class InvolutionConv2d(DynamicConv2d):
         require_images(x, self.in_channels)
         x, geometry = self.placed(x)
         seen = self._averaged(x, geometry)
-        reduced = self.reduce(seen)
+        reduced = self.reduce(unit_features(seen) if self.feature_norm == "rms" else seen)
         hidden = F.relu(self.norm(reduced.flatten(2))).view_as(reduced)
         return self.span(hidden).unflatten(1, (self.filter_groups, *self.kernel_size))
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynfilt.layers.formulation import is_canonical
 from dynfilt.layers.geometry import Pair
 
 # Below so many output positions one copy of all windows is faster than a pass over the maps for each tap (2 cores).
@@ -25,10 +26,14 @@ def conv2d_per_position(x: Tensor, filters: Tensor, stride: Pair, padding: Pair,
         shapes = f"{tuple(x.shape)} and {tuple(filters.shape)}"
         raise ValueError(f"x must be (B, C, H, W) and filters (B, G, kh, kw, H', W'), G dividing C, got {shapes}")
     _, groups, rows, columns, height, width = filters.shape
-    if x.shape[0] and height * width < SMALLEST_MAP:
+    if x.shape[0] and (is_canonical() or height * width < SMALLEST_MAP):
         windows = F.unfold(x, (rows, columns), dilation, padding, stride)
         windows = windows.unflatten(1, (groups, -1, rows * columns))
-        y = (windows * filters.flatten(2, 3).flatten(3)[:, :, None]).sum(3)
+        taps = filters.flatten(2, 3).flatten(3)
+        if is_canonical():  # one matrix product for each position, whose multiply-adds are counted
+            y = (windows.movedim(4, 2) @ taps.movedim(3, 2)[..., None]).squeeze(4).movedim(2, 3)
+        else:
+            y = (windows * taps[:, :, None]).sum(3)
         return y.flatten(1, 2).unflatten(2, (height, width))
     grouped = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).unflatten(1, (groups, -1))
     y = _WeighedTaps.apply(grouped, filters, stride, dilation)

@@ -5,6 +5,8 @@ Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ from dynfilt.layers.arguments import require_positive
 
 # Small enough for gates to start alike for all images, large enough for what lies before them to move in float32.
 HEAD_STD = 1e-3
+LEAST_SQUARE = 1e-5  # beside the mean square that features are normalised by
+# `none` decides from features as they are, `rms` from features divided by their root mean square.
+FeatureNorm = Literal["none", "rms"]
 
 
 def require_images(x: Tensor, in_channels: int) -> None:
@@ -32,6 +37,16 @@ def global_average(x: Tensor, in_channels: int) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """The values in float32, or in float64 if they are: for what low precision would round away."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def unit_features(x: Tensor) -> Tensor:
+    """x (B, C, ...) divided by its root mean square over dimension 1, in the precision of x.
+
+    Of an image twice as strong the answer is the same: a filter generated from it does not grow, and outputs grow with
+    the image instead of its square. Without this a deviation is squared from layer to layer in evaluation.
+    """
+    full = at_least_float32(x)
+    return (full * (full.square().mean(1, keepdim=True) + LEAST_SQUARE).rsqrt()).to(x.dtype)
 
 
 def linear_dtype(linear: nn.Module) -> torch.dtype:

@@ -71,7 +71,7 @@ def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:
     merged = copy.deepcopy(config)
     for key in ("mode", "run", "rerun", "output_root", "tracking"):
         merged[key] = job.config[key]
-    merged.setdefault("about", job.config["about"])  # runs were made before there was this key
+    merged["about"] = {**job.config["about"], **merged.get("about", {})}  # runs were made before there were its keys
     for key in job.overridden:
         *path, last = key.split(".")
         node = merged

@@ -66,6 +66,11 @@ FLOATS_IN_DIGEST = (
 LARGEST_EXACT_INTEGER = 2**53
 # The same for what had results before it had these keys: a target's key and name -> the keys beside it.
 ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
+    **{
+        ("data._target_", f"dynfilt.data.{loader}"): {"data.rotate_degrees": 0}
+        for loader in ("cifar.cifar10", "cifar.cifar100", "sample.cifar10_sample")
+    },
+    ("data._target_", "dynfilt.data.image_list.image_list"): {"data.rotate_degrees": 0, "data.denoise": 0},
     ("model._target_", "dynfilt.models.resnet.resnet18"): {
         "model.width": 1.0,
         "model.dynamic_layers": "all",
@@ -73,6 +78,8 @@ ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
         "model.conv._partial_": True,
     },
     ("model.conv._target_", "dynfilt.layers.dyconv.DYConv2d"): {"model.conv.control": "none"},
+    ("model.conv._target_", "dynfilt.layers.dcd.DCDConv2d"): {"model.conv.feature_norm": "none"},
+    ("model.conv._target_", "dynfilt.layers.involution.InvolutionConv2d"): {"model.conv.feature_norm": "none"},
     ("model._target_", "dynfilt.models.lab_net.LabNet"): {"model.num_filters": 1, "model.dropout": 0.0},
     ("model._target_", "dynfilt.models.label_net.LabelNet"): {"model.frozen": "nothing", "model.adapter": False},
     ("model.filter._target_", "dynfilt.layers.generated.GeneratedConv2d"): {

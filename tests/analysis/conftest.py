@@ -153,6 +153,14 @@ def write_offline(tmp_path: Path) -> WriteOffline:
     return write
 
 
+@pytest.fixture(scope="module")
+def coarse_figures() -> Iterator[None]:
+    """Files of figures with a sixth of their pixels, which take most of the time to draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(style.FIGURE_STYLE, "savefig.dpi", 100)
+        yield
+
+
 @pytest.fixture
 def axes() -> Iterator[Axes]:
     """Empty axes in the style of the figures."""

@@ -291,6 +291,62 @@ class Prints(Filter):
         return super().forward(x)
 
 
+class ViewsMemory(Filter):
+    """DY-Conv implementations: images become groups by view, which only contiguous memory allows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.view(1, -1, *x.shape[2:]).view(x.shape))
+
+
+class NormOfOneImage(Filter):
+    """ODConv: BatchNorm over pooled features, which has nothing to normalise in a batch of one."""
+
+    def __init__(self, in_channels: int, *arguments: Any, **options: Any) -> None:
+        super().__init__(in_channels, *arguments, **options)
+        self.norm = nn.BatchNorm1d(in_channels)
+
+    def attention(self, x: Tensor) -> Tensor:
+        return super().attention(self.norm(x.mean((2, 3)))[:, :, None, None])
+
+
+class KnowsTwoTypes(Filter):
+    """Involution: the name of a compiled kernel is looked up by dtype, and half precision has none."""
+
+    def mixed(self, pi: Tensor) -> Tensor:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else pi.dtype
+        assert {torch.float32: "float", torch.float64: "double"}[dtype]
+        return super().mixed(pi)
+
+
+class WholeStrides(Filter):
+    """DDF: the output has height // stride rows, one too few for odd heights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, :, : x.shape[2] // self.stride, : x.shape[3] // self.stride]
+
+
+class OutputOfInputSize(Filter):
+    """A collection of attention modules: the output is viewed with the input's size, whatever the stride."""
+
+    def convolve(self, x: Tensor, filters: Tensor) -> Tensor:
+        return super().convolve(x, filters).view(*filters.shape[:2], *x.shape[2:])
+
+
+class FlatGates(Filter):
+    """FMDConv: sigmoid gates on inputs and outputs start at temperature 30, so that each halves the features."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x / 2) / 2
+
+
+class SmallBank(Filter):
+    """CondConv implementations: the bank is drawn as one tensor, whose fan in is that of all outputs together."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        nn.init.kaiming_uniform_(self.weight.data.unflatten(0, (self.num_kernels, -1)), a=math.sqrt(5))
+
+
 class Hangs(Filter):
     """A layer that never comes back."""
 
@@ -329,6 +385,13 @@ FAULTS: dict[type[nn.Module], tuple[str, str]] = {
     SharedNorm: ("train and eval", "differ by"),
     KeptInAList: ("registered", "heads: in a plain container"),
     DeadParameters: ("dynamic", "parameters more than nn.Conv2d's do nothing for it"),
+    ViewsMemory: ("layouts", "view size is not compatible"),
+    NormOfOneImage: ("small batches", "a batch of 1 in training raises ValueError"),
+    KnowsTwoTypes: ("autocast", "KeyError: torch.bfloat16"),
+    WholeStrides: ("odd sizes", r"5x7, stride=2: gives \(2, 16, 2, 3\), nn.Conv2d \(2, 16, 3, 4\)"),
+    OutputOfInputSize: ("geometry", "stride=2: forward raises RuntimeError"),
+    FlatGates: ("initial variance", "of nn.Conv2d's output's variance"),
+    SmallBank: ("initial variance", "of nn.Conv2d's output's variance"),
     Prints: ("compile", "makes no whole graph"),
     WrongShape: ("output shape", r"\(2, 16, 7, 8\) where nn.Conv2d gives \(2, 16, 8, 8\)"),
 }

@@ -6,6 +6,9 @@ import pytest
 from torch import nn
 
 from dynfilt.check.layer import check_layer
+from dynfilt.layers.dcd import DCDConv2d
+from dynfilt.layers.involution import InvolutionConv2d
+from dynfilt.layers.se import SEConv2d
 from tests.check.public_faults import FAULTS, Filter, Hangs, NormOverBatch, UndefinedBias
 
 IMAGES = (16, 8, 8)
@@ -24,6 +27,19 @@ def test_a_public_fault_is_rejected(fault: type[nn.Module]) -> None:
     assert finding.status == "FAIL"
     assert re.search(words, finding.words), finding.words
     assert "\n" not in finding.words
+
+
+def test_what_grows_with_an_images_square_is_noted() -> None:
+    for layer, options, status, number in (
+        (SEConv2d, {}, "ok", 2),
+        (DCDConv2d, {}, "note", 4),
+        (DCDConv2d, {"feature_norm": "rms"}, "ok", 2),
+        (InvolutionConv2d, {}, "note", 4),
+        (InvolutionConv2d, {"feature_norm": "rms"}, "ok", 2),
+    ):
+        finding = check_layer(layer, IMAGES, only=["growth"], **options)["growth"]
+        assert finding.status == status
+        assert finding.number == pytest.approx(number, rel=0.05)
 
 
 def test_a_layer_that_raises_in_one_case_is_checked_in_the_others() -> None:

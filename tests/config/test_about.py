@@ -25,6 +25,7 @@ def about(**changes: Any) -> dict[str, Any]:
         {"controls": {"a": "b", "c": ["d", "e"]}, "margin": 0.5, "looks": [3, 5, 10]},
         {"looks": [2], "tuning": [100, 101], "margin": 99},
         {"tuning": "lab_3x3_tuning"},
+        {"ratio": 0.9, "baseline": "a"},
         {"tuning": []},
     ],
 )
@@ -38,6 +39,11 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"margin": 0}, "about.margin=0: must be more than 0 and less than 100 points, or null for none"),
         ({"margin": 200.0}, "about.margin=200: must be more than 0"),
         ({"margin": float("nan")}, "about.margin=nan: must be more than 0"),
+        (
+            {"ratio": 0, "baseline": "a"},
+            "about.ratio=0: must be the part of the baseline's test_accuracy to reach, such",
+        ),
+        ({"ratio": 0.9}, "about.ratio=0.9: needs about.baseline, the row of which it is a part"),
         ({"looks": [5, 3]}, r"about.looks=\[5, 3\]: must be rising numbers of seeds from 2 on, e.g. \[3, 5, 10\]"),
         ({"looks": [5, 5]}, "must be rising"),
         ({"looks": [1, 5]}, "must be rising"),
@@ -72,6 +78,7 @@ def test_a_row_that_the_sweep_does_not_make_is_named(changes: dict[str, Any], me
     check_rows(about(baseline="b", controls={"a": "b"}), ["b,lr=1", "a"])
 
 
+@pytest.mark.slow
 def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
     for override, line in (
         ("about.controls.dynamic_3x3=bypass_3x4", "about.controls.dynamic_3x3: bypass_3x4 is no row of this sweep"),
@@ -91,6 +98,7 @@ def test_a_sweep_is_refused_before_any_work(command: Command) -> None:
         assert outcome.code == 2 and len(outcome.lines) == 1 and line in outcome.err, outcome.err
 
 
+@pytest.mark.slow
 def test_a_sweep_narrowed_to_a_part_of_its_rows_keeps_its_declaration(command: Command) -> None:
     outcome = command(*SWEEP, "model=dynamic_3x3", "seed=0", "about.controls.dynamic_3x3=[bypass_3x3]")
     assert outcome.code == 0, outcome.err

@@ -3,8 +3,10 @@ from collections import Counter
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as torchvision_functional
 
-from dynfilt.data.augment import flip_and_crop, normalise
+from dynfilt.data.augment import flip_and_crop, normalise, rotate
 from dynfilt.seeding import seeded_generator
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -107,3 +109,16 @@ def test_the_border_is_a_black_pixel_after_normalisation() -> None:
     out = normalise(flip_and_crop(images, False, 1, seeded_generator("cpu", "test")), MEAN, STD)
     black = normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), MEAN, STD)
     assert torch.equal(out.amin(dim=(0, 2, 3), keepdim=True), black)
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (6, 11)])
+def test_each_image_is_turned_as_torchvision_turns_it(height: int, width: int) -> None:
+    images = pictures(5, height, width)
+    angles = torch.tensor([0.0, 90.0, -7.5, 33.0, 180.0])
+    turned = rotate(images, angles)
+    assert turned.dtype == torch.uint8 and turned.is_contiguous() and torch.equal(turned[0], images[0])
+    for image, angle, result in zip(images, angles, turned, strict=True):
+        expected = torchvision_functional.rotate(image, angle.item(), InterpolationMode.BILINEAR)
+        assert (result.int() - expected.int()).abs().max() <= 1  # a half may round to either side
+    if height == width:
+        assert torch.equal(turned[1], images[1].rot90(1, (1, 2)))

@@ -1,9 +1,10 @@
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
-from dynfilt.data.augment import flip_and_crop, normalise
+from dynfilt.data.augment import flip_and_crop, normalise, rotate
 from dynfilt.data.batches import TrainingBatches, evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
 from dynfilt.seeding import seeded_generator
@@ -25,7 +26,7 @@ def data() -> ImageData:
 
 @pytest.fixture
 def augmented(data: ImageData) -> ImageData:
-    return dataclasses.replace(data, flip=True, pad=2)
+    return dataclasses.replace(data, flip=True, pad=2, rotate_degrees=20.0)
 
 
 def epoch_labels(batches: TrainingBatches, epoch: int) -> list[int]:
@@ -78,14 +79,18 @@ def test_without_augmentation_images_are_the_normalised_originals(data: ImageDat
 
 def test_augmentation_is_the_one_of_seed_and_step(augmented: ImageData) -> None:
     images, labels = TrainingBatches(augmented, 16, 9).batch(6)
-    drawn = flip_and_crop(augmented.train.images[labels], True, 2, seeded_generator("cpu", 9, "augment", 6))
-    assert torch.equal(images, normalise(drawn, MEAN, STD))
+    generator = seeded_generator("cpu", 9, "augment", 6)
+    drawn = flip_and_crop(augmented.train.images[labels], True, 2, generator)
+    unturned = TrainingBatches(dataclasses.replace(augmented, rotate_degrees=0.0), 16, 9).batch(6)[0]
+    assert torch.equal(unturned, normalise(drawn, MEAN, STD))
+    angles = 20 * (2 * torch.rand(16, generator=generator, dtype=torch.float64) - 1)
+    assert torch.equal(images, normalise(rotate(drawn, angles), MEAN, STD)) and not torch.equal(images, unturned)
 
 
-@pytest.mark.parametrize(("flip", "pad"), [(True, 0), (False, 1)])
-def test_either_augmentation_works_alone(data: ImageData, flip: bool, pad: int) -> None:
+@pytest.mark.parametrize("change", [{"flip": True}, {"pad": 1}, {"rotate_degrees": 5.0}])
+def test_any_augmentation_works_alone(data: ImageData, change: dict[str, Any]) -> None:
     plain = TrainingBatches(data, 50, 0).batch(0)[0]
-    assert not torch.equal(TrainingBatches(dataclasses.replace(data, flip=flip, pad=pad), 50, 0).batch(0)[0], plain)
+    assert not torch.equal(TrainingBatches(dataclasses.replace(data, **change), 50, 0).batch(0)[0], plain)
 
 
 @pytest.mark.parametrize("size", [0, -3, 51])

@@ -9,7 +9,7 @@ import torch
 from dynfilt.data.bundle import DataSet, ImageData, Split, hold_out_validation, image_data
 
 COMMON_TYPES = {"num_classes": int, "validation_size": int, "split_seed": int, "mean": Sequence[float]}
-COMMON_TYPES |= {"std": Sequence[float], "flip": bool, "pad": int, "return": ImageData}
+COMMON_TYPES |= {"std": Sequence[float], "flip": bool, "pad": int, "rotate_degrees": float, "return": ImageData}
 
 
 def split(count: int) -> Split:
@@ -58,6 +58,8 @@ def test_subset_keeps_the_order_asked_for() -> None:
         ({"std": [0.5] * 4}, r"data\.std must be 3 numbers"),
         ({"std": [0.5, 0.0, 0.5]}, r"data\.std must be greater than 0"),
         ({"pad": -1}, r"data\.pad must be 0 .* got -1"),
+        ({"rotate_degrees": -1}, r"data\.rotate_degrees must be 0 .* up to 180 degrees, got -1"),
+        ({"rotate_degrees": 181}, r"data\.rotate_degrees must be 0"),
         ({"validation_size": 20}, r"data\.validation_size must be between 1 and 19"),
     ],
 )
@@ -89,9 +91,10 @@ def stripes(count: int) -> DataSet:
 def test_a_decorated_loader_takes_its_own_arguments_and_then_those_of_a_run() -> None:
     common = {"num_classes": 2, "validation_size": 4, "split_seed": 0, "mean": [0.5] * 3, "std": [0.5] * 3}
     common |= {"flip": False, "pad": 0}
-    assert list(inspect.signature(stripes).parameters) == ["count", *common]
+    assert list(inspect.signature(stripes).parameters) == ["count", *common, "rotate_degrees"]
     assert typing.get_type_hints(stripes) == {"count": int, **COMMON_TYPES}
     loaded = stripes(count=10, **common)
     assert (loaded.name, len(loaded.train), len(loaded.val), len(loaded.test)) == ("stripes", 6, 4, 6)
+    assert loaded.rotate_degrees == 0 and stripes(count=10, **common, rotate_degrees=5.0).rotate_degrees == 5
     with pytest.raises(TypeError, match="missing a required argument: 'pad'"):
         stripes(count=10, **{key: common[key] for key in common if key != "pad"})

@@ -59,8 +59,16 @@ def test_the_lists_give_the_images_back(name: str, root: str, validation: int, t
     assert export(name, root, out) == {"train": 3, "test": 2} | ({"val": 2} if validation else {})
     held_out = 0 if validation else 1
     data = image_list(
-        **{"root": str(out), "name": "x", "image_size": 5, "fit": "stretch", "cache": None, "num_classes": 2},
-        **{"validation_size": held_out, "split_seed": 0, "mean": [0.5] * 3, "std": [0.5] * 3, "flip": False, "pad": 0},
+        **{"root": str(out), "name": "x", "image_size": 5, "fit": "stretch", "denoise": 0, "cache": None},
+        **{
+            "num_classes": 2,
+            "validation_size": held_out,
+            "split_seed": 0,
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "flip": False,
+            "pad": 0,
+        },
     )
     assert data.class_names == ("a cat", "dog") and len(data.train) == 3 - held_out
     for image, number in zip(data.test.images, (3, 4), strict=True):

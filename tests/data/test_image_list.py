@@ -1,6 +1,7 @@
 """Photographs of every kind in lists and folders: their pixels, the cache, and one line for whatever is wrong."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,8 @@ def write(root: Path, lists: Lists) -> Path:
 
 
 def load(folder: Path, **changes: Any) -> ImageData:
-    own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch", "cache": None}
+    own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch"}
+    own |= {"cache": None, "denoise": 0}
     common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
     return image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **changes})
 
@@ -91,7 +93,7 @@ def test_every_mode_becomes_the_colours_that_it_shows(tmp_path: Path) -> None:
     }
     for name, picture in pictures.items():
         picture.save(tmp_path / name)
-    seen = {name: decode(tmp_path / name, 4, "stretch").astype(int) for name in pictures}
+    seen = {name: decode(tmp_path / name, 4, "stretch", 0).astype(int) for name in pictures}
     for name in ("grey.jpg", "bits16.png", "bits16.tif"):
         assert np.abs(seen[name] - 90).max() <= 1, name
     for name in ("cmyk.jpg", "palette.gif"):
@@ -105,14 +107,14 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera's right side was up: turn clockwise by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
     upright = Image.fromarray(np.rot90(pixels, -1)).resize((5, 5), Image.Resampling.BILINEAR)
-    assert (decode(tmp_path / "x.png", 5, "stretch") == np.asarray(upright)).all()
+    assert (decode(tmp_path / "x.png", 5, "stretch", 0) == np.asarray(upright)).all()
 
 
 def test_crop_keeps_the_proportions_and_the_middle(tmp_path: Path) -> None:
     pixels = np.repeat(np.array([0, 50, 100, 150, 200, 250], np.uint8), 4).reshape(6, 4).T  # six columns
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    assert decode(tmp_path / "x.png", 4, "crop")[0, 0].tolist() == [50, 100, 150, 200]
-    assert decode(tmp_path / "x.png", 6, "stretch")[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
+    assert decode(tmp_path / "x.png", 4, "crop", 0)[0, 0].tolist() == [50, 100, 150, 200]
+    assert decode(tmp_path / "x.png", 6, "stretch", 0)[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
 
 
 def test_the_cache_is_made_once_and_anew_when_an_image_or_a_setting_changes(
@@ -211,6 +213,7 @@ def test_one_damaged_image_among_many_is_named_and_leaves_nothing_in_the_cache(t
         ({"name": ""}, "data.name: must not be empty"),
         ({"image_size": 0}, "data.image_size=0"),
         ({"fit": "pad"}, "data.fit='pad': choose one of stretch, crop"),
+        ({"denoise": -1}, "data.denoise=-1: must be 0 (none) or a strength"),
         ({"validation_size": 1}, "data.validation_size must be 0, got 1"),
         ({"num_classes": 3}, "data.num_classes must be 2 for image_list, got 3"),
     ],
@@ -221,11 +224,33 @@ def test_a_wrong_setting_is_named(change: dict[str, Any], message: str, tmp_path
     assert message in str(error.value)
 
 
+def test_denoising_without_opencv_names_the_extra_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ValueError, match=r"data\.denoise needs OpenCV: pip install 'dynfilt\[denoise\]'"):
+        load(write(tmp_path, SOUND), denoise=3)
+    assert not (tmp_path / ".image_cache").exists()
+
+
+def test_denoised_images_are_opencvs_and_have_a_cache_of_their_own(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="the extra `denoise` is not installed")
+    write(tmp_path, SOUND)
+    noise = np.random.default_rng(0).normal(120, 8, (SIZE, SIZE, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "pics" / "b.png")
+    plain, denoised = load(tmp_path), load(tmp_path, denoise=9)
+    assert len(list((tmp_path / ".image_cache").iterdir())) == 6
+    assert (plain.train.images[1].permute(1, 2, 0).numpy() == noise).all()
+    expected = cv2.fastNlMeansDenoisingColored(noise, None, h=9, hColor=9, templateWindowSize=7, searchWindowSize=21)
+    assert (denoised.train.images[1].permute(1, 2, 0).numpy() == expected).all() and expected.std() < noise.std() / 2
+
+
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, unwritable: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.cache: .*set data\.cache to a folder that can be written"):
         load(write(tmp_path, SOUND), cache=str(unwritable))
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_lists(tmp_path: Path, command: Command) -> None:
     root = write(tmp_path / "my pictures", SOUND)
     words = ("data=image_list", f"data.root={root}", "data.num_classes=2", "data.image_size=16", "data.cache=cache")

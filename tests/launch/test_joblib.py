@@ -12,6 +12,7 @@ pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 JOBLIB = (*TINY, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=faulty", "model.faults='1:raise'")
 
 
+@pytest.mark.slow
 def test_failures_exit_code_and_plan_are_right(command: Command, tmp_path: Path) -> None:
     outcome = command(*JOBLIB, "seed=0,1,-1")
     assert outcome.code == 1, outcome.err

@@ -36,19 +36,21 @@ def _typed(value: Any) -> Any:
     return type(value), value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_declared_sweep(name: str, compose: Compose) -> None:
     words = ("-cd", str(ROOT / "sweeps"), "-cn", name, "seed=3", "trainer.epochs=2", "optimizer.lr=1e-2")
     assert_as_hydra_composes(compose, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
         ("model=tiny,faulty", "data.num_classes=4,5", "seed=1"),  # values that others refer to
         ("data.flip=true,false", "optimizer.lr=1,0.5", "study=1", "trainer.epochs=2"),  # types that a schema asks for
         ("schedule=multistep", "schedule.milestones=[0.5],[0.25,0.75]", "trainer.max_steps=null,4"),
-        ("model=resnet8", "model/conv=static,dyconv", "model.width=0.5,1", "model.dynamic_layers=[],all"),
+        ("model=resnet8", "model/conv=static,dyconv", "model.width=0.5", "model.dynamic_layers=[],all"),
         ("++model.conv.num_kernels=2,4", "model=resnet8", "model/conv=dyconv", "seed=0"),
         ("data.split_seed=${seed}", "seed=2,3"),  # stays one variant
         ("study=${model.dropout},a", "model.dropout=0.1,0.2"),  # a reference in an override

@@ -131,7 +131,8 @@ def assert_stopped(code: int, err: str, expected_code: int, folder: Path) -> Non
 
 
 def test_a_budget_ends_the_command_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    command = pool(tmp_path, *LONG, "hydra.launcher.minutes=0.5")
+    """Jobs that wait for the signal within a step take no time of other tests."""
+    command = pool(tmp_path, *LONG, "model.faults='0:pause 1:pause'", "hydra.launcher.minutes=0.5")
     _, err = command.communicate()
     assert command.returncode == 75, err
     assert [read_status(path)["state"] for path in runs_of(tmp_path).values()] == ["interrupted"] * 2

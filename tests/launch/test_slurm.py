@@ -81,7 +81,7 @@ def test_jobs_are_dealt_out_in_order(
         "to stop them with a checkpoint: scancel 7\n"
     )
     assert seeds(queue) == shares
-    assert all(share.pool["retries"] == 4 for share in queue.shares)
+    assert all(share.pool.retries == 4 for share in queue.shares)
 
 
 def test_what_is_done_is_not_queued_and_what_is_run_anew_is_set_aside_at_once(

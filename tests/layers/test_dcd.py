@@ -31,6 +31,8 @@ def hard_scale(logits: Tensor) -> Tensor:
 def image_output(layer: Any, image: Tensor) -> Tensor:
     """The scaled static convolution, and at each position P (BN(Phi z) + z) of the pixel under the centre tap."""
     pooled = F.adaptive_avg_pool2d(image, layer.pool).reshape(-1)
+    if layer.feature_norm == "rms":
+        pooled = pooled / (pooled.square().sum() / len(pooled) + 1e-5).sqrt()
     squeezed = layer.squeeze.weight @ pooled
     squeezed = squeezed * hard_scale(layer.excite.weight @ squeezed)
     phi = (layer.mixing.weight @ squeezed).view(layer.rank, layer.rank)
@@ -54,10 +56,10 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("geometry", WITHOUT_GROUPS)
-@pytest.mark.parametrize("pool", [1, 2])
-def test_outputs_and_all_gradients_equal_the_loop(geometry: str, pool: int) -> None:
+@pytest.mark.parametrize(("pool", "feature_norm"), [(1, "none"), (2, "none"), (2, "rms")])
+def test_outputs_and_all_gradients_equal_the_loop(geometry: str, pool: int, feature_norm: Any) -> None:
     arguments: dict[str, Any] = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, **GEOMETRIES[geometry]}
-    layer = lively(DCDConv2d(**arguments, pool=pool))
+    layer = lively(DCDConv2d(**arguments, pool=pool, feature_norm=feature_norm))
     assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(3))
 
 
@@ -76,6 +78,14 @@ def test_the_published_residual_adds_to_the_variance(channels: int, more: float)
     assert layer(x).detach().var() / static(x).detach().var() == pytest.approx(1 + more, rel=0.15)
 
 
+@pytest.mark.parametrize(("feature_norm", "least", "most"), [("none", 0.3, 1.0), ("rms", 0.0, 1e-3)])
+def test_an_image_twice_as_strong(feature_norm: Any, least: float, most: float) -> None:
+    x = torch.rand(4, 16, 8, 8, dtype=torch.float64)
+    layer = DCDConv2d(16, 16, 3, padding=1, bias=False, feature_norm=feature_norm).double().eval()
+    once, twice = layer(x).detach(), layer(2 * x).detach()
+    assert least <= (twice - 2 * once).norm() / twice.norm() < most
+
+
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="groups=2: DCD mixes all channels with each other; groups must be 1"):
         DCDConv2d(8, 8, 3, groups=2)
@@ -83,3 +93,5 @@ def test_wrong_arguments() -> None:
         DCDConv2d(8, 8, 3, pool=0)
     with pytest.raises(ValueError, match=r"initial_scale='large'.*published, corrected"):
         DCDConv2d(8, 8, 3, initial_scale="large")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"feature_norm='batch'.*none, rms"):
+        DCDConv2d(8, 8, 3, feature_norm="batch")  # type: ignore[arg-type]

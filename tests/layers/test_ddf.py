@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.ddf import DDFConv2d
+from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.initialisation import draw_kernels
 from dynfilt.models.resnet import he_normal
 from tests.layers.drop_ins import GEOMETRIES, assert_equals_the_loop, images, lively
@@ -54,10 +55,12 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_outputs_and_all_gradients_equal_the_loop(geometry: str) -> None:
+@pytest.mark.parametrize("formulation", ["auto", "grouped"])
+def test_outputs_and_all_gradients_equal_the_loop(geometry: str, formulation: str) -> None:
     arguments: dict[str, Any] = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, **GEOMETRIES[geometry]}
     layer = lively(DDFConv2d(**arguments, reduction=0.5))
-    assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(2))
+    with force_formulation(formulation):
+        assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(2))
 
 
 def test_parameters() -> None:

@@ -37,6 +37,8 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
             centre = [top + dilation[0] * ((kernel[0] - 1) // 2), left + dilation[1] * ((kernel[1] - 1) // 2)]
             stop = [max(c + 1, min(c + s, e)) for c, s, e in zip(centre, stride, ends, strict=True)]
             seen = padded[:, centre[0] : stop[0], centre[1] : stop[1]].flatten(1).mean(1)
+            if layer.feature_norm == "rms":
+                seen = seen / (seen.square().sum() / len(seen) + 1e-5).sqrt()
             reduced = layer.reduce.weight[:, :, 0, 0] @ seen
             hidden = (reduced - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
             filters = layer.span.weight[:, :, 0, 0] @ hidden.clamp(min=0) + layer.span.bias
@@ -48,11 +50,22 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize("initial_scale", ["published", "corrected"])
-def test_outputs_and_all_gradients_equal_the_loop(geometry: str, initial_scale: Any) -> None:
+@pytest.mark.parametrize(
+    ("initial_scale", "feature_norm"), [("published", "none"), ("corrected", "none"), ("published", "rms")]
+)
+def test_outputs_and_all_gradients_equal_the_loop(geometry: str, initial_scale: Any, feature_norm: Any) -> None:
     arguments: dict[str, Any] = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, **GEOMETRIES[geometry]}
-    layer = lively(InvolutionConv2d(**arguments, group_channels=4, initial_scale=initial_scale))
+    options: dict[str, Any] = {"initial_scale": initial_scale, "feature_norm": feature_norm}
+    layer = lively(InvolutionConv2d(**arguments, group_channels=4, **options))
     assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(2))
+
+
+def test_an_image_twice_as_strong() -> None:
+    x = torch.randn(4, 16, 8, 8, dtype=torch.float64)
+    for feature_norm, times in (("none", 4), ("rms", 2)):
+        options: dict[str, Any] = {"padding": 1, "bias": False, "feature_norm": feature_norm}
+        layer = InvolutionConv2d(16, 16, 3, **options).double().eval()
+        torch.testing.assert_close(layer(2 * x), times * layer(x), rtol=1e-3, atol=1e-4)
 
 
 def test_parameters() -> None:
@@ -75,6 +88,7 @@ def test_the_published_start_is_twice_the_deviation() -> None:
         ({"group_channels": 0}, "group_channels=0"),
         ({"group_channels": 4, "reduction": 9}, "reduction=9: leaves none of 8 channels"),
         ({"group_channels": 4, "initial_scale": "large"}, "initial_scale='large'.*published, corrected"),
+        ({"group_channels": 4, "feature_norm": "batch"}, "feature_norm='batch'.*none, rms"),
     ],
 )
 def test_wrong_arguments(changes: dict[str, Any], message: str) -> None:

@@ -43,6 +43,19 @@ GEOMETRIES: dict[str, tuple[Geometry, tuple[int, int], tuple[int, int]]] = {
     "no padding": (([1, 1], [0, 0], [1, 1]), (3, 2), (7, 6)),
     "5x5": (([1, 1], [2, 2], [1, 1]), (5, 5), (5, 6)),
 }
+WIDE: Geometry = ([1, 1], [0, 1], [1, 1])
+# With numbers of images, kernels and channels.
+CASES: dict[str, tuple[Geometry, tuple[int, int], tuple[int, int], tuple[int, int, int, int]]] = {
+    **{name: (*case, (3, 3, 7, 5)) for name, case in GEOMETRIES.items()},
+    "odd height and width, stride 2": (([2, 2], [1, 1], [1, 1]), (3, 3), (7, 9), (2, 2, 16, 16)),
+    "odd width, stride 2": (([2, 2], [1, 1], [1, 1]), (3, 3), (8, 9), (2, 2, 16, 16)),
+    "one image, channel, pixel and kernel": (([1, 1], [0, 0], [1, 1]), (1, 1), (1, 1), (1, 1, 1, 1)),
+    "one image, channel and pixel": (([1, 1], [0, 0], [1, 1]), (1, 1), (1, 1), (1, 4, 1, 1)),
+    # Several blocks of pixels and of `mix` and `unmix`, and images.
+    "channels that do not fill their blocks": (WIDE, (1, 2), (7, 19), (2, 2, 129, 65)),
+    "channels that fill their blocks": (WIDE, (1, 2), (7, 19), (1, 2, 64, 128)),
+    "more images than a program mixes": (WIDE, (1, 2), (1, 2), (17, 2, 40, 30)),
+}
 
 
 def tensors(kernel: tuple[int, int], size: tuple[int, int], *sizes: int) -> list[Tensor]:
@@ -110,46 +123,14 @@ def assert_equal_to_rounding(actual: list[Tensor], wanted: list[Tensor], relativ
         assert (given.double() - oracle).norm() < relative * oracle.norm()
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("name", CASES)
 def test_outputs_and_gradients_equal_the_loop(name: str, interpreter: Executor) -> None:
-    geometry, kernel, size = GEOMETRIES[name]
-    inputs = tensors(kernel, size, 3, 3, 7, 5)
+    geometry, kernel, size, sizes = CASES[name]
+    inputs = tensors(kernel, size, *sizes)
     above = gradient_above(*inputs, geometry)
     actual = interpreter.submit(mixture, inputs, geometry, above).result()
     assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
     assert actual[0].is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize(
-    ("images", "size", "channels"), [(2, (7, 19), (130, 70)), (2, (7, 19), (64, 128)), (18, (1, 2), (40, 30))]
-)
-def test_many_blocks_of_pixels_channels_and_images(
-    images: int, size: tuple[int, int], channels: tuple[int, int], interpreter: Executor
-) -> None:
-    """Blocks that map and channels fill, and do not; several blocks of `mix` and `unmix`."""
-    geometry = ([1, 1], [0, 1], [1, 1])
-    inputs = tensors((1, 2), size, images, 2, *channels)
-    above = gradient_above(*inputs, geometry)
-    actual = interpreter.submit(mixture, inputs, geometry, above).result()
-    assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
-
-
-@pytest.mark.parametrize("size", [(7, 9), (8, 9)])
-def test_an_odd_size_with_a_stride(size: tuple[int, int], interpreter: Executor) -> None:
-    geometry = ([2, 2], [1, 1], [1, 1])
-    inputs = tensors((3, 3), size, 2, 2, 16, 16)
-    above = gradient_above(*inputs, geometry)
-    actual = interpreter.submit(mixture, inputs, geometry, above).result()
-    assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
-
-
-@pytest.mark.parametrize("count", [1, 4])
-def test_one_image_channel_and_pixel(count: int, interpreter: Executor) -> None:
-    geometry = ([1, 1], [0, 0], [1, 1])
-    inputs = tensors((1, 1), (1, 1), 1, count, 1, 1)
-    above = torch.ones(1, 1, 1, 1)
-    actual = interpreter.submit(mixture, inputs, geometry, above).result()
-    assert_equal_to_rounding(actual, expected(inputs, geometry, above), 1e-6)
 
 
 def test_half_precision_keeps_the_sum_over_kernels_precise(interpreter: Executor) -> None:
@@ -268,8 +249,8 @@ def test_on_cuda_outputs_and_gradients_equal_the_loop(
     assert all(map(torch.equal, actual, mixture(on_gpu, geometry, above.cuda())))
 
 
-# Layers of a ResNet-18 for CIFAR, but for the smallest maps: channels read and written, size and stride.
-LAYERS = [(64, 64, 32, 1), (64, 128, 32, 2), (128, 128, 16, 1), (256, 256, 8, 1)]
+# Layers of a ResNet-18 for CIFAR, narrow, with a stride, and wide: channels read and written, size and stride.
+LAYERS = [(64, 64, 32, 1), (64, 128, 32, 2), (256, 256, 8, 1)]
 SHARED_BYTES = 227 * 1024  # what one program may have of an H100's multiprocessor
 
 

@@ -1,11 +1,14 @@
 """conv2d_per_position against its definition, written as loops over images, channels and positions in float64."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dynfilt.layers import per_position
+from dynfilt.layers.formulation import force_formulation
 from dynfilt.layers.per_position import conv2d_per_position
 
 CASES = {
@@ -22,10 +25,11 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["windows", "taps"], autouse=True)
-def formulation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["windows", "taps", "canonical"], autouse=True)
+def formulation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(per_position, "SMALLEST_MAP", 10_000 if request.param == "windows" else 0)
-    return request.param
+    with force_formulation("grouped" if request.param == "canonical" else "auto"):
+        yield request.param
 
 
 def tensors(case: dict, batch: int = 3) -> tuple[list[Tensor], dict]:

@@ -202,6 +202,16 @@ def test_forced_taps_run_wherever_their_geometry_allows(
         apply(conv2d_per_sample, tensors, geometry)
 
 
+def test_a_convolution_that_was_done_by_hand(formulation: str) -> None:
+    """A 3x5 image and the Sobel kernel, which a convolution turns by half a turn before it multiplies."""
+    image = torch.tensor([[1.0, 0, 2, 3, 1], [3, 2, 0, 7, 0], [0, 6, 1, 1, 4]])
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    by_hand = torch.tensor([[-2.0, 1, -11, 2, 13], [-10, 4, -8, -2, 18], [-14, 1, 5, -6, 9]])
+    x, weight = torch.stack([image, image.flip(1)])[:, None], sobel.flip(0, 1).expand(2, 1, 1, 3, 3)
+    y = conv2d_per_sample(x, weight, padding=1)
+    assert torch.equal(y[0, 0], by_hand) and torch.equal(y[1, 0], -by_hand.flip(1))
+
+
 @pytest.mark.parametrize(
     ("x", "weight", "bias", "groups", "message"),
     [

@@ -130,6 +130,7 @@ def test_the_canonical_form_is_torchs_bit_for_bit(case: tuple) -> None:
         assert torch.equal(conv2d(x, weight, None, Geometry(*geometry, 1)), F.conv2d(x, weight, None, *geometry))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_compiled_whole_and_under_autocast(size: int) -> None:
     torch.compiler.reset()

@@ -75,6 +75,7 @@ def test_gradients_for_each_image_add_up_to_those_of_the_batch(name: str) -> Non
 
 
 @ALL
+@pytest.mark.slow
 def test_it_is_exported_with_a_free_batch_size(name: str) -> None:
     layer = layer_of(name)
     exported = torch.export.export(layer, (images(4, **SIZE),), dynamic_shapes=({0: torch.export.Dim("batch")},))

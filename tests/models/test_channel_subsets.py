@@ -59,6 +59,7 @@ def test_a_convolution_of_any_count_gets_the_channels_that_are_there() -> None:
     assert torch.equal(seen_by_first(model, x)[0], x)
 
 
+@pytest.mark.slow
 def test_training_draws_all_seven_subsets_and_evaluation_none() -> None:
     model, x = network("varchannel_resnet8"), torch.randn(2, 3, 4, 4)
     torch.manual_seed(1)

@@ -208,7 +208,11 @@ def test_an_older_config_of_resnet18_is_completed_and_no_other(compose: Compose)
 
 
 @pytest.mark.parametrize(
-    "words", ["model=dynamic_3x3", "model=static_3x3", "model=label_guided_1x1", "model=resnet8 model/conv=dyconv"]
+    "words",
+    [
+        *("model=dynamic_3x3", "model=static_3x3", "model=label_guided_1x1"),
+        *(f"model=resnet8 model/conv={conv}" for conv in ("dyconv", "dcd", "involution")),
+    ],
 )
 def test_what_came_later_to_a_target_leaves_its_runs_what_they_were(words: str, compose: Compose) -> None:
     [job] = compose(*words.split())

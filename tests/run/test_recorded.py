@@ -60,6 +60,7 @@ def test_the_published_digests_stay() -> None:
     assert digest(RunFolder(INTERRUPTED).config()) == json.loads(FINISHED_THERE.read_text())["config_digest"]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_skipped(command: Command, copy: Callable[[Path], Path], tmp_path: Path) -> None:
     for folder in [*SMOKE, DONE]:
         copy(folder)

@@ -87,6 +87,7 @@ def test_each_arm_has_its_best_recipe(grid: Write, capsys: pytest.CaptureFixture
     ] + ["warning: static_3x3: 1 recipe without a result of every seed, left out"]
 
 
+@pytest.mark.slow
 def test_the_tuned_sweep_composes_into_the_runs_that_were_tuned(
     grid: Write, compose: Callable[..., list[Job]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

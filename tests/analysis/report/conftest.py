@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
+from tests.run_folders import contents
 
 WriteRun = Callable[..., Path]
 # A browser that asks nobody anything by itself; its sandbox does not start for root.
@@ -53,12 +54,30 @@ def study(write_curves: WriteRun) -> WriteRun:
     return write_curves
 
 
-@pytest.fixture
-def report() -> Callable[..., tuple[str, str]]:
-    """Writes a report of `outputs` by the command line and returns the page and the Markdown."""
+@pytest.fixture(scope="session")
+def written_before() -> dict[Any, Path]:
+    """Runs and options -> the folder of their report."""
+    return {}
 
-    def write(*options: str) -> tuple[str, str]:
-        assert main(["report", "outputs", "--out", "written", *options]) == 0
+
+@pytest.fixture
+def report(
+    written_before: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory, coarse_figures: None
+) -> Callable[..., tuple[str, str]]:
+    """Writes a report of `outputs` by the command line, and returns the page and the Markdown.
+
+    Drawing takes a second or two, so that the report of equal runs with equal options is that of an earlier test;
+    `anew` draws it in any case.
+    """
+
+    def write(*options: str, anew: bool = False) -> tuple[str, str]:
+        key = (options, tuple(contents(Path("outputs")).items()))
+        if anew or key not in written_before or "--pictures" in options:
+            assert main(["report", "outputs", "--out", "written", *options]) == 0
+            kept = tmp_path_factory.mktemp("report")
+            written_before[key] = Path(shutil.copytree("written", kept, dirs_exist_ok=True))
+        else:
+            shutil.copytree(written_before[key], "written", dirs_exist_ok=True)
         page, document = (Path("written", name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
         return page, document
 

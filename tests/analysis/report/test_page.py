@@ -63,6 +63,7 @@ def test_it_is_self_contained(study: WriteRun, report: Report) -> None:
     assert "default-src 'none'" in page and 'name="viewport"' in page
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_table_is_in_it(study: WriteRun, report: Report) -> None:
     page, _ = report("--baseline", "bypass_3x3")
     expected = cells_of(table(["outputs"], "bypass_3x3", "md").text)

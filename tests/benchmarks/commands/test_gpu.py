@@ -17,6 +17,7 @@ from benchmarks.commands.gpu import PARTS
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, read_result, write_result
 from dynfilt.run.stopping import TRY_AGAIN
+from tests.conftest import command_line
 
 CPU = torch.device("cpu")
 STUDIES = [part.name for part in PARTS if part.is_study]
@@ -142,8 +143,26 @@ def test_what_is_measured_are_commands_that_exist(rehearse: bool) -> None:
             assert parser().parse_args(words).command == words[0]
 
 
+@pytest.fixture
+def studies_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python run.py ...` without a new process, whose imports would take longer than a study at these sizes.
+
+    The part `pool_lab` starts the same command, and `gpu_tests` a new process in the same way.
+    """
+
+    def run_command(command: list[str], stdout: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        if command[1] != "run.py":
+            return subprocess.run(command, stdout=stdout, **options)
+        with command_line(options["cwd"]) as call:
+            outcome = call(*command[2:])
+        stdout.write(outcome.out + outcome.err)
+        return subprocess.CompletedProcess(command, outcome.code)
+
+    monkeypatch.setattr(gpu, "subprocess", SimpleNamespace(**{**vars(subprocess), "run": run_command}))
+
+
 @pytest.mark.slow
-def test_the_whole_plan_is_rehearsed_on_a_cpu(plan: Plan, tmp_path: Path) -> None:
+def test_the_whole_plan_is_rehearsed_on_a_cpu(plan: Plan, tmp_path: Path, studies_in_this_process: None) -> None:
     states = plan("--rehearse", "--minutes", "60")
     assert list(states) == [part.name for part in PARTS]
     assert all(state.endswith(" s") for state in states.values()), states
