@@ -68,8 +68,7 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
     ratio = about.get("ratio")  # runs were recorded before there was this key
     if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio < WIDEST_RATIO):
         raise ValueError(
-            f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, such as 0.9, "
-            "or null"
+            f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, e.g. 0.9, or null"
         )
     if ratio is not None and not about["baseline"]:
         raise ValueError(f"{where}.ratio={ratio}: needs {where}.baseline, the row of which it is a part")
