@@ -65,7 +65,7 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             f"{where}.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
             f"{WIDEST_MARGIN} points, or null for none"
         )
-    ratio = about["ratio"]
+    ratio = about.get("ratio")  # runs were recorded before there was this key
     if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio < WIDEST_RATIO):
         raise ValueError(
             f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, e.g. 0.9, or null"
