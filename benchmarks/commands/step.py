@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -112,7 +113,13 @@ def names(text: str) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", type=names, default=list(NETWORKS), help=f"of {','.join(NETWORKS)} (default: all)")
     parser.add_argument("--models", type=names, help="choices of conf/model instead, the first is the twin")
-    parser.add_argument("--formulation", type=names, default=["auto"], help="with --models: " + ",".join(FORMULATIONS))
+    parser.add_argument(
+        "--arm",
+        action="append",
+        metavar="OVERRIDES",
+        help="an arm by its overrides, once for each; the first is the twin",
+    )
+    parser.add_argument("--formulation", type=names, default=["auto"], help="of these arms: " + ",".join(FORMULATIONS))
     parser.add_argument("--batch", type=int, help="default: 64, of ResNet-18 128")
     parser.add_argument("--precision", type=names, default=["float32"], help=",".join(PRECISIONS))
     parser.add_argument("--run", type=names, default=["eager"], help=f"how, of {','.join(get_args(Mode)[:-1])}")
@@ -151,21 +158,23 @@ def cases(arguments: argparse.Namespace, precision: str) -> list[tuple[str, list
     require_known("--network", arguments.network, NETWORKS)
     require_known("--run", arguments.run, get_args(Mode)[:-1])
     require_known("--precision", arguments.precision, PRECISIONS)
-    if arguments.models:
+    named = {model: (f"model={model}",) for model in arguments.models or ()}
+    named |= {text: tuple(shlex.split(text)) for text in arguments.arm or ()}
+    if named:
         batch = arguments.batch or 64
         every = [f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides]
         arms = [
             Arm(
-                model if formulation == "auto" else f"{model}, {formulation}",
+                name if formulation == "auto" else f"{name}, {formulation}",
                 "static" if index == 0 else "ours",
-                (f"model={model}", f"trainer.formulation={formulation}", *every),
+                (*own, f"trainer.formulation={formulation}", *every),
                 way,
             )
             for way in arguments.run
-            for index, model in enumerate(arguments.models)
+            for index, (name, own) in enumerate(named.items())
             for formulation in arguments.formulation
         ]
-        return [(f"{' '.join(arguments.models)}, batch {batch}, {precision}", _checked(arms))]
+        return [(f"{' '.join(named)}, batch {batch}, {precision}", _checked(arms))]
     return [_case(name, arguments, precision) for name in arguments.network]
 
 

@@ -77,6 +77,16 @@ def test_ways_to_run_multiply_ours_and_the_twin_only(planned: Planned) -> None:
     ]
 
 
+def test_an_arm_is_named_by_its_overrides_and_the_first_is_the_twin(planned: Planned) -> None:
+    twin, ours = "model=resnet8", "model=resnet8 model/conv=dyconv"
+    [(case, arms)] = planned("--arm", twin, "--arm", ours, "--batch", "128").items()
+    assert case == f"{twin} {ours}, batch 128, float32"
+    assert arms == {f"{twin}, eager": ("static", ""), f"{ours}, eager": ("ours", "")}
+    arguments = parser().parse_args(["step", "--arm", ours, "data=cifar10_sample"])
+    [(_, [arm])] = cases(arguments, "float32")
+    assert arm.config(CPU)["model"]["conv"]["_target_"].endswith("DYConv2d")
+
+
 def test_candidates_for_cuda_are_arms_there_only(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--network", "dyconv", "--run", "compiled")
     assert list(*planned(*words).values()) == ["resnet18, compiled", "dyconv_resnet18, compiled"]
@@ -108,6 +118,7 @@ def test_every_arm_of_the_networks_is_what_its_name_says() -> None:
         (["--run", "fast"], "--run fast: allowed: eager, nchw"),
         (["--precision", "float16"], "--precision float16: allowed: float32, bfloat16"),
         (["--models", "nothing"], "nothing: "),
+        (["--arm", "model=resnet8 model/conv=nothing"], "model=resnet8 model/conv=nothing: "),
         (["trainer.epocs=3"], "static_3x3: "),
         (["--device", "tpu"], "trainer.device=tpu: unknown device"),
     ],
