@@ -39,7 +39,7 @@ def _typed(value: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_declared_sweep(name: str, compose: Compose) -> None:
-    words = ("-cd", str(ROOT / "sweeps"), "-cn", name, "seed=3", "trainer.epochs=2", "optimizer.lr=1e-2")
+    words = ("-cd", str(ROOT / "sweeps"), "-cn", name, "seed=3", "trainer.max_steps=2", "optimizer.lr=1e-2")
     assert_as_hydra_composes(compose, *words)
 
 

@@ -130,12 +130,14 @@ def assert_stopped(code: int, err: str, expected_code: int, folder: Path) -> Non
         assert read_rows(path) == []
 
 
-def test_a_budget_ends_the_command_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    """Jobs that wait for the signal within a step take no time of other tests."""
+def test_a_budget_ends_the_command_and_its_jobs_can_go_on(tmp_path: Path) -> None:
+    """Jobs that wait for the signal within a step take no time of other tests; a slow machine begins but one."""
     command = pool(tmp_path, *LONG, "model.faults='0:pause 1:pause'", "hydra.launcher.minutes=0.5")
     _, err = command.communicate()
     assert command.returncode == 75, err
-    assert [read_status(path)["state"] for path in runs_of(tmp_path).values()] == ["interrupted"] * 2
+    begun = list(runs_of(tmp_path).values())
+    assert 1 <= len(begun) <= 2 and {read_status(path)["state"] for path in begun} == {"interrupted"}
+    assert all((path / "checkpoint" / "last.pt").exists() for path in begun)
 
 
 def test_when_the_pool_is_killed_its_jobs_stop_with_a_checkpoint(tmp_path: Path) -> None:
