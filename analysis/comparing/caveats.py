@@ -3,8 +3,6 @@
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
-from dynfilt.config.about import is_row
-
 from ..reading.run import Run
 from .comparison import Comparison
 from .declaration import ABOUT_KEYS, Declaration
@@ -119,7 +117,7 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         f"the declared {role} {name} has no result"
         for role, names in named.items()
         for name in names
-        if rows and not any(is_row(name, row.recorded_name) for row in rows)
+        if rows and not declared.rows_meant(name, [row.recorded_name for row in rows])
     ]
     return differing + missing
 

@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dynfilt.config.about import is_row
-
 from ..reading.metrics import COMPARED, TEST_ACCURACY, Metric, metric_named
 from ..reading.predicted import with_metric
 from ..reading.run import Run
 from .arrangement import PLAIN, Arrangement, Layout
 from .beside_reference import beside_own
 from .claims import Claim, claim
-from .declaration import Declaration, declarations_of, read_declaration
+from .declaration import UNDECLARED, Declaration, declarations_of, read_declaration
 from .statistics import holm
 from .tuning import Tuning, split_off_tuning
 from .variants import Variant, variants_of
@@ -157,22 +155,23 @@ def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple
     return kept, repeats
 
 
-def baseline_of(variants: Sequence[Variant], named: str | None, declared: str = "") -> Variant:
+def baseline_of(variants: Sequence[Variant], named: str | None, declared: Declaration = UNDECLARED) -> Variant:
     """The variant that a group's others are compared with; all have results.
 
     It is the named one where the group has it, else the declared one, else the first variant named static*, else the
     one with the fewest parameters, of several the first.
     """
-    asked = [variant for variant in variants if named in variant.names] or declared_rows(declared, variants)
+    asked = [variant for variant in variants if named in variant.names] or declared_rows(
+        declared.baseline, variants, declared
+    )
     static = [variant for variant in variants if variant.recorded_name.startswith(BASELINE_PREFIX)]
     return (asked or static or sorted(variants, key=_parameters))[0]
 
 
-def declared_rows(name: str, variants: Sequence[Variant]) -> list[Variant]:
-    """The variants that a declared name means: those of that very name, else those that have settings after it."""
-    return [variant for variant in variants if variant.recorded_name == name] or [
-        variant for variant in variants if name and is_row(name, variant.recorded_name)
-    ]
+def declared_rows(name: str, variants: Sequence[Variant], declared: Declaration) -> list[Variant]:
+    """The variants that a declared name means."""
+    meant = declared.rows_meant(name, [variant.recorded_name for variant in variants])
+    return [variant for variant in variants if variant.recorded_name in meant]
 
 
 def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant) -> Variant | None:
@@ -212,7 +211,7 @@ def _compared(variants: list[Variant], named: str | None, tuning: Tuning, declar
     with_results = [variant for variant in variants if variant.runs]
     if not with_results:
         return variants
-    baseline = baseline_of(with_results, named, declared.baseline)
+    baseline = baseline_of(with_results, named, declared)
     compared = [baseline, *(variant for variant in variants if variant is not baseline)]
     return [
         replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, with_results, tuning, declared))
@@ -229,10 +228,11 @@ def _claims(
     """
     if variant is baseline or not variant.runs:
         return ()
-    is_declared_baseline = not declared.baseline or baseline in declared_rows(declared.baseline, variants)
+    is_declared_baseline = not declared.baseline or baseline in declared_rows(declared.baseline, variants, declared)
     rivals = {baseline.label: (baseline, is_declared_baseline)}
-    for name in declared.controls_of(variant.recorded_name):
-        for control in declared_rows(name, variants)[:1]:
+    for name in declared.controls_of(variant.recorded_name, [row.recorded_name for row in variants]):
+        if controls := declared_rows(name, variants, declared):
+            control = max(controls, key=lambda row: len(_settings(row) & _settings(variant)))
             rivals.setdefault(control.label, (control, True))
     if found := control_of(variant, variants, baseline):
         rivals.setdefault(found.label, (found, False))
@@ -251,6 +251,10 @@ def _claims(
         for rival, is_declared in rivals.values()
         if rival is not variant
     )
+
+
+def _settings(variant: Variant) -> set[str]:
+    return set(variant.recorded_name.split(",")[1:])
 
 
 def _adjusted(groups: dict[str, list[Variant]]) -> dict[str, list[Variant]]:

@@ -1,5 +1,6 @@
 """What a study declared, as its runs keep it under `about` or a sweep file says it; the default rules do the rest."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -8,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row
+from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row, rows_meant
 
 from ..reading.metrics import TEST_ACCURACY, Metric, metric_named
 from ..reading.run import Run
@@ -51,10 +52,15 @@ class Declaration:
         """Whether it says what is compared with what, so that all else is exploratory."""
         return bool(self.baseline or self.controls)
 
-    def controls_of(self, variant: str) -> tuple[str, ...]:
-        """The rows that a variant must beat beside the baseline."""
-        named = [name for name in self.controls if is_row(name, variant)]
-        return self.controls[variant if variant in named else named[0]] if named else ()
+    def rows_meant(self, name: str, rows: Iterable[str]) -> list[str]:
+        """The rows that one of its names means, of those of a table."""
+        controls = itertools.chain.from_iterable(self.controls.values())
+        return rows_meant(name, rows, {self.baseline, *self.controls, *controls} - {""})
+
+    def controls_of(self, variant: str, rows: Sequence[str]) -> tuple[str, ...]:
+        """The names of what a variant, one of a table's rows, must beat beside the baseline."""
+        named = (name for name in self.controls if variant in self.rows_meant(name, rows))
+        return self.controls.get(next(named, ""), ())
 
     @property
     def margin_in_words(self) -> str:
@@ -68,10 +74,13 @@ class Declaration:
         return dict(zip(self.looks, boundaries(self.looks), strict=True)).get(n, math.nan)
 
     def display_name(self, variant: str) -> str:
-        """A variant's declared name, else its own; settings after a named one are kept."""
+        """A variant's declared name, else its own; settings beside the named ones are kept."""
         named = [name for name in self.names if is_row(name, variant)]
-        longest = max(named, key=len, default="")
-        return self.names[longest] + variant[len(longest) :] if named else variant
+        if not named:
+            return variant
+        longest = max(named, key=len)
+        said = longest.split(",")
+        return ",".join([self.names[longest], *(part for part in variant.split(",") if part not in said)])
 
     def next_look(self, n: int) -> int | None:
         """The first look after n pairs, None after the last."""

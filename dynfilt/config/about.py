@@ -101,13 +101,25 @@ def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
     named |= {"about.baseline": [about["baseline"]] if about["baseline"] else [], "about.names": list(about["names"])}
     for key, names in named.items():
         for name in names:
-            if not any(is_row(name, row) for row in rows):
+            if not rows_meant(name, rows):
                 raise ValueError(f"{key}: {name} is no row of this sweep; its rows are: {', '.join(rows)}")
 
 
 def is_row(name: str, variant: str) -> bool:
-    """Whether a declared name means this variant: the same, or the same with settings after it."""
-    return variant == name or variant.startswith(f"{name},")
+    """Whether a variant is a declared one: of the same model, with these settings and perhaps more."""
+    return variant.partition(",")[0] == name.partition(",")[0] and set(name.split(",")) <= set(variant.split(","))
+
+
+def rows_meant(name: str, rows: Iterable[str], declared: Iterable[str] = ()) -> list[str]:
+    """The rows that a declared name means: that very row, else those with the fewest settings beside the name's.
+
+    A row of another declared name that says more is not meant, so that settings which all runs of a sweep got on the
+    command line leave each declared name its own row.
+    """
+    longer = [other for other in declared if other != name and is_row(name, other)]
+    own = [row for row in rows if is_row(name, row) and (row == name or not any(is_row(o, row) for o in longer))]
+    fewest = min((row.count(",") for row in own), default=0)
+    return [row for row in own if row.count(",") == fewest]
 
 
 def _rises(looks: Any) -> bool:

@@ -211,6 +211,42 @@ def test_declared_names_mean_rows_with_settings_after_them_too() -> None:
     assert against(comparison, "up,trainer.epochs=9", "same,trainer.epochs=9").is_control
 
 
+@pytest.mark.parametrize("given", [(), ("a=0",), ("model.z=0", "trainer.precision=bfloat16")])
+def test_settings_of_all_rows_leave_each_declared_name_its_own_row(given: tuple[str, ...]) -> None:
+    """Names that say more than others, beside settings given on the command line, in a name's sorted order."""
+    said = {"plain": (), "frozen": ("frozen=all",), "random": ("frozen=all", "weights=none"), "scaled": ("scale=2",)}
+    names = {arm: ",".join(["net", *settings]) for arm, settings in said.items()}
+    labels = {arm: ",".join(["net", *sorted([*settings, *given])]) for arm, settings in said.items()}
+    about = {
+        "baseline": names["plain"],
+        "controls": {names["frozen"]: names["random"], names["scaled"]: names["frozen"]},
+        "names": {names["frozen"]: "Frozen"},
+    }
+    made = [run for arm in ("scaled", "random", "frozen", "plain") for run in runs(labels[arm], STATIC[:3], about)]
+    comparison = compare(made, None)
+    labels["frozen"] = ",".join(["Frozen", *given])
+    labels["random"] = ",".join(["Frozen", *sorted(["weights=none", *given])])
+    assert {(row.label, claim.rival) for row in comparison.variants for claim in row.claims} == {
+        *((labels[arm], labels["plain"]) for arm in ("frozen", "random", "scaled")),
+        *((labels["frozen"], labels["random"]), (labels["scaled"], labels["frozen"])),
+    }
+    assert not any(claim.is_exploratory for claim in comparison.claims)
+
+
+def test_of_a_grid_of_settings_a_rows_control_is_the_one_with_its_settings() -> None:
+    about = {"baseline": "static", "controls": {"up": "same"}}
+    made = [
+        run
+        for lr in (1, 2)
+        for variant in ("static", "same", "up")
+        for run in runs(f"{variant},lr={lr}", STATIC[:3], about)
+    ]
+    controls = [
+        claim.rival for row in compare(made, None).variants for claim in row.claims if row.label.startswith("up")
+    ]
+    assert controls == ["static,lr=1", "same,lr=1", "static,lr=1", "same,lr=2"]
+
+
 def test_rows_are_shown_under_their_declared_names_and_known_by_both() -> None:
     about = {"baseline": "static", "names": {"static": "Static 3x3", "up": "Dynamic"}}
     comparison = compare(study(4, about), None)
