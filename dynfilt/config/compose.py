@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -126,11 +127,12 @@ def job_of(
         if ".." in choice.replace("\\", "/").split("/"):
             raise ValueError(f"{group}={choice}: a choice is the name of a file in conf/{group}/, not a path")
     config = _with_paths_expanded(config)
-    base, base_choices = _compose_base(config_name)
+    sources = tuple(source.path for source in GlobalHydra.instance().config_loader().get_sources())
+    base, base_choices = _compose_base(sources, config_name)
     switched = tuple(f"{group}={choice}" for group, choice in choices.items() if choice != base_choices.get(group))
-    own_base = own_base or _compose_base(config_name, switched)[0]
+    own_base = own_base or _compose_base(sources, config_name, switched)[0]
     outer = tuple(override for override in switched if override.partition("=")[0] in GROUPS)
-    _, default_choices = _compose_base(config_name, outer)
+    _, default_choices = _compose_base(sources, config_name, outer)
     keys = tuple(override.key_or_group for override in overrides)
     differences: dict[str, Any] = {}
     for key in keys:
@@ -180,8 +182,10 @@ def _value(key: str, config: dict[str, Any], choices: dict[str, str]) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _compose_base(config_name: str | None, switched: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
-    """The primary config without any override but those of groups, and its group choices."""
+def _compose_base(
+    sources: tuple[str, ...], config_name: str | None, switched: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The primary config without any override but those of groups, and its group choices, remembered by its sources."""
     base = hydra.compose(config_name, list(switched), return_hydra_config=True)
     choices = group_choices(base.hydra)
     OmegaConf.set_struct(base, False)
