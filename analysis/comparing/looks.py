@@ -76,7 +76,8 @@ def error_over_looks(looks: tuple[int, ...], c: float, *, one_sided: bool = Fals
     angles = (low + high) / 2 + (high - low) / 2 * np.linspace(-1, 1, 2001)
     density = np.cos(angles) ** (looks[0] - 2) / _half_turn(looks[0] - 2)
     crossing = float(np.trapezoid(density * (1 - np.interp(angles, GRID, stays)), angles))
-    return levels[0] + crossing
+    # All looks err at least as often as one of them and at most as often as all apart, however small that is.
+    return min(max(levels[0] + crossing, *levels), sum(levels))
 
 
 def _levels(looks: Sequence[int], c: float) -> tuple[float, ...]:
@@ -85,8 +86,9 @@ def _levels(looks: Sequence[int], c: float) -> tuple[float, ...]:
 
 def _ends(n: int, level: float, one_sided: bool) -> Ends:
     """Between which u a test of n pairs does not reject at this level."""
-    t = float(stdtrit(n - 1, 1 - (level if one_sided else level / 2)))
-    end = t / math.sqrt(t * t + n - 1)
+    # From the lower tail: 1 - level is 1 where the level is tiny.
+    t = -float(stdtrit(n - 1, level if one_sided else level / 2))
+    end = math.sin(math.atan2(t, math.sqrt(n - 1)))
     return (-1.0 if one_sided else -end), end
 
 

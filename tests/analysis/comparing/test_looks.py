@@ -72,6 +72,15 @@ def test_a_p_on_its_boundary_is_adjusted_to_alpha(n: int) -> None:
     assert holm([adjusted_p(stricter, n, looks), 0.9])[0] == pytest.approx(0.05, abs=1e-6)
 
 
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("p", [0.0, 1e-300, 1e-26, 1e-15, 1e-9])
+def test_a_tiny_p_stays_one(p: float, one_sided: bool) -> None:
+    looks = (3, 5, 10)
+    apart = [p * (look / 10) ** 2 for look in looks]
+    assert max(apart) <= adjusted_p(p, 10, looks, one_sided=one_sided) <= sum(apart)
+    assert adjusted_p(p, 3, (3,), one_sided=one_sided) == pytest.approx(p, abs=0)
+
+
 def test_between_looks_there_is_no_p_and_a_large_one_is_at_most_1() -> None:
     assert math.isnan(adjusted_p(0.001, 4, (3, 5, 10))) and math.isnan(adjusted_p(math.nan, 5, (3, 5, 10)))
     assert adjusted_p(0.9, 3, (3, 5, 10)) == 1.0
