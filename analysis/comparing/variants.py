@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 from ..reading.metrics import TEST_ACCURACY, Metric
@@ -90,24 +89,32 @@ def variants_of(
 ) -> dict[str, list[Variant]]:
     """Variants not yet compared, by group, in order, under their declared names; one without any result has n = 0."""
     ordered = sorted(runs, key=lambda run: (arrangement.group_order(run), arrangement.row_order(run)))
-    groups: dict[str, list[Variant]] = {}
-    for (group, name), members in groupby(ordered, key=lambda run: (arrangement.group(run), arrangement.name(run))):
-        groups.setdefault(group, []).extend(_variants(group, name, list(members), arrangement, declared, metric))
+    # Values of different types (1 and true, 1 and "1") may have one order or one name, so runs are not just neighbours.
+    members: dict[str, dict[str, list[Run]]] = {}
+    for run in ordered:
+        members.setdefault(arrangement.group(run), {}).setdefault(arrangement.name(run), []).append(run)
+    groups = {}
+    for group, rows in members.items():
+        shown = {name: name for name in rows}
+        if arrangement.layout.rows == VARIANT:
+            shown = {name: declared.get(rows[name][0].study, UNDECLARED).display_name(name) for name in rows}
+        if len(set(shown.values())) < len(rows):  # two rows of one name could not be told apart
+            shown = {name: name for name in rows}
+        groups[group] = [
+            row for name in rows for row in _variants(group, name, shown[name], rows[name], arrangement, metric)
+        ]
     return groups
 
 
 def _variants(
     group: str,
     name: str,
+    shown: str,
     runs: list[Run],
     arrangement: Arrangement,
-    declared: Mapping[str, Declaration],
     metric: Metric,
 ) -> list[Variant]:
     """One variant for each digest among the runs that have results, else one of n = 0."""
-    shown = name
-    if arrangement.layout.rows == VARIANT:
-        shown = declared.get(runs[0].study, UNDECLARED).display_name(name)
     digests = sorted({run.digest for run in runs if run.counts}) or [""]
     variants = []
     for digest in digests:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from analysis.comparing.arrangement import PLAIN, Arrangement, Layout, order_of
+from analysis.comparing.comparison import compare
 from analysis.reading.run import Run
 
 
@@ -80,3 +81,14 @@ def test_an_error_lists_a_few_keys_only() -> None:
     runs = [run("d", model={f"key{number:02}": value for number in range(12)}) for value in (1, 2)]
     with pytest.raises(ValueError, match=r"differ in model.key00, .*, model.key07 and 4 more$"):
         Arrangement(Layout("none", None), runs)
+
+
+def test_true_and_1_are_two_groups_of_one_row_each() -> None:
+    made = [
+        Run("o", f"o/{value}{seed}", "lab", f"net,k={value}", seed, "completed", numbers={"test_accuracy": 0.5}, **of)
+        for seed in range(3)
+        for value in (True, 1)
+        for of in [{"digest": str(value), "config": {"model": {"k": value}}}]
+    ]
+    groups = compare(made, None, Layout("variant", "model.k")).groups
+    assert {heading: [row.summary.n for row in rows] for heading, rows in groups.items()} == {"true": [3], "1": [3]}
