@@ -101,7 +101,7 @@ def as_json(
 def _fields(columns: Columns, of: Entry) -> dict[str, Any]:
     values = {field: _shortest(value(of)) for column in columns for field, value in column.values.items()}
     bounded = {field: BOUNDS.get(field) if value == math.inf else value for field, value in values.items()}
-    return {field: None if is_undefined(value) else value for field, value in bounded.items()}
+    return {field: None if is_undefined(value) or value == -math.inf else value for field, value in bounded.items()}
 
 
 def _identity(variant: Variant, comparison: Comparison) -> Iterator[tuple[str, Any]]:

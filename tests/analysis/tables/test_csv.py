@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import math
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -138,3 +140,11 @@ def test_no_name_is_a_formula_to_a_spreadsheet(write_run: WriteRun) -> None:
     rows = list(csv.DictReader(io.StringIO(table(["outputs"], None, "csv").text)))
     assert [(row["study"], row["variant"]) for row in rows] == [("'+1", "'-0.5"), ("'+1", "'=cmd|' /C calc'!A0")]
     assert all(not value or value[0] not in "=+@" for row in rows for value in row.values())
+
+
+def test_json_of_an_endless_loss_is_null(write_run: WriteRun) -> None:
+    for seed in range(3):
+        write_run("static", seed, 0.5, test_loss=math.inf)
+        write_run("dynamic", seed, 0.5, test_loss=0.5 + seed)
+    _, dynamic = json.loads(table(["outputs"], "static", "json", metric="test_loss").text)["variants"]
+    assert dynamic["claims"][0]["difference_mean"] is None
