@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
 from ..reading.run import Run
-from .comparison import Comparison
+from .comparison import Comparison, declared_rows
 from .declaration import ABOUT_KEYS, Declaration
 from .variants import Variant
 from .words import in_words, seed_list
@@ -82,7 +82,12 @@ def _missing_seeds(variants: list[Variant]) -> list[str]:
 
 
 def _no_spread(variants: list[Variant]) -> list[str]:
-    same = [_quoted(variant.label) for variant in variants if variant.paired and variant.paired.difference.sd == 0]
+    same = [
+        _quoted(variant.label) + (f" against {_quoted(claim.rival)}" if claim.is_control else "")
+        for variant in variants
+        for claim in variant.claims
+        if claim.part.difference.sd == 0
+    ]
     return [f"the same Δ at every seed, which leaves p and interval undefined: {_listed(same)}"] if same else []
 
 
@@ -110,14 +115,13 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         differing.append(
             f"compared by {metric.words}, but {declared.metric.words} is declared: no comparison is a claim"
         )
-    rows = [variant for variant in variants if variant.runs]
     named = {"baseline": [declared.baseline] if declared.baseline else []}
     named |= {f"control of {variant}": list(controls) for variant, controls in declared.controls.items()}
     missing = [
         f"the declared {role} {name} has no result"
         for role, names in named.items()
         for name in names
-        if rows and not declared.rows_meant(name, [row.recorded_name for row in rows])
+        if any(variant.runs for variant in variants) and not declared_rows(name, variants, declared)
     ]
     return differing + missing
 

@@ -39,7 +39,8 @@ class Comparison:
     """What a table prints: variants by the heading of their group, the baseline first.
 
     `metric` is what they are compared by. `runs` are all, counted or not; `tuning` are the runs that chose the recipes
-    and belong to no variant; `declared` is what each study declared.
+    and belong to no variant; `declared` is what each study declared; `absent` is the number of the claims that it
+    declared and that have no results to be compared with each other, which are of Holm's family all the same.
     """
 
     layout: Layout
@@ -49,6 +50,7 @@ class Comparison:
     repeats: tuple[Repeat, ...]
     tuning: tuple[Run, ...]
     declared: Mapping[str, Declaration]
+    absent: Mapping[str, int]
 
     @property
     def variants(self) -> list[Variant]:
@@ -116,7 +118,17 @@ def compare(
         heading: _compared(variants, baseline, tuning, declared[variants[0].study])
         for heading, variants in groups.items()
     }
-    return Comparison(layout, chosen, _adjusted(compared), tuple(runs), tuple(repeats), tuple(tuning_runs), declared)
+    absent = _absent(compared, declared)
+    return Comparison(
+        layout,
+        chosen,
+        _adjusted(compared, absent),
+        tuple(runs),
+        tuple(repeats),
+        tuple(tuning_runs),
+        declared,
+        absent,
+    )
 
 
 def metric_of(declared: Mapping[str, Declaration], named: str | None) -> Metric:
@@ -156,22 +168,26 @@ def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple
 
 
 def baseline_of(variants: Sequence[Variant], named: str | None, declared: Declaration = UNDECLARED) -> Variant:
-    """The variant that a group's others are compared with; all have results.
+    """The variant that a group's others are compared with, of those with results.
 
     It is the named one where the group has it, else the declared one, else the first variant named static*, else the
     one with the fewest parameters, of several the first.
     """
-    asked = [variant for variant in variants if named in variant.names] or declared_rows(
+    with_results = [variant for variant in variants if variant.runs]
+    asked = [variant for variant in with_results if named in variant.names] or declared_rows(
         declared.baseline, variants, declared
     )
-    static = [variant for variant in variants if variant.recorded_name.startswith(BASELINE_PREFIX)]
-    return (asked or static or sorted(variants, key=_parameters))[0]
+    static = [variant for variant in with_results if variant.recorded_name.startswith(BASELINE_PREFIX)]
+    return (asked or static or sorted(with_results, key=_parameters))[0]
 
 
 def declared_rows(name: str, variants: Sequence[Variant], declared: Declaration) -> list[Variant]:
-    """The variants that a declared name means."""
+    """The variants with results that a declared name means among all of a group.
+
+    A row that is still without any is not replaced by another that would be meant if it were not there.
+    """
     meant = declared.rows_meant(name, [variant.recorded_name for variant in variants])
-    return [variant for variant in variants if variant.recorded_name in meant]
+    return [variant for variant in variants if variant.runs and variant.recorded_name in meant]
 
 
 def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant) -> Variant | None:
@@ -183,7 +199,9 @@ def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant)
     """
     if variant is baseline or _is_control(variant, baseline):
         return None
-    controls = [other for other in variants if _is_control(other, baseline) and _is_equal_in_size(other, variant)]
+    controls = [
+        other for other in variants if other.runs and _is_control(other, baseline) and _is_equal_in_size(other, variant)
+    ]
     if len(controls) > 1:
         rest = _without(variant.config, "model")
         controls = [other for other in controls if _without(other.config, "model") == rest]
@@ -208,13 +226,12 @@ def check_baseline(groups: Mapping[str, Sequence[Variant]], baseline: str) -> No
 
 def _compared(variants: list[Variant], named: str | None, tuning: Tuning, declared: Declaration) -> list[Variant]:
     """Variants of one group with their claims, the baseline first."""
-    with_results = [variant for variant in variants if variant.runs]
-    if not with_results:
+    if not any(variant.runs for variant in variants):
         return variants
-    baseline = baseline_of(with_results, named, declared)
+    baseline = baseline_of(variants, named, declared)
     compared = [baseline, *(variant for variant in variants if variant is not baseline)]
     return [
-        replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, with_results, tuning, declared))
+        replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, variants, tuning, declared))
         for variant in compared
     ]
 
@@ -257,7 +274,34 @@ def _settings(variant: Variant) -> set[str]:
     return set(variant.recorded_name.split(",")[1:])
 
 
-def _adjusted(groups: dict[str, list[Variant]]) -> dict[str, list[Variant]]:
+def _absent(groups: Mapping[str, Sequence[Variant]], declared: Mapping[str, Declaration]) -> dict[str, int]:
+    """By study, how many claims it declares that no two rows with results make."""
+    absent: dict[str, int] = {}
+    for variants in groups.values():
+        study = variants[0].study
+        there = sum(not claim.is_exploratory for variant in variants for claim in variant.claims)
+        missing = _number_declared(variants, declared[study]) - there
+        if declared[study].names_claims and missing > 0:
+            absent[study] = absent.get(study, 0) + missing
+    return absent
+
+
+def _number_declared(variants: Sequence[Variant], declared: Declaration) -> int:
+    """Of each row of a group, and each row with controls, the claims against the baseline and these."""
+    names = [variant.recorded_name for variant in variants]
+    baseline = declared.baseline or next((row.recorded_name for row in variants if row.is_baseline), "")
+    rows = dict.fromkeys(names) | dict.fromkeys(
+        name for name in declared.controls if not declared.rows_meant(name, names)
+    )
+    number = 0
+    for row in rows:
+        controls = declared.controls.get(row) or declared.controls_of(row, names)
+        rivals = {(*declared.rows_meant(name, names), name)[0] for name in (baseline, *controls)}
+        number += len(rivals - {row})
+    return number
+
+
+def _adjusted(groups: dict[str, list[Variant]], absent: Mapping[str, int]) -> dict[str, list[Variant]]:
     """The variants with Holm's p-values: one family a study that declares its claims, one for all other studies."""
     families: dict[str, list[Claim]] = {}
     for variants in groups.values():
@@ -266,7 +310,9 @@ def _adjusted(groups: dict[str, list[Variant]]) -> dict[str, list[Variant]]:
                 if not each.is_exploratory:
                     families.setdefault(variant.study if each.declared.names_claims else "", []).append(each)
     adjusted = {
-        id(old): new for family in families.values() for old, new in zip(family, _of_family(family), strict=True)
+        id(old): new
+        for study, family in families.items()
+        for old, new in zip(family, _of_family(family, absent.get(study, 0)), strict=True)
     }
     return {
         heading: [
@@ -277,13 +323,14 @@ def _adjusted(groups: dict[str, list[Variant]]) -> dict[str, list[Variant]]:
     }
 
 
-def _of_family(claims: list[Claim]) -> list[Claim]:
+def _of_family(claims: list[Claim], absent: int) -> list[Claim]:
     """The claims with their adjusted p-values; a declared one that has no p yet is one of the family all the same."""
     adjusted = []
     for ps in ([each.p_over_looks for each in claims], [each.equivalence_p_over_looks for each in claims]):
         waiting = [bool(each.declared.names_claims or each.declared.looks) for each in claims]
         counted = [1.0 if math.isnan(p) and waits else p for p, waits in zip(ps, waiting, strict=True)]
-        adjusted.append([q if p == p else math.nan for p, q in zip(ps, holm(counted), strict=True)])
+        all_adjusted = holm([*counted, *[1.0] * absent])[: len(ps)]
+        adjusted.append([q if p == p else math.nan for p, q in zip(ps, all_adjusted, strict=True)])
     return [replace(each, p_holm=p, equivalence_p_holm=q) for each, p, q in zip(claims, *adjusted, strict=True)]
 
 

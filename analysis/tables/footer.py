@@ -143,7 +143,9 @@ def _test(comparison: Comparison) -> str:
     for study, declared in _by_declaration(comparison).items():
         if declared.names_claims:
             own = [claim for claim in _claims_of(study, comparison) if not claim.is_exploratory]
-            families += [f"the {number_of(len(own), 'claim')} that {study} declares"] if own else []
+            absent = comparison.absent.get(study, 0)
+            without = f" ({absent} of them without results)" if absent else ""
+            families += [f"the {number_of(len(own) + absent, 'claim')} that {study} declares{without}"] if own else []
     if not families:
         return "."
     return f"; p: paired t test, two-sided, Holm-adjusted over {' and, apart, '.join(families)}."

@@ -304,3 +304,49 @@ def test_a_sweep_file_that_declares_nothing_usable_is_one_line(tmp_path: Path, c
         read_declaration(str(path), ["lab"])
     with pytest.raises(ValueError, match="cannot be read as YAML"):
         read_declaration(str(tmp_path / "absent.yaml"), ["lab"])
+
+
+def without_result(made: Sequence[Run]) -> list[Run]:
+    return [replace(run, numbers={}, state="running", digest="") for run in made]
+
+
+def test_a_row_that_still_runs_is_not_replaced_by_one_with_more_settings() -> None:
+    about = {"baseline": "static", "controls": {"up": "same"}}
+    waiting = [*runs("static", STATIC[:5], about), *runs("same", STATIC[:5], about)]
+    others = [*runs("static,channels=R", STATIC[:5], about), *runs("same,x=1", STATIC[:5], about)]
+    comparison = compare([*runs("up", better(0.02, 5), about), *without_result(waiting), *others], None)
+    assert {claim.verdict for claim in comparison.claims} == {EXPLORATORY}
+    lines = caveats(comparison)
+    assert "the declared baseline static has no result" in lines
+    assert "the declared control of up same has no result" in lines
+
+
+def test_names_that_make_two_rows_one_are_not_used() -> None:
+    comparison = compare(study(4, {"baseline": "static", "names": {"static": "up", "same": "Same"}}), None)
+    assert [variant.label for variant in comparison.variants] == ["static", "down", "same", "up"]
+    assert [variant.label for variant in comparison.variants if variant.is_baseline] == ["static"]
+
+
+def test_equal_differences_to_a_control_are_a_caveat_too() -> None:
+    about = {"baseline": "static", "controls": {"up": "same"}}
+    up = better(0.02, 4)
+    same = runs("same", [accuracy - 0.01 for accuracy in up], about)
+    comparison = compare([*runs("static", STATIC[:4], about), *runs("up", up, about), *same], None)
+    assert "the same Δ at every seed, which leaves p and interval undefined: up against same" in caveats(comparison)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("absent", ["same", "down", "static"])
+def test_claims_without_results_are_of_holms_family(absent: str, is_known: bool) -> None:
+    about = {"baseline": "static", "controls": {"up": "same", "down": "same"}}
+    made = study(5, about)
+    of_absent = [run for run in made if run.variant == absent]
+    waiting = without_result(of_absent) if is_known else []
+    comparison = compare([run for run in made if run.variant != absent] + waiting, None)
+    found = [claim for claim in comparison.claims if not claim.is_exploratory]
+    # A row that the baseline alone would be compared with is not known before it is there.
+    total = 5 - (absent == "same" and not is_known)
+    assert len(found) + comparison.absent["lab"] == total
+    expected = holm([claim.part.p for claim in found] + [1.0] * (total - len(found)))
+    assert [claim.p_holm for claim in found] == expected[: len(found)]
+    assert not compare(made, None).absent
