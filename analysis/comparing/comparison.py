@@ -12,7 +12,7 @@ from .arrangement import PLAIN, Arrangement, Layout
 from .beside_reference import beside_own
 from .claims import Claim, claim
 from .declaration import UNDECLARED, Declaration, declarations_of, read_declaration
-from .statistics import holm
+from .holm_family import absent_claims, adjusted
 from .tuning import Tuning, split_off_tuning
 from .variants import Variant, variants_of
 
@@ -118,11 +118,11 @@ def compare(
         heading: _compared(variants, baseline, tuning, declared[variants[0].study])
         for heading, variants in groups.items()
     }
-    absent = _absent(compared, declared)
+    absent = absent_claims(compared, declared)
     return Comparison(
         layout,
         chosen,
-        _adjusted(compared, absent),
+        adjusted(compared, absent),
         tuple(runs),
         tuple(repeats),
         tuple(tuning_runs),
@@ -272,66 +272,6 @@ def _claims(
 
 def _settings(variant: Variant) -> set[str]:
     return set(variant.recorded_name.split(",")[1:])
-
-
-def _absent(groups: Mapping[str, Sequence[Variant]], declared: Mapping[str, Declaration]) -> dict[str, int]:
-    """By study, how many claims it declares that no two rows with results make."""
-    absent: dict[str, int] = {}
-    for variants in groups.values():
-        study = variants[0].study
-        there = sum(not claim.is_exploratory for variant in variants for claim in variant.claims)
-        missing = _number_declared(variants, declared[study]) - there
-        if declared[study].names_claims and missing > 0:
-            absent[study] = absent.get(study, 0) + missing
-    return absent
-
-
-def _number_declared(variants: Sequence[Variant], declared: Declaration) -> int:
-    """Of each row of a group, and each row with controls, the claims against the baseline and these."""
-    names = [variant.recorded_name for variant in variants]
-    baseline = declared.baseline or next((row.recorded_name for row in variants if row.is_baseline), "")
-    rows = dict.fromkeys(names) | dict.fromkeys(
-        name for name in declared.controls if not declared.rows_meant(name, names)
-    )
-    number = 0
-    for row in rows:
-        controls = declared.controls.get(row) or declared.controls_of(row, names)
-        rivals = {(*declared.rows_meant(name, names), name)[0] for name in (baseline, *controls)}
-        number += len(rivals - {row})
-    return number
-
-
-def _adjusted(groups: dict[str, list[Variant]], absent: Mapping[str, int]) -> dict[str, list[Variant]]:
-    """The variants with Holm's p-values: one family a study that declares its claims, one for all other studies."""
-    families: dict[str, list[Claim]] = {}
-    for variants in groups.values():
-        for variant in variants:
-            for each in variant.claims:
-                if not each.is_exploratory:
-                    families.setdefault(variant.study if each.declared.names_claims else "", []).append(each)
-    adjusted = {
-        id(old): new
-        for study, family in families.items()
-        for old, new in zip(family, _of_family(family, absent.get(study, 0)), strict=True)
-    }
-    return {
-        heading: [
-            replace(variant, claims=tuple(adjusted.get(id(each), each) for each in variant.claims))
-            for variant in variants
-        ]
-        for heading, variants in groups.items()
-    }
-
-
-def _of_family(claims: list[Claim], absent: int) -> list[Claim]:
-    """The claims with their adjusted p-values; a declared one that has no p yet is one of the family all the same."""
-    adjusted = []
-    for ps in ([each.p_over_looks for each in claims], [each.equivalence_p_over_looks for each in claims]):
-        waiting = [bool(each.declared.names_claims or each.declared.looks) for each in claims]
-        counted = [1.0 if math.isnan(p) and waits else p for p, waits in zip(ps, waiting, strict=True)]
-        all_adjusted = holm([*counted, *[1.0] * absent])[: len(ps)]
-        adjusted.append([q if p == p else math.nan for p, q in zip(ps, all_adjusted, strict=True)])
-    return [replace(each, p_holm=p, equivalence_p_holm=q) for each, p, q in zip(claims, *adjusted, strict=True)]
 
 
 def _parameters(variant: Variant) -> float:
