@@ -182,6 +182,16 @@ def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(n
         assert own[key] == former[key], key
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps" / "bfloat16").iterdir()), ids=lambda path: path.stem)
+def test_a_study_in_bfloat16_differs_from_it_in_its_precision_alone(path: Path, declared: Any, compose: Any) -> None:
+    base = path.stem.removesuffix("_bf16")
+    assert f"python run.py -cd sweeps/bfloat16 -cn {path.stem}" in path.read_text()
+    jobs = compose("-cd", str(path.parent), "-cn", path.stem, "seed=0", "mode=plan")
+    for job, twin in zip(jobs, declared(base), strict=True):
+        assert (job.choices, job.differences) == (twin.choices, twin.differences)
+        assert flatten(job.config) == flatten(twin.config) | {"trainer.precision": "bfloat16"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_classes"), [("field", 10), ("field", 100), ("field_resnet18", 10), ("field_resnet18", 100)]
