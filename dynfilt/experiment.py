@@ -29,6 +29,7 @@ from dynfilt.run.recovery import checkpoint_to_go_on_from, warn
 from dynfilt.run.source import source_of
 from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, standing, was_begun_anew
 from dynfilt.run.stopping import RunInterrupted, StopSignals
+from dynfilt.seeding import seed_global_generators
 from dynfilt.tracking.mirror import Mirror, new_run_id, open_mirror
 from dynfilt.train.checkpoint import replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
@@ -207,6 +208,7 @@ def fit(
 def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: StopSignals) -> dict[str, Any]:
     """Evaluate the last and the best weights, once, and write the predictions; the result is returned."""
     model, data, evaluate = trainer.model, trainer.data, trainer.evaluator.evaluate
+    seed_global_generators(trainer.device, trainer.seed, "conclusion")  # for a layer that draws in evaluation too
     last_test = evaluate(model, data.test, stop)
     model.load_state_dict(read_checkpoint(record.folder, "best")["model"])
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))

@@ -10,13 +10,22 @@ import torch
 from torch import nn
 
 from dynfilt import cost
-from dynfilt.cost import count_flops, count_parameters, measure_latency_ms, peak_memory_mb, reset_peak_memory
+from dynfilt.cost import (
+    FLOP_BATCH,
+    count_flops,
+    count_parameters,
+    measure_latency_ms,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 from dynfilt.layers.class_filters import ClassResponses, GeneratedClassFilters
 from dynfilt.layers.ddf import DDFConv2d
 from dynfilt.layers.dyconv import DYConv2d
+from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.formulation import FORMULATIONS, force_formulation
 from dynfilt.layers.generated import GeneratedConv2d, GeneratorHead, SharedConv2d
 from dynfilt.layers.involution import InvolutionConv2d
+from dynfilt.layers.weightnet import WeightNetConv2d
 from dynfilt.models.cnn_5x5 import Cnn5x5
 from dynfilt.models.lab_net import LabNet
 from dynfilt.models.label_net import LabelNet
@@ -123,6 +132,26 @@ def test_flops_of_a_filter_for_each_position_hold_its_application(groups: int, s
     decoupled = DDFConv2d(8, 12, 3, stride=stride, padding=1, groups=groups, reduction=0.5)
     generated = 8 * 9 * positions + (8 * 4 + 4 * 8 * 9)  # filters of the positions and of the channels
     assert count_flops(decoupled, (8, 6, 8)) == 2 * (generated + applied + mixed)
+
+
+@pytest.mark.parametrize("size", [3, 12])  # small and large maps are convolved in other ways
+@pytest.mark.parametrize("kernels", [1, 3])
+def test_flops_of_weightnet_do_not_depend_on_how_it_runs(kernels: int, size: int) -> None:
+    layer = WeightNetConv2d(8, 8, 3, padding=1, activations=2 * kernels, generator_groups=2)
+    kernel = 8 * 8 * 9
+    generator = 8 * 16 + 16 * 2 * kernels * 8
+    mixing = kernels * kernel if kernels > 1 else 0  # one kernel is only weighed
+    assert count_flops(layer, (8, size, size)) == 2 * (generator + mixing + size**2 * kernel)
+
+
+def test_flops_of_fdconv_do_not_depend_on_the_batch_that_they_are_counted_on() -> None:
+    """It transforms an image's spectrum, or that of each group where there are fewer groups than images."""
+    macs = [
+        count_flops(FDConv2d(8, 8, 3, padding=1, frequency_groups=groups, band_modulation=False), (8, 6, 6)) / 2
+        - 16 * groups  # what generates the gates of the groups
+        for groups in (FLOP_BATCH // 4, FLOP_BATCH - 1, FLOP_BATCH)
+    ]
+    assert len(set(macs)) == 1
 
 
 def test_flops_of_a_dynamic_resnet_exceed_its_twins_by_attention_and_mixing() -> None:

@@ -112,6 +112,8 @@ def test_a_declared_sweep_composes_and_passes_the_check(name: str, declared: Cal
     recipes = [{key: job.config[key] for key in ("data", "optimizer", "schedule", "trainer")} for job in jobs]
     recipes = [{k: v for k, v in flatten(recipe).items() if k not in ablated} for recipe in recipes]
     assert all(recipe == recipes[0] for recipe in recipes)  # a model never changes the recipe
+    if "model.dropout" not in ablated:
+        assert len({job.config["model"].get("dropout") for job in jobs}) == 1  # nor how it is regularised
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -134,6 +136,11 @@ def test_a_sweep_says_what_it_asks_and_costs(name: str) -> None:
     assert seeds == list(range(len(seeds)))  # so that more seeds later run only what is missing
     assert about.get("looks", [len(seeds)])[-1] == len(seeds)
     assert list(params) == (["seed"] if "variants" in sweeper else ["seed", "model"])  # seeds first: a budget cuts them
+
+
+def test_what_is_changed_of_a_lab_network_has_the_unchanged_network_beside_it() -> None:
+    variants = content("lab_improvements")["hydra"]["sweeper"]["variants"]
+    assert {each["model"] for each in variants} == {each["model"] for each in variants if each.keys() == {"model"}}
 
 
 def test_the_recipes_are_those_of_the_specification(declared: Callable[[str], list[Job]]) -> None:
@@ -180,6 +187,16 @@ def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(n
             config["model"] = model
     for key in own.keys() - {"study"}:
         assert own[key] == former[key], key
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps" / "bfloat16").iterdir()), ids=lambda path: path.stem)
+def test_a_study_in_bfloat16_differs_from_it_in_its_precision_alone(path: Path, declared: Any, compose: Any) -> None:
+    base = path.stem.removesuffix("_bf16")
+    assert f"python run.py -cd sweeps/bfloat16 -cn {path.stem}" in path.read_text()
+    jobs = compose("-cd", str(path.parent), "-cn", path.stem, "seed=0", "mode=plan")
+    for job, twin in zip(jobs, declared(base), strict=True):
+        assert (job.choices, job.differences) == (twin.choices, twin.differences)
+        assert flatten(job.config) == flatten(twin.config) | {"trainer.precision": "bfloat16"}
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ SWEEPS = "sweeps"
 # Summary of one variant, and of several, by verdict and in this order.
 SUMMARY_WORDS = {
     SUPPORTED: ("is better", "are better"),
-    REFUTED: ("is not", "are not"),
+    REFUTED: ("is not better", "are not better"),
     EQUIVALENT: ("is equivalent", "are equivalent"),
     UNDECIDED: ("is undecided", "are undecided"),
     INTERIM: ("has no verdict before its next look", "have no verdict before their next look"),
@@ -108,7 +108,7 @@ def _plain_question(variants: Sequence[Variant]) -> str:
 
 
 def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim]]) -> str:
-    """`Against static_3x3: a is better; b and c are not; d is undecided.`"""
+    """`Against static_3x3: a is better; b and c are not better; d is undecided.`"""
     labels: dict[str, list[str]] = {verdict: [] for verdict in SUMMARY_WORDS}
     against = [each for each in claims if (each[1].rival, each[1].is_control) == (rival, is_control)]
     for variant, claim in against:

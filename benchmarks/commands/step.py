@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,6 +106,14 @@ NETWORKS = {
 }
 
 
+# Overrides that these options set for all arms.
+SET_BY_OPTIONS = {
+    "trainer.batch_size": "--batch",
+    "trainer.precision": "--precision",
+    "trainer.formulation": "--formulation",
+}
+
+
 def names(text: str) -> list[str]:
     """A list on the command line: names with commas between."""
     return text.split(",")
@@ -160,6 +169,9 @@ def cases(arguments: argparse.Namespace, precision: str) -> list[tuple[str, list
     require_known("--precision", arguments.precision, PRECISIONS)
     named = {model: (f"model={model}",) for model in arguments.models or ()}
     named |= {text: tuple(shlex.split(text)) for text in arguments.arm or ()}
+    for word in itertools.chain.from_iterable(named.values()):
+        if option := SET_BY_OPTIONS.get(word.lstrip("+").partition("=")[0]):
+            raise ValueError(f"--arm {word}: is the same for all arms of a table; give {option}")
     if named:
         batch = arguments.batch or 64
         every = [f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides]

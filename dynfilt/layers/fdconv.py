@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dynfilt.layers.arguments import require_count
 from dynfilt.layers.bands import BandModulation
 from dynfilt.layers.convolution import DynamicConv2d
+from dynfilt.layers.formulation import is_canonical
 from dynfilt.layers.geometry import Padding, Size
 from dynfilt.layers.initialisation import Draw, as_conv2d_does, reset_bias
 from dynfilt.layers.mixture import mix
@@ -183,7 +184,8 @@ class FDConv2d(DynamicConv2d):
         spectrum = torch.view_as_complex(parts * _column_scale(self.matrix_shape[1], parts))
         if gate is None:
             return self._as_kernels(spectrum[None])
-        if not torch.compiler.is_exporting() and 0 < gate.shape[0] <= self.frequency_groups:
+        few_images = not torch.compiler.is_exporting() and 0 < gate.shape[0] <= self.frequency_groups
+        if few_images or is_canonical():
             return self._as_kernels(spectrum * gate.to(parts.dtype)[:, self.group])
         # Fewer transforms: one a group instead of one an image.
         of_group = self.group == torch.arange(self.frequency_groups, device=self.group.device)[:, None, None]

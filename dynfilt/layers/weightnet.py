@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_count, require_positive
 from dynfilt.layers.convolution import DynamicConv2d
+from dynfilt.layers.formulation import is_canonical
 from dynfilt.layers.geometry import Geometry, Padding, Size, output_size
 from dynfilt.layers.initialisation import Draw, as_conv2d_does, rescale_mixture, reset_bias
 from dynfilt.layers.per_sample import conv2d_per_sample
@@ -95,7 +96,8 @@ class WeightNetConv2d(DynamicConv2d):
         """Return (B, O, H', W') for x (B, C, H, W) and a (B, O, G, M / G)."""
         x, geometry = self.placed(x)
         height, width = output_size((x.shape[2], x.shape[3]), self.kernel_size, geometry)
-        if x.device.type == "cpu" and height * width >= POSITIONS_PER_CHANNEL * self.out_channels:
+        large = x.device.type == "cpu" and height * width >= POSITIONS_PER_CHANNEL * self.out_channels
+        if large or is_canonical():
             y = conv2d_per_sample(x, self.filters(x, choice).to(x.dtype), None, *geometry)
         else:
             y = self._weighed_outputs(x, choice, geometry)
@@ -118,6 +120,6 @@ class WeightNetConv2d(DynamicConv2d):
         """Each image's whole filter (B, O, C/groups, kh, kw)."""
         a = self.choice(x) if choice is None else choice
         slices = self.weight.to(a.dtype).unflatten(2, (self.slices, -1))
-        filters = sum(a[..., j, None, None, None] * slices[j] for j in range(self.num_kernels))
-        assert isinstance(filters, Tensor)
-        return filters.flatten(2, 3)
+        if self.num_kernels == 1:
+            return (a[..., None, None] * slices[0]).flatten(2, 3)
+        return torch.einsum("bosj,josckl->bosckl", a, slices).flatten(2, 3)

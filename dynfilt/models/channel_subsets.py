@@ -25,7 +25,8 @@ class ChannelSubsetNet(nn.Module):
     with the colour that normalisation makes 0. With `mean` and train_on_subsets a plain convolution is CHAMMI's
     SliceParam (arXiv 2310.19224): a channel that is 0 takes its slice of the kernel out.
     `train_on_subsets` draws one of the seven subsets for each training batch, from torch's generator of the CPU.
-    Raises ValueError for another word for `missing`.
+    Raises ValueError for another word for `missing`, and for a network that halves the image in the convolution that
+    gives way to `first`.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class ChannelSubsetNet(nn.Module):
     ) -> None:
         super().__init__()
         require_choice("missing", missing, Missing)
+        if network.conv1.stride == (2, 2) and isinstance(network.maxpool, nn.Identity):
+            raise ValueError("network.stem=stride2: `first` takes the place of that convolution; set first.stride=2")
         self.first = first
         draw_kernels(first, he_normal)
         self.network = network

@@ -32,9 +32,9 @@ class Trainer:
     """Trains one model, evaluates it on the validation split, and asks for checkpoints.
 
     `on_evaluation(row, improved)` is called after each evaluation, `on_checkpoint()` when one is due in between.
-    All state that training needs to go on is in `state_dict()`; order, augmentation and dropout of a step depend
-    on (seed, step) only. `buffers` are schedules of what layers call so, beside their temperature. Raises ValueError
-    for settings that the data cannot satisfy, and when no layer has a scheduled buffer.
+    All state that training needs to go on is in `state_dict()`; order, augmentation and dropout of a step, and what an
+    evaluation draws, depend on (seed, step) only. `buffers` are schedules of what layers call so, beside their
+    temperature. Raises ValueError for settings that the data cannot satisfy, and when no layer has a scheduled buffer.
     """
 
     def __init__(
@@ -255,6 +255,8 @@ class Trainer:
             raise FloatingPointError(f"the training loss is not finite at step {first} (counted from 0)")
 
     def _evaluate(self, stop: Callable[[], bool]) -> tuple[dict[str, float | int | None], bool]:
+        # So that one that is begun again draws the same, where a layer draws in evaluation too.
+        seed_global_generators(self.device, self.seed, "evaluation", self.step)
         try:
             val = self.evaluator.evaluate(self.model, self.data.val, stop)
         except FloatingPointError as error:

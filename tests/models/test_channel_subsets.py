@@ -81,6 +81,13 @@ def test_mean_filling_is_slicing_the_kernel() -> None:
         torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_stride_of_the_convolution_that_gives_way_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"network\.stem=stride2: .* set first\.stride=2"):
+        network("zero_filled_resnet8", "model.network.stem=stride2")
+    model = network("zero_filled_resnet8", "model.first.stride=2")
+    assert model.first(torch.randn(1, 3, 8, 8)).shape[2:] == (4, 4)
+
+
 def test_the_published_sizes() -> None:
     variable = network("varchannel_resnet18", "data.num_classes=50")
     assert isinstance(variable.first, VarChannelConv2d)
@@ -92,7 +99,7 @@ def test_the_published_sizes() -> None:
 @pytest.mark.slow
 def test_a_run_is_tested_on_every_subset(command: Command, tmp_path: Any) -> None:
     small = ("trainer.max_steps=1", "trainer.batch_size=4", "trainer.max_eval_images=8", "tracking=off")
-    outcome = command("model=varchannel_resnet8", "data=cifar10_sample", "model.network.stem=stride2", *small)
+    outcome = command("model=varchannel_resnet8", "data=cifar10_sample", "model.first.stride=2", *small)
     assert outcome.code == 0, outcome.err
     result = read_result(
         tmp_path / "outputs" / "default" / next((tmp_path / "outputs" / "default").iterdir()) / "seed0"

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,10 @@ def offline_records(folder: Path) -> list[dict[str, Any]]:
     # `wandb leet inspect --json`, without the half second that importing its command line takes.
     command = [get_core_path(), "leet", "inspect", "--no-observability", "--json"]
     command += ["--run-file", str(file), str(folder / "wandb")]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines: list[str] = []
+    deadline = time.monotonic() + 10
+    while not lines and time.monotonic() < deadline:  # the service writes them a moment after the run has ended
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 

@@ -11,7 +11,9 @@ import torch
 from dynfilt.schedules import Cosine, Linear
 from dynfilt.train import trainer as trainer_module
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
+from dynfilt.train.evaluation import Stopped
 from dynfilt.train.trainer import Trainer
+from tests.tiny_run import TinyNet
 from tests.train.conftest import Rows, fit
 
 TIMES = {"seconds", "images_per_second"}
@@ -79,6 +81,32 @@ def test_from_any_step_on_a_resumed_run_is_bit_identical(
         later, _ = fit(resumed)
         assert without_times(later) == without_times(rows)[(step - 1) // 3 :]
         assert_same_state(resumed.state_dict(), whole.state_dict())
+
+
+class NoisyNet(TinyNet):
+    """Draws in evaluation too, as model=published_noise_resnet8 does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = super().forward(x)
+        return scores + torch.randn_like(scores)
+
+
+def test_an_evaluation_that_was_stopped_draws_the_same_when_it_is_begun_again(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    def make() -> Trainer:
+        torch.manual_seed(0)
+        return make_trainer(epochs=1, eval_batch_size=2, model=NoisyNet(num_classes=4, dropout=0.2))
+
+    rows, _ = fit(make())
+    stopped = make()
+    asked = iter([False] * (stopped.total_steps + 2))  # after each step, and by the evaluation's first batches
+    with pytest.raises(Stopped):
+        stopped.fit(lambda *_: None, lambda: None, lambda _: None, lambda: next(asked, True))
+    assert stopped.evaluation_due
+    resumed = make()
+    resumed.load_state_dict(stopped.state_dict())
+    assert without_times(fit(resumed)[0]) == without_times(rows)
 
 
 def test_a_run_depends_on_its_seed_and_on_nothing_drawn_before(make_trainer: Callable[..., Trainer]) -> None:

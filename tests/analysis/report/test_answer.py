@@ -33,7 +33,7 @@ def test_each_verdict_has_its_sentence_and_its_numbers(write_run: WriteRun) -> N
         write_run, static=[0.5, 0.51, 0.52], a_up=[0.6, 0.611, 0.619], b_down=[0.4, 0.411, 0.419], c=[0.53, 0.5, 0.55]
     )
     found = answer()
-    assert found.summaries == ["Against static: a_up is better; b_down is not; c is undecided."]
+    assert found.summaries == ["Against static: a_up is better; b_down is not better; c is undecided."]
     assert [(each.verdict, each.claim) for each in found.sentences] == [
         ("supported", "a_up beats static"),
         ("refuted", "b_down does not beat static"),
@@ -75,7 +75,7 @@ def test_a_control_is_named_and_its_lack_is_said(write_run: WriteRun) -> None:
     against = claim(ours, theirs, "big", is_control=True, tuned="yes")
     found = answer_of([replace(row, claims=(*row.claims, against))])
     assert found.notes == []
-    assert found.summaries[1] == "Against big, the control of equal capacity: a is not."
+    assert found.summaries[1] == "Against big, the control of equal capacity: a is not better."
     assert found.sentences[1].claim == "a does not beat big (control of equal capacity)"
 
 

@@ -119,6 +119,10 @@ def test_every_arm_of_the_networks_is_what_its_name_says() -> None:
         (["--precision", "float16"], "--precision float16: allowed: float32, bfloat16"),
         (["--models", "nothing"], "nothing: "),
         (["--arm", "model=resnet8 model/conv=nothing"], "model=resnet8 model/conv=nothing: "),
+        (
+            ["--arm", "model=resnet8 trainer.precision=bfloat16"],
+            "--arm trainer.precision=bfloat16: is the same for all arms of a table; give --precision",
+        ),
         (["trainer.epocs=3"], "static_3x3: "),
         (["--device", "tpu"], "trainer.device=tpu: unknown device"),
     ],
