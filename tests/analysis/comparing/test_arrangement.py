@@ -85,7 +85,16 @@ def test_an_error_lists_a_few_keys_only() -> None:
 
 def test_true_and_1_are_two_groups_of_one_row_each() -> None:
     made = [
-        Run("o", f"o/{value}{seed}", "lab", f"net,model.k={value}", seed, "completed", numbers={"test_accuracy": 0.5}, **of)
+        Run(
+            "o",
+            f"o/{value}{seed}",
+            "lab",
+            f"net,model.k={value}",
+            seed,
+            "completed",
+            numbers={"test_accuracy": 0.5},
+            **of,
+        )
         for seed in range(3)
         for value in (True, 1)
         for of in [{"digest": str(value), "config": {"model": {"k": value}}}]
