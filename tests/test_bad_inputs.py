@@ -152,6 +152,7 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], JobCompos
     return ready
 
 
+@pytest.mark.slow
 @entries("overrides")
 def test_overrides(
     entry: Entry, composer: Callable[[], JobComposer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -168,6 +169,7 @@ def test_overrides(
             raise ValueError(explain(error)) from error
 
 
+@pytest.mark.slow
 @entries("commands")
 def test_commands(entry: Entry, command: Command, tmp_path: Path) -> None:
     written(entry, tmp_path)
@@ -198,6 +200,7 @@ def study(root: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @entries("run_folders")
 def test_run_folders(entry: Entry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(entry, study(tmp_path))
@@ -209,6 +212,7 @@ def test_run_folders(entry: Entry, tmp_path: Path, capsys: pytest.CaptureFixture
     assert code or "static" in text or "/seed0" in text  # the others stand
 
 
+@pytest.mark.slow
 @entries("analysis")
 def test_analysis(entry: Entry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(tmp_path)
@@ -283,6 +287,7 @@ def test_weights(entry: Entry, tmp_path: Path) -> None:
         Backbone(1, entry["do"])
 
 
+@pytest.mark.slow
 @entries("archives")
 def test_archives(entry: Entry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(entry, tmp_path)

@@ -145,6 +145,7 @@ def test_a_run_folder_can_be_pasted_into_a_command(command: Command, tmp_path: P
     assert "seed9/config.yaml: not the config of a run" in missing.err
 
 
+@pytest.mark.slow
 def test_help_lists_groups_and_choices(command: Command) -> None:
     outcome = command("--help")
     assert outcome.code == 0

@@ -154,6 +154,7 @@ def test_flops_of_fdconv_do_not_depend_on_the_batch_that_they_are_counted_on() -
     assert len(set(macs)) == 1
 
 
+@pytest.mark.slow
 def test_flops_of_a_dynamic_resnet_exceed_its_twins_by_attention_and_mixing() -> None:
     static, dynamic = (
         resnet18(10, "cifar", 1.0, nn.Conv2d, "all", 0.1, "none"),

@@ -144,6 +144,7 @@ def test_what_is_no_whole_run_is_not_loaded(damage: str, finished_copy: Path) ->
         experiment.load(finished_copy)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_skipped_and_the_skip_is_said(
     command: Command, finished_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_finished_run_is_skipped_and_the_skip_is_said(
     assert after == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [True, False])
 def test_a_folder_of_another_config_is_refused_by_key(done: bool, command: Command, finished_copy: Path) -> None:
     config = yaml.safe_load((finished_copy / "config.yaml").read_text())
@@ -175,6 +177,7 @@ def test_a_folder_of_another_config_is_refused_by_key(done: bool, command: Comma
     assert contents(finished_copy) == before
 
 
+@pytest.mark.slow
 def test_rerun_sets_the_old_run_aside_and_runs_anew(command: Command, finished_copy: Path) -> None:
     before = contents(finished_copy)
     for number in (1, 2):
@@ -185,6 +188,7 @@ def test_rerun_sets_the_old_run_aside_and_runs_anew(command: Command, finished_c
     assert_same_outcome(finished_copy, finished_copy.with_name(".seed0.1"))
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_and_left_alone(command: Command, finished_copy: Path) -> None:
     (finished_copy / "result.json").unlink()
     with RunRecord(finished_copy, yaml.safe_load((finished_copy / "config.yaml").read_text())):
@@ -213,6 +217,7 @@ def test_a_diverging_run_fails_with_one_line_that_names_the_step(command: Comman
     assert all(math.isfinite(value) for row in read_rows(folder) for value in row.values() if value is not None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_so_and_goes_on(
     command: Command, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +260,7 @@ def test_a_lost_best_checkpoint_is_told_before_training(command: Command, finish
     assert "has no checkpoint/best.pt; train it first, or anew with rerun=true" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_lost_last_checkpoint_is_said(command: Command, finished_copy: Path, finished_run: Path) -> None:
     (finished_copy / "result.json").unlink()
     (finished_copy / "checkpoint" / "last.pt").unlink()
@@ -264,6 +270,7 @@ def test_a_lost_last_checkpoint_is_said(command: Command, finished_copy: Path, f
     assert_same_outcome(finished_copy, finished_run)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_never_trained_on(command: Command, finished_copy: Path, finished_run: Path) -> None:
     (finished_copy / "result.json").unlink()
     last = finished_copy / "checkpoint" / "last.pt"

@@ -53,6 +53,7 @@ def test_the_pages_layer_trains_beside_its_static_twin(my_package: Path, command
     assert done.returncode == 0 and "my_package.MyConv" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_pages_library_lines_run() -> None:
     exec(LIBRARY, {})
 

@@ -143,6 +143,7 @@ def test_what_is_changed_of_a_lab_network_has_the_unchanged_network_beside_it() 
     assert {each["model"] for each in variants} == {each["model"] for each in variants if each.keys() == {"model"}}
 
 
+@pytest.mark.slow
 def test_the_recipes_are_those_of_the_specification(declared: Callable[[str], list[Job]]) -> None:
     lab, guided, twins = (declared(name)[0].config for name in ("lab_3x3", "label_guided", "dyconv_twins"))
     half = [0.5, 0.5, 0.5]
@@ -189,6 +190,7 @@ def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(n
         assert own[key] == former[key], key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps" / "bfloat16").iterdir()), ids=lambda path: path.stem)
 def test_a_study_in_bfloat16_differs_from_it_in_its_precision_alone(path: Path, declared: Any, compose: Any) -> None:
     base = path.stem.removesuffix("_bf16")
@@ -272,6 +274,7 @@ def test_a_failing_job_leaves_the_others_running_and_is_named(
     assert {path.name for path in tmp_path.iterdir()} == {"outputs", "in the sweep"}
 
 
+@pytest.mark.slow
 def test_a_job_that_asks_to_exit_is_a_failure(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def exit_(job: Job, stop: object) -> None:
         raise (SystemExit(0), GeneratorExit(), SystemExit(3))[job.config["seed"]]
@@ -286,6 +289,7 @@ def test_a_job_that_asks_to_exit_is_a_failure(command: Command, monkeypatch: pyt
     ]
 
 
+@pytest.mark.slow
 def test_one_reason_is_told_once_with_all_its_jobs(command: Command) -> None:
     outcome = command(*TINY_SWEEP, "optimizer.lr=-1")
     assert outcome.code == 1
@@ -296,6 +300,7 @@ def test_one_reason_is_told_once_with_all_its_jobs(command: Command) -> None:
     assert summary.strip() == f"{'; '.join(jobs)}: optimizer: Invalid learning rate: -1"
 
 
+@pytest.mark.slow
 def test_a_bad_value_in_a_sweep_is_named_with_its_job(command: Command) -> None:
     outcome = command(*TINY_SWEEP, "mode=plan", "seed=0,-1")
     assert outcome.code == 1

@@ -48,6 +48,7 @@ def test_rows_columns_and_groups_are_chosen(study: WriteRun, capsys: pytest.Capt
     assert capsys.readouterr().out.startswith("**Test accuracy by study**\n\n| variant ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["figures", "report"])
 def test_a_folder_that_cannot_be_made_is_one_line(
     command: str, study: WriteRun, capsys: pytest.CaptureFixture[str]
@@ -122,11 +123,13 @@ def run_python(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Com
     return subprocess.run(command, env=environment, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_prints_utf_8_whatever_the_locale(study: WriteRun) -> None:
     done = run_python("-X", "utf8=0", "-m", "analysis", "table", "outputs")
     assert done.returncode == 0 and "Δ, points ↑" in done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_error(study: WriteRun) -> None:
     reading, writing = os.pipe()
     os.close(reading)

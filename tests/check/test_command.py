@@ -36,6 +36,7 @@ def test_a_fault_ends_with_1_and_json_says_which(capsys: pytest.CaptureFixture[s
     assert main([*words, "--allow", "gradients"]) == 0
 
 
+@pytest.mark.slow
 def test_a_layer_beside_the_shell_is_found(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from torch.nn import Conv2d\n\nclass MyConv(Conv2d):\n    pass\n")
     words = [sys.executable, "-m", "dynfilt.check", "mine:MyConv", "--only", "repeat"]

@@ -36,6 +36,7 @@ def test_a_choice_of_convolution_passes_what_is_checked_before_training(name: st
     assert_layer(layer, only=CHEAP, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in IN_FULL else pytest.param(name, marks=pytest.mark.slow) for name in CHOICES]
 )
@@ -58,6 +59,7 @@ def test_the_deviation_is_the_published_number() -> None:
     assert report["initial variance"].number == pytest.approx(1 / 4, rel=0.03)  # 1 / K
 
 
+@pytest.mark.slow
 def test_the_lab_layer_passes_and_its_faults_do_not() -> None:
     few = [name for name in PROPERTIES if name not in ("compile", "export", "step time", "FLOPs")]
     assert_layer(GeneratedConv2d, only=few, allow=OF_THE_LAB, **LAB)

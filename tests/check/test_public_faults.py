@@ -14,6 +14,7 @@ from tests.check.public_faults import FAULTS, Filter, Hangs, NormOverBatch, Unde
 IMAGES = (16, 8, 8)
 
 
+@pytest.mark.slow
 def test_without_a_fault_the_layer_passes() -> None:
     report = check_layer(Filter, IMAGES)
     assert report.passed, str(report)
@@ -48,6 +49,7 @@ def test_a_layer_that_raises_in_one_case_is_checked_in_the_others() -> None:
     assert "bias=True: forward raises NameError" in report["geometry"].words
 
 
+@pytest.mark.slow
 def test_a_layer_that_hangs_is_stopped_and_named() -> None:
     report = check_layer(Hangs, IMAGES, only=("repeat", "registered", "parameters"), limit_seconds=1.0)
     assert report["repeat"].words == "TookTooLong: takes more than 1 s"

@@ -104,6 +104,7 @@ def test_a_sweep_narrowed_to_a_part_of_its_rows_keeps_its_declaration(command: C
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 def test_a_declaration_is_kept_with_the_run_and_does_not_make_it_another(command: Command, tmp_path: Any) -> None:
     assert command(*TINY, "about.margin=0.5", "about.looks=[3,5]").code == 0
     folder = tmp_path / "outputs" / "tests" / "tiny" / "seed0"

@@ -313,6 +313,7 @@ def test_a_choice_is_a_name(choice: str, command: Command) -> None:
     assert f"{choice}: a choice is the name of a file in conf/" in outcome.err
 
 
+@pytest.mark.slow
 def test_every_path_knows_the_home_and_the_environment(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

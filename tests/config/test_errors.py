@@ -98,6 +98,7 @@ def test_what_hydra_refuses_is_one_line_with_what_is_allowed(arguments: list[str
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_configs_of_ones_own_come_first_and_are_named(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     (tmp_path / "mine" / "model" / "wide.yaml").write_text("defaults: [resnet8, _self_]\nwidth: 2.0\n")

@@ -16,6 +16,7 @@ from tests.conftest import ROOT, TINY, Command
 Compose = Callable[..., list[Job]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["${seed}", "seed"])
 def test_it_is_one_variant(value: str, compose: Compose) -> None:
     jobs = compose(*TINY, "-m", "seed=0,1", f"data.split_seed={value}")
@@ -31,6 +32,7 @@ def test_it_is_one_variant(value: str, compose: Compose) -> None:
     assert digest(fixed.config) != identities[1].digest
 
 
+@pytest.mark.slow
 def test_a_sweep_may_say_so(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("sweeps")
     (folder / "mine.yaml").write_text("defaults: [config, _self_]\nstudy: mine\ndata: {split_seed: '${seed}'}\n")

@@ -81,6 +81,7 @@ def test_a_bomb_of_aliases_is_damage_for_every_reader(finished_copy: Path, capsy
     assert main(["table", str(finished_copy)]) == 0
 
 
+@pytest.mark.slow
 def test_a_folder_that_names_what_runs_code_is_refused_by_whatever_builds(
     finished_copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

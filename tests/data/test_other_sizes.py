@@ -20,6 +20,7 @@ def large(channels: int) -> DataSet:
     return DataSet(noise(40, channels), noise(10, channels), tuple("abcdefghij"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

@@ -55,6 +55,7 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
     return y if layer.bias is None else y + layer.bias[:, None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", WITHOUT_GROUPS)
 @pytest.mark.parametrize(("pool", "feature_norm"), [(1, "none"), (2, "none"), (2, "rms")])
 def test_outputs_and_all_gradients_equal_the_loop(geometry: str, pool: int, feature_norm: Any) -> None:

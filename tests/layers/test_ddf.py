@@ -54,6 +54,7 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
     return F.conv2d(z[None], layer.weight, layer.bias, groups=layer.groups)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("formulation", ["auto", "grouped"])
 def test_outputs_and_all_gradients_equal_the_loop(geometry: str, formulation: str) -> None:

@@ -40,6 +40,7 @@ def test_it_takes_the_arguments_of_conv2d_and_gives_its_shape(name: str, geometr
     assert (getattr(layer, "bias", None) is not None) == GEOMETRIES[geometry].get("bias", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "geometry"), cases())
 def test_no_images_give_no_outputs_and_zero_gradients(name: str, geometry: str) -> None:
     for training in (False, True):
@@ -63,6 +64,7 @@ def test_the_choice_is_the_whole_of_what_the_input_decides(name: str, geometry: 
     torch.testing.assert_close(y, parts[0] + 2 * parts[1], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "geometry"), cases())
 def test_whole_filters_do_what_the_layer_does(name: str, geometry: str) -> None:
     layer, x = layer_of(name, **GEOMETRIES[geometry]), images()

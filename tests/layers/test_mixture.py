@@ -197,6 +197,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", CHOICES)
 def test_the_choice_on_a_cpu_is_the_one_measured(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixture, "VECTOR_SHARE", 1.0)

@@ -245,6 +245,7 @@ def test_padding_by_word_is_that_of_conv2d(padding: str, kernel_size: Pair, form
     torch.testing.assert_close(conv2d_per_sample(x, weight, padding=padding, dilation=2), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_no_images_give_no_outputs_and_empty_gradients(name: str, formulation: str) -> None:
     tensors, geometry = inputs_of(name)

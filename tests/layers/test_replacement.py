@@ -25,6 +25,7 @@ def images() -> Tensor:
     return torch.randn(3, 3, 9, 8, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "count"), [(resnet18, 19), (mobilenet_v2, 51)])
 def test_all_but_the_first_convolution_of_a_torchvision_network(build: Any, count: int) -> None:
     x = torch.randn(2, 3, 64, 64)

@@ -109,6 +109,7 @@ def test_two_ways_to_say_the_same_are_one_run(compose: Compose) -> None:
     assert differing_keys(short.config, long.config) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["trainer.epochs", "trainer.evaluate_every_epochs"])
 def test_a_number_is_one_value_however_it_is_written(key: str, compose: Compose) -> None:
     jobs = [compose(f"{key}={number}", "optimizer.betas=[0,0.9]")[0] for number in ("30", "30.0", "3e1")]
@@ -117,6 +118,7 @@ def test_a_number_is_one_value_however_it_is_written(key: str, compose: Compose)
     assert len(identities) == 1 and len({identity.wandb_id for identity in identities}) == 1
 
 
+@pytest.mark.slow
 def test_a_run_begun_under_a_name_with_another_form_of_a_number_stays_there(compose: Compose, tmp_path: Path) -> None:
     job, same = (compose(f"trainer.epochs={number}", f"output_root={tmp_path}")[0] for number in ("30.0", "30"))
     today = identify(job.config, job.choices, job.differences)
@@ -191,6 +193,7 @@ DIGESTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", DIGESTS)
 def test_runs_from_before_the_group_of_convolutions_are_the_same_runs(overrides: str, compose: Compose) -> None:
     [job] = compose(*overrides.split())
@@ -207,6 +210,7 @@ def test_an_older_config_of_resnet18_is_completed_and_no_other(compose: Compose)
     assert in_todays_terms(other.config) == other.config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -231,6 +235,7 @@ def test_what_came_later_to_a_target_leaves_its_runs_what_they_were(words: str, 
     assert in_todays_terms(older) == job.config
 
 
+@pytest.mark.slow
 def test_another_convolution_or_width_is_another_run(compose: Compose) -> None:
     changes = ("", "model/conv=dyconv", "model.width=0.5", "model.dynamic_layers=[layer1]")
     jobs = [compose(*f"model={model} {change}".split())[0] for model in ("resnet18", "resnet8") for change in changes]

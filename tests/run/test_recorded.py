@@ -95,6 +95,7 @@ def test_a_recorded_model_is_loaded_and_predicts_what_it_did() -> None:
         assert agree >= 0.99  # ties within rounding may fall another way on another machine
 
 
+@pytest.mark.slow
 def test_a_recorded_run_is_tested_again(command: Command, copy: Callable[[Path], Path]) -> None:
     folder = copy(DONE)
     outcome = command("mode=test", f"run={folder}")
@@ -104,6 +105,7 @@ def test_a_recorded_run_is_tested_again(command: Command, copy: Callable[[Path],
     assert tested["test_accuracy"] == pytest.approx(result["test_accuracy"], abs=0.005)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_result_that_was_recorded(
     command: Command, copy: Callable[[Path], Path]
 ) -> None:
@@ -130,6 +132,7 @@ def test_each_recorded_run_is_a_row_or_is_named() -> None:
     assert [(run.place, run.state) for run in runs if not run.counts] == [(str(INTERRUPTED), RunState.INTERRUPTED)]
 
 
+@pytest.mark.slow
 def test_a_renamed_target_leaves_a_run_what_it_is(
     command: Command, finished_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ def test_a_renamed_target_leaves_a_run_what_it_is(
     assert run.setting("model._target_") == today
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "key", "value", "words"),
     [

@@ -18,6 +18,7 @@ FOLDER = Path("outputs/tests/tiny/seed0")
 NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_ends_a_run_after_its_step_and_it_goes_on(
     number: signal.Signals, command: Command, tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
@@ -39,6 +40,7 @@ def test_a_signal_ends_a_run_after_its_step_and_it_goes_on(
     assert_same_outcome(folder, finished_run)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_run_within_its_step(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def node_of(cluster: Cluster, number: int) -> str:
     return dict(line.split() for line in lines)[str(number)]
 
 
+@pytest.mark.slow
 def test_a_job_whose_node_dies_is_queued_again_and_ends_as_if_nothing_had_happened(
     cluster: Cluster, tmp_path: Path, finished_run: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_job_whose_node_dies_is_queued_again_and_ends_as_if_nothing_had_happen
     cluster.power_on(node)
 
 
+@pytest.mark.slow
 def test_who_makes_room_goes_on_later_and_who_is_cancelled_does_not(
     cluster: Cluster, tmp_path: Path, finished_run: Path
 ) -> None:

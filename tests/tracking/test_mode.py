@@ -91,6 +91,7 @@ def test_project_and_entity_are_those_of_the_environment(monkeypatch: pytest.Mon
     assert (tracking["project"], tracking["entity"]) == ("chosen", "lab")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wish", "where"), [("disabled", "off"), ("offline", "offline")])
 def test_auto_obeys_what_the_wandb_command_left_in_the_folder(
     wish: str, where: str, tmp_path: Path, server: WandbServer

@@ -34,6 +34,7 @@ def choices(parameter: dict[str, Any]) -> list[Any]:
     return parameter.get("values") or [parameter[key] for key in ("value", "min", "max") if key in parameter]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_agents_command_composes_and_passes_the_check(path: Path, compose: Callable[..., list[Job]]) -> None:
     sweep = yaml.safe_load(path.read_text())
@@ -51,6 +52,7 @@ def test_the_agents_command_composes_and_passes_the_check(path: Path, compose: C
             assert node == value or math.isclose(node, value)
 
 
+@pytest.mark.slow
 def test_the_grid_is_that_of_the_declared_sweep(compose: Callable[..., list[Job]]) -> None:
     """Its runs are the same runs: what one command has done, the other one skips."""
     sweep = yaml.safe_load((ROOT / "sweeps" / "wandb" / "lab_3x3.yaml").read_text())

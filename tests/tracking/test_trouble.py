@@ -25,6 +25,7 @@ def test_a_server_that_is_gone_leads_offline_at_once(
     assert f"offline (no answer from {os.environ['WANDB_BASE_URL']} within 1.5 s)" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", ["hang", 500])
 def test_a_server_that_does_not_work_leads_offline(
     failure: int | str,
@@ -40,6 +41,7 @@ def test_a_server_that_does_not_work_leads_offline(
     assert capfd.readouterr().out.startswith("tracking: offline (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", ["hang", 500])
 def test_a_server_that_stops_working_stops_nothing(
     failure: int | str,

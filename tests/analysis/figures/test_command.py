@@ -101,6 +101,7 @@ def test_a_lone_variant_with_one_seed_and_one_evaluation_is_drawn(write_curves: 
     assert names("figures/lab_3x3", "png") == sorted([*CURVES, "accuracy_against_cost"])
 
 
+@pytest.mark.slow
 def test_studies_have_folders_of_their_own_whatever_their_names(write_run: WriteRun) -> None:
     write_run("static", 0, 0.7, study="$up")
     write_run("static", 0, 0.7, study="b")

@@ -102,6 +102,7 @@ def test_each_cost_has_a_panel_in_which_the_variants_are_named(variants: Sequenc
     assert legend == ["one seed", "mean and 95 % t interval, n = 1–3"]
 
 
+@pytest.mark.slow
 def test_names_that_do_not_fit_go_to_the_legend(write_run: WriteRun) -> None:
     labels = [f"a_variant_with_a_long_name,optimizer.lr=0.{i:02}1" for i in range(30)]
     for label in labels:

@@ -67,6 +67,7 @@ def test_the_numbers_stand_beside_the_name(variants: Sequence[Variant]) -> None:
     assert in_words(other, 200) == "other\n−6.00, n = 1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", style.WIDTHS)
 def test_the_figure_names_rows_baseline_and_numbers_of_pairs(variants: Sequence[Variant], width: str) -> None:
     with style.figure_style():

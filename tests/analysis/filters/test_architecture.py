@@ -52,6 +52,7 @@ def test_the_rows_add_up_to_the_runs_result(model: str, opened: Callable, traine
     assert not run.model.training and not any(m._forward_hooks or m._forward_pre_hooks for m in run.model.modules())
 
 
+@pytest.mark.slow
 def test_a_dynamic_network_row_by_row(opened: Callable) -> None:
     rows = {row.name: row for row in layers_of(opened("dynamic_3x3"))}
     first, generator, filter = rows["backbone.conv1"], rows["filter.generator.linear"], rows["filter"]
@@ -76,6 +77,7 @@ def test_attention_and_mixing_stand_alone(opened: Callable) -> None:
     assert [row.parameters for row in rows] == [64 * 17, 17 * 4 + 4, 0, 4 * 64 * 64 * 9]
 
 
+@pytest.mark.slow
 def test_lent_parameters_and_class_filters_have_rows(opened: Callable) -> None:
     rows = {row.name: row for row in layers_of(opened("label_guided_1x1"))}
     assert rows["responses.filters.embedding"].parameters == 1280

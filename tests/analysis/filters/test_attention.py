@@ -34,6 +34,7 @@ def test_a_dyconv_run_has_attention_and_all_checks(
         assert len(list(csv.DictReader(file))) == 2 * 10 * 4
 
 
+@pytest.mark.slow
 def test_a_run_with_generated_filters_has_no_attention(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def test_means_of_classes(noise: Callable[..., Tensor]) -> None:
     assert rows[4][3] == pytest.approx(found[2, 0].item())
 
 
+@pytest.mark.slow
 def test_a_choice_is_recorded_in_the_splits_order_though_its_batches_are_mixed(opened: Callable) -> None:
     run = opened("published_bug_3x3")
     split = run.data.test.subset(torch.arange(0, 500, 5))
@@ -80,6 +81,7 @@ def test_how_much_of_a_choice_the_image_decides(noise: Callable[..., Tensor]) ->
     assert found[1]["input_share"] == 0 and math.isnan(found[1]["class_share"])
 
 
+@pytest.mark.slow
 def test_the_attention_of_a_run_is_the_layers_own(opened: Callable) -> None:
     run = opened("dyconv_resnet18")
     split = run.data.test.subset(torch.arange(0, 500, 40))

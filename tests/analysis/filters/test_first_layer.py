@@ -49,6 +49,7 @@ def test_a_photograph_is_cut_to_its_middle(opened: Callable, tmp_path: Path) -> 
     assert (resized(picture, 224) == 200).all() and resized(picture, 20) is picture
 
 
+@pytest.mark.slow
 def test_a_photograph_is_drawn(trained: Callable[[str], Path], tmp_path: Path) -> None:
     Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(tmp_path / "grey.jpg")
     arguments = ["--image", str(tmp_path / "grey.jpg"), "--filters", "1,2", "--out", str(tmp_path), "--device", "cpu"]

@@ -25,6 +25,7 @@ def test_maps_and_scores_are_the_networks_own(opened: Callable) -> None:
     assert sum(float(row["softmax"]) for row in rows) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_first_correct_image_is_taken(opened: Callable) -> None:
     run = opened("label_guided_1x1")
     right = (run.scores(run.data.test).argmax(1) == run.data.test.labels).nonzero().flatten()
@@ -36,6 +37,7 @@ def test_the_first_correct_image_is_taken(opened: Callable) -> None:
         responses_of(run, None)
 
 
+@pytest.mark.slow
 def test_the_picture_and_the_scores_are_written(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +51,7 @@ def test_the_picture_and_the_scores_are_written(
     assert "the test split has the images 0 to 499" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_map_for_all_classes_is_refused(opened: Callable) -> None:
     with pytest.raises(ValueError, match="one response map a class, not one for all classes"):
         responses_of(opened("static_1x1_shared"), 0)

@@ -64,6 +64,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compose: Callable[...
     return run
 
 
+@pytest.mark.slow
 def test_it_is_trained_compared_drawn_and_checked(
     train: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +86,7 @@ def test_it_is_trained_compared_drawn_and_checked(
     assert len(rows) == 8 and all(float(row["input_share"]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_without_the_protocol_there_are_the_pictures_that_need_none_and_a_line_that_says_why(
     train: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +104,7 @@ def test_without_the_protocol_there_are_the_pictures_that_need_none_and_a_line_t
         assert words in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_choice_of_the_wrong_shape_is_one_clear_line(
     train: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

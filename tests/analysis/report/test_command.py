@@ -35,6 +35,7 @@ def test_the_baseline_is_the_one_asked_for(study: WriteRun, report: Report) -> N
     assert "Against bypass_3x3: " in page and "Against bypass_3x3: " in document and "Against static" not in page
 
 
+@pytest.mark.slow
 def test_a_study_without_curves_or_comparison_has_a_report(write_run: WriteRun, report: Report) -> None:
     write_run("alone", 0, 0.5)
     page, document = report()

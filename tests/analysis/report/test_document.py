@@ -39,6 +39,7 @@ def test_it_holds_the_same_facts_as_the_page(study: WriteRun, report: Report) ->
     assert "failed: E: lost" in told and "T\nE" in document
 
 
+@pytest.mark.slow
 def test_its_tables_are_those_of_the_table_command(study: WriteRun, report: Report) -> None:
     _, document = report()
     printed = [line for line in table(["outputs"], None, "md").text.splitlines() if line.startswith(("|", "- "))]

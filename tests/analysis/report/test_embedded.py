@@ -25,6 +25,7 @@ def pictures() -> dict[str, Picture]:
     return drawn(StudyFigures(heading, rows, looks(row.label for row in rows), FIGURES))
 
 
+@pytest.mark.slow
 def test_a_study_has_its_figures(study: WriteRun) -> None:
     found = pictures()
     assert {picture.file for picture in found.values()} == {
@@ -36,6 +37,7 @@ def test_a_study_has_its_figures(study: WriteRun) -> None:
     assert {name for name, picture in found.items() if picture.wide} == {"differences", "accuracy_against_cost"}
 
 
+@pytest.mark.slow
 def test_drawings_are_themed_and_keep_to_themselves(study: WriteRun) -> None:
     found = pictures()
     drawings = [svg for picture in found.values() for svg in (picture.wide, picture.narrow) if svg]

@@ -40,6 +40,7 @@ def python(study: WriteRun) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_it_is_drawn_with_its_own_axis_and_caption(python: Callable[..., str]) -> None:
     python("-m", "analysis", "figures", "outputs", "--out", "drawn", "--format", "svg")
     assert {"ece.svg", "ece_by_variant.svg"} <= {path.name for path in Path("drawn/lab_3x3").iterdir()}
@@ -47,6 +48,7 @@ def test_it_is_drawn_with_its_own_axis_and_caption(python: Callable[..., str]) -
     assert "**ece** lab_3x3: training and validation ece over epochs." in captions
 
 
+@pytest.mark.slow
 def test_it_is_in_the_report_after_what_should_be_high(python: Callable[..., str]) -> None:
     python("-m", "analysis", "report", "outputs", "--out", "written")
     assert Path("written/lab_3x3_ece.png").is_file()

@@ -143,6 +143,7 @@ def test_headings_descend_one_by_one_and_links_have_their_targets(study: WriteRu
     assert len(ids) == len(set(ids)) and set(re.findall(r'<a[^>]* href="#([^"]*)"', page)) <= set(ids)
 
 
+@pytest.mark.slow
 def test_it_says_by_which_command_it_was_made_and_how_new_its_runs_are(write_run: WriteRun, report: Report) -> None:
     for seed, time in enumerate(("2026-11-21T07:11:31+00:00", "2026-11-23T01:00:00+00:00")):
         provenance = write_run("static", seed, 0.5) / "provenance.json"

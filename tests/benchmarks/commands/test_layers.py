@@ -56,6 +56,7 @@ def test_the_work_of_a_layer_is_that_of_its_canonical_form() -> None:
     assert Shape(64, 1, 8, 512, mixture=False).work(torch.bfloat16)[1] == 3 * 2 * (512 * 64 * 65 + 512 * 64 * 9)
 
 
+@pytest.mark.slow
 def test_precisions_and_layouts_are_cases(bench: Bench) -> None:
     options = ["--precision", "float32,bfloat16", "--layout", "nchw,nhwc", "--rounds", "1"]
     content, _ = bench("layers", "--only", LAB, "--batch", "2", *options)

@@ -134,6 +134,7 @@ def test_a_bad_value_is_one_line(words: list[str], line: str, capsys: pytest.Cap
     assert printed.err.startswith(f"error: {line}")
 
 
+@pytest.mark.slow
 def test_when_every_arm_fails_the_reason_is_the_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

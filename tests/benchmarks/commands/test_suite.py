@@ -53,6 +53,7 @@ def test_each_command_is_run_within_what_is_left_and_written(
     assert printed.out.count("\n\ncase\n\n") == 3 and printed.out.rstrip().splitlines()[-1].startswith("| resnet18 and")
 
 
+@pytest.mark.slow
 def test_without_time_nothing_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["all", "--device", "cpu", "--plan", "cuda", "--minutes", "0", "--only", "label", "--out", str(tmp_path)]
     assert main(words) == 1
