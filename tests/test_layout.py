@@ -249,7 +249,6 @@ def declared_dependencies() -> tuple[set[str], set[str], set[str]]:
     return needed, some, dev
 
 
-@pytest.mark.slow
 def test_every_imported_package_is_a_declared_dependency() -> None:
     needed, some, dev = declared_dependencies()
     for files, declared in ((source_files(), needed | some), (python_files("tests"), needed | dev)):
@@ -258,7 +257,6 @@ def test_every_imported_package_is_a_declared_dependency() -> None:
                 assert distributions_of(package) & declared, f"{name_of(path)} imports {package}, which is not declared"
 
 
-@pytest.mark.slow
 def test_every_declared_dependency_is_imported() -> None:
     installed = [*python_files("dynfilt", "analysis"), ROOT / "run.py"]
     needed, some, dev = declared_dependencies()

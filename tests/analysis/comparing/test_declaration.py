@@ -235,12 +235,8 @@ def test_settings_of_all_rows_leave_each_declared_name_its_own_row(given: tuple[
 
 def test_of_a_grid_of_settings_a_rows_control_is_the_one_with_its_settings() -> None:
     about = {"baseline": "static", "controls": {"up": "same"}}
-    made = [
-        run
-        for lr in (1, 2)
-        for variant in ("static", "same", "up")
-        for run in runs(f"{variant},lr={lr}", STATIC[:3], about)
-    ]
+    names = [f"{variant},lr={lr}" for lr in (1, 2) for variant in ("static", "same", "up")]
+    made = [run for name in names for run in runs(name, STATIC[:3], about)]
     controls = [
         claim.rival for row in compare(made, None).variants for claim in row.claims if row.label.startswith("up")
     ]
