@@ -199,7 +199,7 @@ def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, 
     headings = [Heading(comparison.layout.rows, is_text=True)]
     headings += [Heading(group, heading.unit, heading.direction) for group in comparison.groups]
     cells = {(each.group, each.label): text for each, text in zip(comparison.variants, texts, strict=True)}
-    ordered = sorted(comparison.variants, key=lambda variant: (not variant.is_baseline, variant.order))
+    ordered = sorted(comparison.variants, key=lambda variant: variant.order)
     rows = []
     for label in dict.fromkeys(variant.label for variant in ordered):
         of_label = (cells.get((group, label), MISSING) for group in comparison.groups)
