@@ -23,6 +23,8 @@ MINUS = "\N{MINUS SIGN}"
 T_INTERVAL = "95 % Student t interval"
 # Points that a name may take beside the axes.
 NAME_WIDTHS = {"column": 105.0, "page": 230.0}
+# Points beside both that a panel's title leaves free.
+TITLE_MARGIN = 24.0
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,23 @@ def differences_to_baseline(
     handles = summary_handles((each.summary.n for each in every), "95 % t interval" if is_t else "95 % interval")
     panels = [rows for rows in (differences, to_controls) if rows]
     words = [[in_words(row, NAME_WIDTHS[width], rows is to_controls) for row in rows] for rows in panels]
+    titles = [""] * len(panels)
+    if to_controls:
+        beside = style.POINTS_PER_INCH * style.WIDTHS[width] - NAME_WIDTHS[width] - TITLE_MARGIN
+        told = ("Minus the control" if rows is to_controls else f"Minus the baseline, {baseline}" for rows in panels)
+        titles = [style.wrapped(title, beside, style.number("axes.titlesize")) for title in told]
     heights = [
-        0.06 + (0.06 + 0.13 * max(text.count("\n") + 1 for text in texts)) * len(texts) + 0.2 * bool(to_controls)
-        for texts in words
+        0.06
+        + (0.06 + 0.13 * max(text.count("\n") + 1 for text in texts)) * len(texts)
+        + (0.07 + 0.13 * (title.count("\n") + 1)) * bool(title)
+        for texts, title in zip(words, titles, strict=True)
     ]
     figure, upper = new_sheet(width, 0.49 + sum(heights), handles)
     grid = upper.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights).flat
-    for axes, rows, texts in zip(grid, panels, words, strict=True):
+    for axes, rows, texts, title in zip(grid, panels, words, titles, strict=True):
         draw_differences(axes, rows, looks)
         axes.set_yticks(range(len(rows)), texts)
-        if to_controls:
-            axes.set_title(
-                "Minus the control" if rows is to_controls else f"Minus the baseline, {baseline}", loc="left"
-            )
+        axes.set_title(title, loc="left")
     metric = every[0].metric
     of_panels = f"Difference in {metric.words}" if to_controls else f"{metric.label} minus that of {baseline}"
     named = style.panel_title(of_panels, width, 1)

@@ -95,3 +95,20 @@ def test_the_differences_to_the_control_stand_in_a_panel_below(variants: Sequenc
     assert [label.get_text().splitlines()[0] for label in upper.get_yticklabels()] == ["dynamic", "other"]
     (row,) = lower.get_yticklabels()
     assert row.get_text().splitlines()[1] == "− other" and row.get_text().endswith("exploratory")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", style.WIDTHS)
+def test_the_title_of_a_panel_stays_on_the_paper_however_long_the_baseline(
+    variants: Sequence[Variant], width: str
+) -> None:
+    found, baseline = differences_of(variants), f"resnet18,{'model.width=1.0625,' * 6}seed_of_split=0"
+    with style.figure_style():
+        figure = differences_to_baseline(found, baseline, LOOKS, width, list(found))
+        figure.draw_without_rendering()
+    upper, lower = figure.findobj(Axes)
+    title = upper.get_title(loc="left")
+    assert (
+        title.replace("\n", "").startswith("Minus the baseline,") and lower.get_title(loc="left") == "Minus the control"
+    )
+    assert upper._left_title.get_window_extent().x1 <= figure.bbox.x1  # type: ignore[attr-defined]

@@ -51,6 +51,7 @@ def test_costs_stand_against_the_metric(variants: Sequence[Variant]) -> None:
     assert cost.caption("lab", panels, metric).startswith("lab: validation loss against trainable parameters, FLOPs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["static", "dynamic"])
 def test_a_loss_that_is_not_finite_has_no_place_and_is_named(odd: str, write_run: Callable[..., Path]) -> None:
     for variant in ("static", "dynamic", "third"):
