@@ -61,6 +61,7 @@ ABLATED = {
         *(f"model.filter.{key}" for key in ("rank", "activation", "normalisation", "pooled", "condition_features")),
         "model.filter.normalised",
     },
+    "lab_local": {"model.filter.normalised"},
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
     "transfer": {"model.freeze_until", "model.weights"},
