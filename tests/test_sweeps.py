@@ -78,6 +78,7 @@ ABLATED = {
             "data.flip",
             "data.pad",
             "optimizer.weight_decay",
+            "optimizer.lr",
             "optimizer.momentum",
             "optimizer.nesterov",
         ),
