@@ -25,7 +25,10 @@ from ..reading.sources import read_runs
 from ..tables.comparison_tables import records
 
 TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device", "source", "place")
-IN_COMPARISON = ("study", "variant", "config_digest", "seeds", "baseline", "control", "verdict", "control_verdict")
+IN_COMPARISON = (
+    *("study", "variant", "label", "config_digest", "seeds"),
+    *("baseline", "control", "verdict", "control_verdict"),
+)
 
 T = TypeVar("T")
 
