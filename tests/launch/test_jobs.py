@@ -55,6 +55,8 @@ def test_a_declared_sweep(name: str, compose: Compose) -> None:
         ("data.split_seed=${seed}", "seed=2,3"),  # stays one variant
         ("study=${model.dropout},a", "model.dropout=0.1,0.2"),  # a reference in an override
         ("seed=range(2,4)", "tracking=off,offline"),
+        ("about.margin=1,2", "about={metric:val_loss}"),  # the second keeps what the first has set
+        ("model=glob([tiny,faulty])", "seed=0"),
     ],
 )
 def test_overrides_of_every_kind(words: tuple[str, ...], compose: Compose) -> None:
