@@ -59,21 +59,29 @@ class FolderLock:
         try:
             if not self._try_to_lock():
                 self._stand_in()
+            if not self.is_held():
+                raise RunInUse(f"{self.folder}: another process has just set it aside; give the command again")
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, _me().encode(), 0)
         except BaseException:
-            os.close(self._file)
-            self._file = None
+            self.release()
             raise
+
+    def is_held(self) -> bool:
+        """Whether the folder is still the one that this process has the lock of: not moved, its lock not removed."""
+        assert self._file is not None
+        try:
+            mine = self._keeper is None or _stand_in_file(self.folder).read_text(encoding="utf-8") == _me()
+            return mine and os.path.samestat(os.fstat(self._file), os.stat(self.folder / NAME))
+        except FileNotFoundError:
+            return False
 
     def require_held(self) -> None:
         """Raise ValueError when the folder was moved, or its lock removed, while this process worked on it."""
-        assert self._file is not None
-        with contextlib.suppress(FileNotFoundError):
-            mine = self._keeper is None or _stand_in_file(self.folder).read_text(encoding="utf-8") == _me()
-            if mine and os.path.samestat(os.fstat(self._file), os.stat(self.folder / NAME)):
-                return
-        raise ValueError(f"{self.folder}: was moved, or its lock removed, while this run worked on it; it stops here")
+        if not self.is_held():
+            raise ValueError(
+                f"{self.folder}: was moved, or its lock removed, while this run worked on it; it stops here"
+            )
 
     def release(self) -> None:
         """Give the lock up; the file stays and means nothing."""

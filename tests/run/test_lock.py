@@ -117,3 +117,22 @@ def test_a_takeover_that_never_ended_says_the_way_out(tmp_path: Path, monkeypatc
     os.utime(tmp_path / "lock.holder", (0, 0))
     with pytest.raises(RunInUse, match=r"lock\.takeover: another process is taking this run over; remove the file"):
         FolderLock(tmp_path).acquire()
+
+
+def test_a_folder_that_is_set_aside_while_its_lock_is_taken_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by two commands with rerun=true: the lock is then one of the folder that was set aside."""
+    folder = tmp_path / "seed0"
+    folder.mkdir()
+
+    def move_first(*_: object) -> None:
+        folder.rename(tmp_path / ".seed0.1")
+        folder.mkdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.fcntl, "flock", move_first)
+        with pytest.raises(RunInUse, match="another process has just set it aside"):
+            FolderLock(folder).acquire()
+    with FolderLock(folder):
+        assert (folder / "lock").exists()
