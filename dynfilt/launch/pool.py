@@ -77,7 +77,6 @@ class Pool:
     """Runs jobs in its slots until all have ended, the budget is used up, or a signal asks to stop."""
 
     def __init__(self, slots: Sequence[Slot], limits: PoolLimits, stop: StopSignals, view: PoolView) -> None:
-        self._free = deque(slots)
         self._slots = list(slots)
         self._limits = limits
         self._stop = stop
@@ -93,8 +92,8 @@ class Pool:
         self._end = float("inf") if budget is None else time.monotonic() - _seconds_so_far() + 60 * budget
         ahead = STOP_AHEAD_SECONDS if budget is None else min(STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE * 60 * budget)
         self._ask_at = self._end - ahead
-        with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots):
-            self._scratch, self._context = Path(scratch), process_context()
+        with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots) as slots:
+            self._free, self._scratch, self._context = deque(slots), Path(scratch), process_context()
             try:
                 while self._waiting or self._running:
                     self._start_jobs()
