@@ -34,7 +34,8 @@ class FolderLock:
     """Holds a run's folder for this process, as a context manager or from `acquire` to `release`.
 
     The system drops the lock when the process ends, however it ends. On a file system without locks, a file that its
-    holder touches every HEARTBEAT_SECONDS stands in, with a warning; it is anybody's after STALE_SECONDS of silence.
+    holder touches every HEARTBEAT_SECONDS stands in, with a warning; it is anybody's after STALE_SECONDS of silence,
+    and at once where its holder was a process of this machine that is gone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -154,7 +155,7 @@ def is_in_use(folder: Path) -> bool:
 
 def _in_use(folder: Path, path: Path) -> str:
     try:
-        pid, _, host = path.read_text(encoding="utf-8").partition(" ")
+        pid, host, *_ = [*path.read_text(encoding="utf-8").split(" "), "", ""]
     except OSError:
         pid, host = "", ""
     holder = f"pid {pid or 'unknown'}" + (f" on {host}" if host not in ("", socket.gethostname()) else "")
@@ -181,10 +182,29 @@ def _remove_if_stale(path: Path) -> None:
 
 def _is_fresh(path: Path) -> bool:
     try:
-        return time.time() - path.stat().st_mtime < STALE_SECONDS
+        return time.time() - path.stat().st_mtime < STALE_SECONDS and not _is_dead(path.read_text(encoding="utf-8"))
     except OSError:
         return False
 
 
+def _is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this machine, as far as its numbers are those seen here, and has ended."""
+    pid, _, place = holder.partition(" ")
+    if place != _me().partition(" ")[2] or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _me() -> str:
-    return f"{os.getpid()} {socket.gethostname()}"
+    """This process for all machines and containers: its number, its host, and where that number is valid."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{os.getpid()} {socket.gethostname()} {namespace}".strip()

@@ -136,3 +136,24 @@ def test_a_folder_that_is_set_aside_while_its_lock_is_taken_is_not_held(
             FolderLock(folder).acquire()
     with FolderLock(folder):
         assert (folder / "lock").exists()
+
+
+@pytest.mark.parametrize("place", ["", "of another container"])
+def test_without_locks_a_killed_process_of_this_machine_is_replaced_at_once(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pool tries a job again whose process died."""
+    monkeypatch.setattr(lock.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "")))
+    with warnings.catch_warnings(action="ignore"):
+        pid = in_a_process(lambda: FolderLock(tmp_path).acquire() or os.kill(os.getpid(), 9) or True)
+        assert exit_code(pid) == -9
+        holder = tmp_path / "lock.holder"
+        holder.write_text(holder.read_text() + place)
+        if place:
+            assert is_in_use(tmp_path)
+            with pytest.raises(RunInUse, match=rf"\(pid {pid}"):
+                FolderLock(tmp_path).acquire()
+        else:
+            assert not is_in_use(tmp_path)
+            with FolderLock(tmp_path) as held:
+                held.require_held()
