@@ -78,13 +78,15 @@ def _swept_values(arguments: Sequence[str], loader: ConfigLoader | None) -> dict
 
 @dataclass
 class _Composed:
-    """A config composed by Hydra for some overrides, resolved, and the keys that its values refer to."""
+    """A config composed by Hydra for some overrides, resolved, and the keys that its values refer to; `lacks` says
+    whether a key still has to get its value."""
 
     cfg: DictConfig
     config: dict[str, Any]
     choices: dict[str, str]
     config_name: str | None
     referenced: frozenset[str]
+    lacks: bool
 
 
 class JobComposer:
@@ -106,8 +108,12 @@ class JobComposer:
         structure = tuple(text for text in combination if text not in plain)
         composed = self._compose(structure)
         keys = [override.key_or_group for override in overrides if override.input_line in plain]
-        if any(_refers(composed.referenced, key) or any(key.startswith(f"{other}.") for other in keys) for key in keys):
+        if composed.lacks or any(
+            _refers(composed.referenced, key) or any(key.startswith(f"{other}.") for other in keys) for key in keys
+        ):
             composed = self._compose(combination)
+            if composed.lacks:
+                resolve(composed.cfg)  # raises, naming the key
             return job_of(composed.config, composed.choices, overrides, composed.config_name)
         config, only_groups = composed.config, all(self._parse(text).key_or_group in self._groups for text in structure)
         for text in combination:
@@ -141,9 +147,10 @@ class JobComposer:
             OmegaConf.set_struct(cfg, False)
             cfg.pop("hydra")
             OmegaConf.set_struct(cfg, True)
-            config = resolve(cfg)
+            config = resolve(cfg, throw_on_missing=False)
+            lacks = bool(OmegaConf.missing_keys(cfg))
             raw = OmegaConf.to_container(cfg, resolve=False)
-            self._composed[overrides] = _Composed(cfg, config, choices, config_name, frozenset(_references(raw)))
+            self._composed[overrides] = _Composed(cfg, config, choices, config_name, frozenset(_references(raw)), lacks)
         return self._composed[overrides]
 
     def _value(self, structure: Overrides, text: str) -> Any:
