@@ -58,12 +58,29 @@ def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str,
         )
 
 
-def adopt_checkpoints(parent: Path, folder: Path) -> None:
-    """Begin a new run's folder with the last and the best checkpoint of its parent."""
+def adopt_checkpoints(parent: Path, folder: Path) -> dict[str, Any]:
+    """Begin a new run's folder with the last checkpoint of its parent, which is returned, and the best that it knows.
+
+    Raises ValueError when the parent has no such best one: it was lost, or the parent has just written another.
+    """
     new, old = RunFolder(folder), RunFolder(parent)
     new.last_checkpoint.parent.mkdir(exist_ok=True)
-    copy_checkpoint(old.best_checkpoint, new.best_checkpoint)
     copy_checkpoint(old.last_checkpoint, new.last_checkpoint)
+    last = load_checkpoint(new.last_checkpoint)
+    known = last["best"]
+    if known["accuracy"] < 0:  # it was stopped before its first evaluation
+        return last
+    if known["epoch"] == last["epoch"]:
+        copy_checkpoint(new.last_checkpoint, new.best_checkpoint)
+        return last
+    if old.best_checkpoint.exists():
+        copy_checkpoint(old.best_checkpoint, new.best_checkpoint)
+        if load_checkpoint(new.best_checkpoint)["epoch"] == known["epoch"]:
+            return last
+    raise ValueError(
+        f"run={parent}: its {old.name_of(old.best_checkpoint)} is not the best that its "
+        f"{old.name_of(old.last_checkpoint)} knows, of epoch {known['epoch']:g}; if it is still training, try again"
+    )
 
 
 def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:
