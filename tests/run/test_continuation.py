@@ -93,7 +93,8 @@ def test_going_on_without_a_sense_is_refused(
 
 
 def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, later_run: Path) -> None:
-    outcome = command("mode=plan", f"run={later_run / PARENT}", "trainer.epochs=4", "schedule=cosine", "data.pad=1", "seed=5")
+    overrides = ("trainer.epochs=4", "schedule=cosine", "data.pad=1", "seed=5")
+    outcome = command("mode=plan", f"run={later_run / PARENT}", *overrides)
     assert outcome.code == 0, outcome.err
     assert "tiny,data.pad=1,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
 
