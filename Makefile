@@ -16,6 +16,9 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 # Threads that wait spin by default; beside other jobs that costs time, see docs/performance.md.
 export GOMP_SPINCOUNT ?= 1000
+# Compiled bytecode is kept even where the environment forbids it: each test worker and each process that a test starts
+# would compile all of the code and, of tests, rewrite the assertions anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

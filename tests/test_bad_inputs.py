@@ -136,8 +136,8 @@ def written(entry: Entry, root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def composer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], JobComposer]:
-    """The composer of the tiny run, made once: to compose anew for each entry takes a hundred times as long."""
+def composer_of_the_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Its composer and Hydra, made once: to compose anew for each entry takes a hundred times as long."""
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch, command_line(tmp_path_factory.mktemp("composer")) as call:
         patch.setattr(
@@ -145,24 +145,26 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], JobCompos
         )
         call(*TINY, "-m")
 
-    def ready() -> JobComposer:
-        GlobalHydra.instance().hydra = found[1]
-        return found[0]
+    return found
 
-    return ready
+
+@pytest.fixture
+def composer(composer_of_the_tiny_run: list[Any], monkeypatch: pytest.MonkeyPatch) -> JobComposer:
+    """That composer, ready for one test."""
+    made, hydra = composer_of_the_tiny_run
+    monkeypatch.setattr(GlobalHydra.instance(), "hydra", hydra)
+    return made
 
 
 @pytest.mark.slow
 @entries("overrides")
-def test_overrides(
-    entry: Entry, composer: Callable[[], JobComposer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overrides(entry: Entry, composer: JobComposer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(entry["do"])
     monkeypatch.setattr(sys, "argv", ["run.py", *TINY, *words])
     with refused(entry, tmp_path):
         try:
             for combination in expand(words):
-                job = composer().job(combination)
+                job = composer.job(combination)
                 check(job.config, job.choices)
                 build_trainer(job.config, resolve_device(job.config["trainer"]["device"]))
         except Exception as error:
@@ -226,9 +228,7 @@ def test_analysis(entry: Entry, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @entries("checkpoints")
-def test_checkpoints(
-    entry: Entry, composer: Callable[[], JobComposer], finished_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints(entry: Entry, composer: JobComposer, finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a run that is to go on, to be tested or loaded."""
     monkeypatch.setattr(experiment, "collect_provenance", lambda device: {})
     written(entry, finished_copy)
@@ -237,7 +237,7 @@ def test_checkpoints(
         if entry["do"] == "load":
             load(finished_copy)
         else:
-            experiment.run(composer().job(tuple(shlex.split(entry["do"]))))
+            experiment.run(composer.job(tuple(shlex.split(entry["do"]))))
     is_one_line(f"{error.value}\n", entry)
     assert contents(finished_copy / "checkpoint") == before
 
@@ -250,7 +250,15 @@ def test_lists(entry: Entry, tmp_path: Path) -> None:
     write(tmp_path / "val.txt", "pics/a.ppm 0\n")
     written(entry, tmp_path)
     common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
-    own = {"root": ".", "name": "mine", "image_size": 4, "fit": "stretch", "denoise": 0, "cache": None}
+    own = {
+        "root": ".",
+        "name": "mine",
+        "image_size": 4,
+        "fit": "stretch",
+        "denoise": 0,
+        "min_max": False,
+        "cache": None,
+    }
     with pytest.raises(ValueError) as error:
         image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **entry.get("settings", {})})
     is_one_line(f"{error.value}\n", entry)

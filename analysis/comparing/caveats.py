@@ -1,5 +1,6 @@
 """List what a table leaves out or mixes: whatever keeps variants from being comparable is named, not averaged over."""
 
+import itertools
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
@@ -83,7 +84,8 @@ def _missing_seeds(variants: list[Variant]) -> list[str]:
 
 def _no_spread(variants: list[Variant]) -> list[str]:
     same = [
-        _quoted(variant.label) + (f" against {_quoted(claim.rival)}" if claim.is_control else "")
+        _quoted(claim.subject(variant.label))
+        + ("" if claim.is_to_baseline else f" against {_quoted(claim.rival_in_words)}")
         for variant in variants
         for claim in variant.claims
         if claim.part.difference.sd == 0
@@ -93,8 +95,9 @@ def _no_spread(variants: list[Variant]) -> list[str]:
 
 def _not_normal(variants: list[Variant]) -> list[str]:
     return [
-        f"{variant.label} against {claim.rival}: the exact sign-flip p {claim.part.sign_flip_p:.3f} decides "
-        f"otherwise than the t test's {claim.part.p:.3f}, so much rests on normal differences"
+        f"{claim.subject(variant.label)} against {claim.rival_in_words}: the exact sign-flip p "
+        f"{claim.part.sign_flip_p:.3f} decides otherwise than the t test's {claim.part.p:.3f}, so much rests on normal "
+        "differences"
         for variant in variants
         for claim in variant.claims
         if claim.is_normal_in_doubt
@@ -117,6 +120,7 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         )
     named = {"baseline": [declared.baseline] if declared.baseline else []}
     named |= {f"control of {variant}": list(controls) for variant, controls in declared.controls.items()}
+    named |= {f"gain of {row}": list(dict.fromkeys(itertools.chain(*gains))) for row, gains in declared.gains.items()}
     missing = [
         f"the declared {role} {name} has no result"
         for role, names in named.items()

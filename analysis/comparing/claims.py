@@ -28,6 +28,9 @@ INTERIM, EXPLORATORY = "interim", "exploratory"
 class Claim:
     """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
 
+    With `over`, a third row's label, it is a claim on gains, a difference of differences: that the variant is more
+    above that row than the rival, `A over B`, has A above B.
+
     The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`. Where a part of the
     baseline is to be reached, `part` are the differences to that part, on which the verdict rests, and `ratio` is that
     of both means; else these are the same pairs, and NaN. `tuned` says whether both were tuned alike, one of the
@@ -45,6 +48,7 @@ class Claim:
     declared: Declaration = UNDECLARED
     is_exploratory: bool = False
     higher_is_better: bool = True
+    over: str = ""
     p_holm: float = math.nan
     equivalence_p_holm: float = math.nan
 
@@ -52,6 +56,20 @@ class Claim:
     def n(self) -> int:
         """The number of pairs."""
         return self.paired.difference.n
+
+    @property
+    def is_to_baseline(self) -> bool:
+        """Whether the rival is the baseline itself."""
+        return not self.is_control and not self.over
+
+    @property
+    def rival_in_words(self) -> str:
+        """The rival; of a claim on gains `the gain of A over B`."""
+        return f"the gain of {self.rival}" if self.over else self.rival
+
+    def subject(self, label: str) -> str:
+        """What is claimed to be better, of the variant of this label."""
+        return f"the gain of {label} over {self.over}" if self.over else label
 
     @property
     def alpha(self) -> float:
@@ -159,6 +177,7 @@ def claim(
     declared: Declaration = UNDECLARED,
     is_exploratory: bool = False,
     higher_is_better: bool = True,
+    over: str = "",
 ) -> Claim:
     """The claim of a metric's values by seed against the rival's: paired over the shared seeds, Welch over all.
 
@@ -169,12 +188,14 @@ def claim(
     of_ours, of_theirs = ([arm[seed] for seed in shared] for arm in (ours, theirs))
     pairs = part = _at_look(paired(of_ours, of_theirs, higher_is_better=higher_is_better), declared)
     ratio = NO_INTERVAL
-    if not (math.isnan(declared.ratio) or is_control or is_exploratory):
+    if not (math.isnan(declared.ratio) or is_control or over or is_exploratory):
         of_part = [declared.ratio * value for value in of_theirs]
         part = _at_look(paired(of_ours, of_part, higher_is_better=higher_is_better), declared)
         ratio = fieller(of_ours, of_theirs, _half_width(1.0, len(shared), declared))
     unpaired = welch(list(ours.values()), list(theirs.values()))
-    return Claim(rival, is_control, pairs, part, ratio, unpaired, tuned, declared, is_exploratory, higher_is_better)
+    return Claim(
+        rival, is_control, pairs, part, ratio, unpaired, tuned, declared, is_exploratory, higher_is_better, over
+    )
 
 
 def _at_look(pairs: Paired, declared: Declaration) -> Paired:

@@ -1,7 +1,8 @@
 """Runs become variants, each compared with the baseline of its group and, if there is one, with its control."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -239,7 +240,7 @@ def _compared(variants: list[Variant], named: str | None, tuning: Tuning, declar
 def _claims(
     variant: Variant, baseline: Variant, variants: list[Variant], tuning: Tuning, declared: Declaration
 ) -> tuple[Claim, ...]:
-    """Against the baseline, the declared controls, and the one that `control_of` finds.
+    """Against the baseline, the declared controls, and the one that `control_of` finds; then those on gains.
 
     Where a study declares claims, those that it does not declare, or declares by another metric, are exploratory.
     """
@@ -254,7 +255,7 @@ def _claims(
     if found := control_of(variant, variants, baseline):
         rivals.setdefault(found.label, (found, False))
     is_declared_metric = declared.metric == variant.metric
-    return tuple(
+    beating = tuple(
         claim(
             variant.by_seed(variant.metric.name),
             rival.by_seed(variant.metric.name),
@@ -268,6 +269,35 @@ def _claims(
         for rival, is_declared in rivals.values()
         if rival is not variant
     )
+    return beating + tuple(_claims_on_gains(variant, variants, tuning, declared))
+
+
+def _claims_on_gains(
+    variant: Variant, variants: list[Variant], tuning: Tuning, declared: Declaration
+) -> Iterator[Claim]:
+    """The declared claims that it gains more over a row than a second row over a third, of rows with results."""
+    for names in declared.gains_of(variant.recorded_name, [row.recorded_name for row in variants]):
+        found = [declared_rows(name, variants, declared)[:1] for name in names]
+        if not all(found):
+            continue
+        over, rival, rival_over = itertools.chain.from_iterable(found)
+        yield claim(
+            _gain(variant, over),
+            _gain(rival, rival_over),
+            f"{rival.label} over {rival_over.label}",
+            is_control=False,
+            tuned=tuning.answer(variant.runs[0], rival.runs[0]),
+            declared=declared,
+            is_exploratory=declared.metric != variant.metric,
+            higher_is_better=variant.metric.higher_is_better,
+            over=over.label,
+        )
+
+
+def _gain(variant: Variant, over: Variant) -> dict[int, float]:
+    """The difference of each seed that both have."""
+    ours, theirs = (row.by_seed(row.metric.name) for row in (variant, over))
+    return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
 
 def _settings(variant: Variant) -> set[str]:

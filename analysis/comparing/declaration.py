@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dynfilt.config.about import METRICS, About, check_about, controls_of, is_row, rows_meant
+from dynfilt.config.about import METRICS, About, check_about, controls_of, gains_of, is_row, rows_meant
 
 from ..reading.metrics import TEST_ACCURACY, Metric, metric_named
 from ..reading.run import Run
@@ -28,6 +28,7 @@ class Declaration:
     """A study's declaration; what is empty was not declared.
 
     `margin` is in the metric's own scale, of accuracies a fraction, and NaN where there is none.
+    `gains` are (over, row, over of that row) for each claim that a variant gains more over a row than the second does.
     `ratio` is the part of the baseline's mean that a row claims to reach (of a metric where less is better: not to
     exceed), NaN where it claims to beat the baseline.
 
@@ -38,6 +39,7 @@ class Declaration:
     question: str = ""
     baseline: str = ""
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gains: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
     metric: Metric = TEST_ACCURACY
     margin: float = math.nan
     ratio: float = math.nan
@@ -50,17 +52,22 @@ class Declaration:
     @property
     def names_claims(self) -> bool:
         """Whether it says what is compared with what, so that all else is exploratory."""
-        return bool(self.baseline or self.controls)
+        return bool(self.baseline or self.controls or self.gains)
 
     def rows_meant(self, name: str, rows: Iterable[str]) -> list[str]:
         """The rows that one of its names means, of those of a table."""
-        controls = itertools.chain.from_iterable(self.controls.values())
-        return rows_meant(name, rows, {self.baseline, *self.controls, *controls} - {""})
+        named = itertools.chain(*self.controls.values(), *itertools.chain(*self.gains.values()))
+        return rows_meant(name, rows, {self.baseline, *self.controls, *self.gains, *named} - {""})
 
     def controls_of(self, variant: str, rows: Sequence[str]) -> tuple[str, ...]:
         """The names of what a variant, one of a table's rows, must beat beside the baseline."""
         named = (name for name in self.controls if variant in self.rows_meant(name, rows))
         return self.controls.get(next(named, ""), ())
+
+    def gains_of(self, variant: str, rows: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+        """The names of the rows of each claim on a gain of a variant, one of a table's rows."""
+        named = (name for name in self.gains if variant in self.rows_meant(name, rows))
+        return self.gains.get(next(named, ""), ())
 
     @property
     def margin_in_words(self) -> str:
@@ -137,7 +144,7 @@ def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration
 
 def _complete(about: Mapping[str, Any]) -> dict[str, Any]:
     """All keys; an empty one is as good as none."""
-    empty = {"controls": {}, "names": {}, "metric": METRICS[0]}
+    empty = {"controls": {}, "gains": {}, "names": {}, "metric": METRICS[0]}
     return {key.name: about.get(key.name, None) or empty.get(key.name) for key in fields(About)} | {
         key: about[key] for key in ("margin", "looks", "tuning") if key in about
     }
@@ -158,6 +165,7 @@ def _declaration(about: Any, origin: str = "") -> Declaration:
         question=complete["question"] or "",
         baseline=complete["baseline"] or "",
         controls={variant: tuple(controls_of(complete, variant)) for variant in complete["controls"]},
+        gains={variant: tuple(gains_of(complete, variant)) for variant in complete["gains"]},
         metric=metric,
         margin=math.nan if margin is None else margin / metric.scale,
         ratio=math.nan if ratio is None else ratio,

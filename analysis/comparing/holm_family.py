@@ -23,14 +23,14 @@ def absent_claims(groups: Mapping[str, Sequence[Variant]], declared: Mapping[str
 
 
 def _number_declared(variants: Sequence[Variant], declared: Declaration) -> int:
-    """The claims of each row of a group, with results or not, against the baseline and its controls."""
+    """The claims of each row of a group, with results or not: against the baseline, its controls, and on gains."""
     names = list(dict.fromkeys(variant.recorded_name for variant in variants))
     baseline = declared.baseline or next((row.recorded_name for row in variants if row.is_baseline), "")
     number = 0
     for row in names:
         controls = declared.controls_of(row, names)
         rivals = {(*declared.rows_meant(name, names), name)[0] for name in (baseline, *controls)}
-        number += len(rivals - {row})
+        number += len(rivals - {row}) + len(declared.gains_of(row, names))
     return number
 
 

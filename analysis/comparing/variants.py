@@ -44,7 +44,7 @@ class Variant:
     @property
     def against_baseline(self) -> Claim | None:
         """The claim that it beats the baseline."""
-        return next((claim for claim in self.claims if not claim.is_control), None)
+        return next((claim for claim in self.claims if claim.is_to_baseline), None)
 
     @property
     def against_control(self) -> Claim | None:

@@ -58,7 +58,7 @@ def differences_of(
         )
         for variant in variants
         for claim in variant.claims
-        if claim.is_control == to_controls and claim.paired.difference.n
+        if (claim.is_control if to_controls else claim.is_to_baseline) and claim.paired.difference.n
         for ours, theirs in [(by_label[variant.label], by_label[claim.rival])]
     ]
 

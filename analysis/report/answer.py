@@ -79,8 +79,10 @@ def answer_of(variants: Sequence[Variant]) -> Answer:
         return Answer([f"No comparison by {compared[0].metric.words} is a claim that the study declares."], [], [])
     if not claims:
         return Answer([f"{_alone(compared[0])} There is nothing to compare it with."], [], [])
-    rivals = dict.fromkeys((claim.is_control, claim.rival) for _, claim in claims)
-    summaries = [_summary(rival, is_control, claims) for is_control, rival in sorted(rivals)]
+    against: dict[tuple[bool, bool, str], list[tuple[Variant, Claim]]] = {}
+    for variant, claim in claims:
+        against.setdefault((bool(claim.over), claim.is_control, claim.rival), []).append((variant, claim))
+    summaries = [_summary(against[rival]) for rival in sorted(against)]
     sentences = [_sentence(variant.label, claim, variant.metric) for variant, claim in claims]
     return Answer(summaries, sentences, _without_control(compared))
 
@@ -107,12 +109,11 @@ def _plain_question(variants: Sequence[Variant]) -> str:
     return f"Which of {len(others)} variants have a {better} {metric.words} than {baseline}?"
 
 
-def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim]]) -> str:
-    """`Against static_3x3: a is better; b and c are not better; d is undecided.`"""
+def _summary(against: Sequence[tuple[Variant, Claim]]) -> str:
+    """`Against static_3x3: a is better; b and c are not better; d is undecided.`, of the claims against one rival."""
     labels: dict[str, list[str]] = {verdict: [] for verdict in SUMMARY_WORDS}
-    against = [each for each in claims if (each[1].rival, each[1].is_control) == (rival, is_control)]
     for variant, claim in against:
-        labels[claim.verdict].append(variant.label)
+        labels[claim.verdict].append(claim.subject(variant.label))
     first, claim = against[0]
     parts = [
         f"{_listed(labels[verdict])} {words[len(labels[verdict]) > 1]}"
@@ -120,14 +121,14 @@ def _summary(rival: str, is_control: bool, claims: Sequence[tuple[Variant, Claim
         if labels[verdict]
     ]
     if claim.is_of_a_ratio:
-        part = f"{claim.part_in_words} {rival}'s {first.metric.words}"
+        part = f"{claim.part_in_words} {claim.rival}'s {first.metric.words}"
         return f"{part[0].upper()}{part[1:]}: {'; '.join(parts)}."
     kind = _control(claim)
-    return f"Against {rival}{f', the {kind}' if is_control else ''}: {'; '.join(parts)}."
+    return f"Against {claim.rival_in_words}{f', the {kind}' if claim.is_control else ''}: {'; '.join(parts)}."
 
 
 def _sentence(label: str, claim: Claim, metric: Metric) -> Sentence:
-    rival = f"{claim.rival} ({_control(claim)})" if claim.is_control else claim.rival
+    rival = f"{claim.rival} ({_control(claim)})" if claim.is_control else claim.rival_in_words
     difference = claim.paired.difference
     words = {SUPPORTED: "beats", REFUTED: "does not beat", INTERIM: "is not judged yet against"}.get(claim.verdict)
     if claim.verdict == EQUIVALENT:
@@ -138,7 +139,8 @@ def _sentence(label: str, claim: Claim, metric: Metric) -> Sentence:
         rival = f"{claim.rival}'s {metric.words}"
     if not words:
         words = f"is not shown to {'differ from' if difference.low <= 0 <= difference.high else 'beat'}"
-    return Sentence(label, claim.verdict_in_words, f"{label} {words} {rival}", _evidence(claim, metric))
+    sentence = f"{claim.subject(label)} {words} {rival}"
+    return Sentence(label, claim.verdict_in_words, sentence, _evidence(claim, metric))
 
 
 def _control(claim: Claim) -> str:

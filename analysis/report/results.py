@@ -130,8 +130,12 @@ def _section(study: Study) -> Iterator[str]:
         yield f"**Answer**: {escaped(' '.join(answer_of(variants).summaries))}"
         yield table_text(claims_of(comparison, COLUMNS))
     elif study.counted:
-        yield "It chose recipes and compares nothing:"
-        yield bullets([described(choice) for choice in choices(study.runs)])
+        try:
+            chosen_recipes = [described(choice) for choice in choices(study.runs)]
+        except ValueError as error:  # an arm that has only begun must not keep the page from the other studies
+            chosen_recipes = [str(error)]
+        yield "It chooses recipes and compares nothing:"
+        yield bullets(chosen_recipes)
     else:
         yield "No run has a result yet."
     yield bullets([*_facts(study), *(_declared(comparison, study.name) if comparison else [])])

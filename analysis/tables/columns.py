@@ -85,6 +85,8 @@ def _difference_of(e: Entry) -> Summary:
 
 
 def _against(e: Entry) -> str:
+    if e.claim.over:
+        return f"gain over {e.claim.over} against that of {e.claim.rival}"
     return f"{e.claim.rival} (control)" if e.claim.is_control else e.claim.rival or MISSING
 
 
@@ -159,7 +161,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
     Column(
         "against",
         Heading("against", is_text=True),
-        {"baseline": lambda e: e.claim.rival if e.claim.is_control else e.variant.baseline},
+        {"baseline": lambda e: e.claim.rival if e.claim.is_control or e.claim.over else e.variant.baseline},
         _against,
         compares=True,
     ),

@@ -86,7 +86,7 @@ def as_json(
     variants = []
     for variant in comparison.variants:
         claims = [
-            {"rival": claim.rival, "is_control": claim.is_control}
+            {"rival": claim.rival, "is_control": claim.is_control, "gain_over": claim.over or None}
             | _fields([column for column in shown if column.compares and column.key != "against"], each)
             for claim in variant.claims
             for each in [entry(variant, claim, images)]

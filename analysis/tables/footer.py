@@ -49,6 +49,7 @@ SIGN_FLIP_NOTE = (
 DECLARED_CONTROL_NOTE = (
     "Control: a row of equal capacity, parameters, FLOPs or gates that the study declares the variant must beat."
 )
+GAINS_NOTE = "Gain of a row over another: their difference at the same seed; Δ is then the difference of two gains."
 CONTROL = "control of equal capacity"
 CONTROL_NOTE = (
     "Control of equal capacity: the baseline's network with a second head instead of a dynamic filter (its config "
@@ -223,7 +224,8 @@ def _controls(comparison: Comparison) -> list[str]:
     controls = [claim for claim in comparison.claims if claim.is_control]
     declared = any(claim.is_declared_control for claim in controls)
     found = any(not claim.is_declared_control for claim in controls)
-    return [DECLARED_CONTROL_NOTE] * declared + [CONTROL_NOTE] * found
+    gains = any(claim.over for claim in comparison.claims)
+    return [DECLARED_CONTROL_NOTE] * declared + [CONTROL_NOTE] * found + [GAINS_NOTE] * gains
 
 
 def _by_declaration(comparison: Comparison) -> dict[str, Declaration]:

@@ -27,6 +27,7 @@ class About:
     question: str | None
     baseline: str | None
     controls: dict[str, Any]
+    gains: dict[str, Any]
     metric: str
     margin: float | None
     ratio: float | None
@@ -40,7 +41,8 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
     known = [field.name for field in dataclasses.fields(About)]
     if unknown := sorted(about.keys() - set(known)):
         raise ValueError(f"{where}.{unknown[0]}: no such key; there are {', '.join(known)}")
-    for key in ("controls", "names"):
+    about = {"gains": {}, "ratio": None} | about  # runs were recorded before there were these keys
+    for key in ("controls", "gains", "names"):
         if not isinstance(about[key], dict):
             raise ValueError(f"{where}.{key}={about[key]!r}: must be a mapping, {{VARIANT: ...}}")
     for key in ("question", "baseline"):
@@ -53,6 +55,12 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             raise ValueError(
                 f"{where}.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
             )
+    for variant, gain in about["gains"].items():
+        _check_gain(variant, gain, f"{where}.gains.{variant}")
+    if (baseline := about["baseline"]) in (named := {**about["controls"], **about["gains"]}):
+        raise ValueError(
+            f"{where}: {baseline} is the baseline and claims nothing; declare {named[baseline]!r} the other way round"
+        )
     names = list(about["names"].values())
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise ValueError(f"{where}.names={about['names']}: each variant must have a name of its own")
@@ -65,7 +73,7 @@ def check_about(about: dict[str, Any], where: str = "about") -> None:
             f"{where}.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
             f"{WIDEST_MARGIN} points, or null for none"
         )
-    ratio = about.get("ratio")  # runs were recorded before there was this key
+    ratio = about["ratio"]
     if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio < WIDEST_RATIO):
         raise ValueError(
             f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, e.g. 0.9, or null"
@@ -91,6 +99,12 @@ def controls_of(about: dict[str, Any], variant: str) -> list[str]:
     return controls if isinstance(controls, list) else [controls]
 
 
+def gains_of(about: dict[str, Any], variant: str) -> list[tuple[str, str, str]]:
+    """Of each claim on a variant's gain: the row that it is over, a second row, and the row that one is over."""
+    gain = about["gains"][variant]
+    return [(gain["over"], row, over) for row, over in gain["more_than"].items()]
+
+
 def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
     """Raise ValueError when a declaration names a row that none of a sweep's variants makes."""
     rows = sorted(set(variants))
@@ -98,6 +112,9 @@ def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
         if any(row == name and not is_row(variant, row) for row in rows):
             raise ValueError(f"about.names.{variant}: {name} is another row of this sweep")
     named = {f"about.controls.{variant}": [variant, *controls_of(about, variant)] for variant in about["controls"]}
+    named |= {
+        f"about.gains.{row}": [row, *itertools.chain.from_iterable(gains_of(about, row))] for row in about["gains"]
+    }
     named |= {"about.baseline": [about["baseline"]] if about["baseline"] else [], "about.names": list(about["names"])}
     for key, names in named.items():
         for name in names:
@@ -120,6 +137,17 @@ def rows_meant(name: str, rows: Iterable[str], declared: Iterable[str] = ()) -> 
     own = [row for row in rows if is_row(name, row) and (row == name or not any(is_row(o, row) for o in longer))]
     fewest = min((row.count(",") for row in own), default=0)
     return [row for row in own if row.count(",") == fewest]
+
+
+def _check_gain(variant: str, gain: Any, where: str) -> None:
+    """Raise ValueError for what is no gain of the variant over another row that exceeds a gain of two rows."""
+    if isinstance(gain, dict) and gain.keys() == {"over", "more_than"} and isinstance(gain["more_than"], dict):
+        pairs = [(variant, gain["over"]), *gain["more_than"].items()]
+        if len(pairs) > 1 and all(isinstance(name, str) and name for pair in pairs for name in pair):
+            if same := next((row for row, over in pairs if row == over), ""):
+                raise ValueError(f"{where}: {same} has no gain over itself")
+            return
+    raise ValueError(f"{where}={gain!r}: must be {{over: VARIANT, more_than: {{VARIANT: VARIANT}}}}")
 
 
 def _rises(looks: Any) -> bool:

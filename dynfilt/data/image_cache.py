@@ -35,47 +35,80 @@ class ImageFile:
     where: str
 
 
-def read_images(title: str, files: Sequence[ImageFile], size: int, fit: Fit, denoise: float, cache: Path) -> Tensor:
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every image once: resized, denoised and its values stretched, in this order.
+
+    `fit`: `stretch` resizes both sides, `crop` the shorter one and cuts the middle out; bilinear with antialiasing.
+    `denoise`, where it is not 0, is the strength of non-local means (Buades, Coll and Morel 2005), by OpenCV. `min_max`
+    stretches an image's values, over all channels together, to 0 .. 255; an image of one value stays as it is.
+    Raises ValueError for another fit and a negative strength.
+    """
+
+    size: int
+    fit: Fit
+    denoise: float
+    min_max: bool
+
+    def __post_init__(self) -> None:
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"data.fit={self.fit!r}: choose one of {', '.join(get_args(Fit))}")
+        if self.denoise < 0:
+            raise ValueError(f"data.denoise={self.denoise:g}: must be 0 (none) or a strength, such as 3")
+
+    @property
+    def key(self) -> list[Any]:
+        """What the prepared pixels depend on beside the image."""
+        denoised = [self.denoise, _opencv().__version__] if self.denoise else []
+        return [FORMAT, PIL.__version__, self.size, self.fit, *denoised, *["min_max"] * self.min_max]
+
+    def prepared(self, image: Image.Image) -> np.ndarray:
+        """An RGB image as pixels (size, size, 3), uint8."""
+        shape = (self.size, self.size)
+        if self.fit == "crop":
+            image = ImageOps.fit(image, shape, Image.Resampling.BILINEAR)
+        else:
+            image = image.resize(shape, Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+        if self.denoise:
+            pixels = _opencv().fastNlMeansDenoisingColored(pixels, None, self.denoise, self.denoise)
+        return _stretched(pixels) if self.min_max else pixels
+
+
+def read_images(title: str, files: Sequence[ImageFile], preparation: Preparation, cache: Path) -> Tensor:
     """The images (N, 3, size, size), uint8, mapped from the cache, where they are put first if need be.
 
     The cache's key is every file's name, length and time of change with the settings, so that a changed image or list
     is read anew; its array appears whole or not at all, and of several processes one makes it. Raises ValueError,
     naming the place in the list, for images that are missing or unreadable, and for a cache that cannot be written.
     """
-    if fit not in get_args(Fit):
-        raise ValueError(f"data.fit={fit!r}: choose one of {', '.join(get_args(Fit))}")
-    if denoise < 0:
-        raise ValueError(f"data.denoise={denoise:g}: must be 0 (none) or a strength, such as 3")
-    path = cache / f"{_key(files, size, fit, denoise)}.bin"
+    path = cache / f"{_key(files, preparation)}.bin"
     try:
         if not path.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             with _alone(cache):
                 if not path.is_file():
-                    _write(path, title, files, size, fit, denoise)
+                    _write(path, title, files, preparation)
         # Copy on write: torch wants an array that it may write to, and the file stays as it is.
-        return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=(len(files), 3, size, size)))
+        shape = (len(files), 3, preparation.size, preparation.size)
+        return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=shape))
     except OSError as error:
         raise ValueError(f"data.cache: {error}; set data.cache to a folder that can be written") from error
 
 
-def decode(path: Path, size: int, fit: Fit, denoise: float) -> np.ndarray:
-    """An image file as RGB pixels (3, size, size), uint8, turned upright by its EXIF tag.
+def decode(path: Path, preparation: Preparation) -> np.ndarray:
+    """An image file as prepared RGB pixels (3, size, size), uint8, turned upright by its EXIF tag.
 
-    `stretch` resizes both sides, `crop` the shorter one and cuts the middle out; bilinear with antialiasing. Greyscale,
-    16 bits, palettes and CMYK become RGB; what is transparent is laid on white. `denoise`, where it is not 0, is the
-    strength of non-local means (Buades, Coll and Morel 2005) on the resized image, by OpenCV.
+    Greyscale, 16 bits, palettes and CMYK become RGB; what is transparent is laid on white.
     """
     with Image.open(path) as opened:
         image = _as_rgb(ImageOps.exif_transpose(opened))
-    if fit == "crop":
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    else:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    if denoise:
-        pixels = _opencv().fastNlMeansDenoisingColored(pixels, None, denoise, denoise)
-    return pixels.transpose(2, 0, 1)
+    return preparation.prepared(image).transpose(2, 0, 1)
+
+
+def _stretched(pixels: np.ndarray) -> np.ndarray:
+    low, high = int(pixels.min()), int(pixels.max())
+    return np.rint((pixels - low) * (255 / (high - low))).astype(np.uint8) if high > low else pixels
 
 
 def _opencv() -> Any:
@@ -98,10 +131,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _key(files: Sequence[ImageFile], size: int, fit: Fit, denoise: float) -> str:
+def _key(files: Sequence[ImageFile], preparation: Preparation) -> str:
     """Raises ValueError for files that are missing, and for OpenCV where it is needed and missing."""
-    denoised = [denoise, _opencv().__version__] if denoise else []
-    digest = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, size, fit, *denoised]).encode())
+    digest = hashlib.sha256(json.dumps(preparation.key).encode())
     missing = []
     for file in files:
         try:
@@ -114,7 +146,7 @@ def _key(files: Sequence[ImageFile], size: int, fit: Fit, denoise: float) -> str
     return digest.hexdigest()[:32]
 
 
-def _write(path: Path, title: str, files: Sequence[ImageFile], size: int, fit: Fit, denoise: float) -> None:
+def _write(path: Path, title: str, files: Sequence[ImageFile], preparation: Preparation) -> None:
     """Decode all images into a file of another name, which takes its own when it is whole."""
     for left_over in path.parent.glob(f"{path.stem}.*.partial"):  # of a process that was killed
         left_over.unlink(missing_ok=True)
@@ -122,7 +154,7 @@ def _write(path: Path, title: str, files: Sequence[ImageFile], size: int, fit: F
 
     def read(file: ImageFile) -> np.ndarray | str:
         try:
-            return decode(file.path, size, fit, denoise)
+            return decode(file.path, preparation)
         except Exception as error:  # a damaged image can raise anything
             return f"{file.path.name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from dynfilt.data.bundle import DataSet, Split, image_data
-from dynfilt.data.image_cache import Fit, ImageFile, read_images
+from dynfilt.data.image_cache import Fit, ImageFile, Preparation, read_images
 
 SPLITS = ("train", "val", "test")
 CLASSES = "classes.txt"
@@ -26,14 +26,16 @@ class Listing:
 
 
 @image_data
-def image_list(root: str | None, name: str, image_size: int, fit: Fit, denoise: float, cache: str | None) -> DataSet:
+def image_list(
+    root: str | None, name: str, image_size: int, fit: Fit, denoise: float, min_max: bool, cache: str | None
+) -> DataSet:
     """The images that train.txt, test.txt and, if there is one, val.txt under `root` list; or the folders of those
     names, with a folder of images for each class (torchvision's ImageFolder).
 
     A line is a path, relative to the list, and a label from 0; the path may hold spaces. Class names are the lines of
     classes.txt, the folders' names, or the labels. `name` stands for the images in a run's identity, since a path does
-    not. Every image is brought to image_size x image_size once, denoised where `denoise` is not 0, and kept under
-    `cache` (None: .image_cache under `root`), see dynfilt.data.image_cache. With a validation split of its own,
+    not. Every image is brought to image_size x image_size once, prepared as dynfilt.data.image_cache.Preparation says,
+    and kept under `cache` (None: .image_cache under `root`). With a validation split of its own,
     validation_size must be 0.
     Raises ValueError, naming file and line, for what is missing or wrong; warns of images that two splits share.
     """
@@ -46,14 +48,13 @@ def image_list(root: str | None, name: str, image_size: int, fit: Fit, denoise: 
         raise ValueError("data.name: must not be empty: it tells runs on these images from runs on others")
     if image_size < 1:
         raise ValueError(f"data.image_size={image_size}: must be at least 1 pixel")
+    preparation = Preparation(image_size, fit, denoise, min_max)
     listings, class_names = _listings(folder)
     _require_every_class(listings["train"], class_names)
     _warn_of_shared_images(listings)
     place = folder / ".image_cache" if cache is None else Path(cache).expanduser()
     splits = {
-        key: Split(
-            read_images(each.source.name, each.files, image_size, fit, denoise, place), torch.tensor(each.labels)
-        )
+        key: Split(read_images(each.source.name, each.files, preparation, place), torch.tensor(each.labels))
         for key, each in listings.items()
     }
     return DataSet(splits["train"], splits["test"], class_names, splits.get("val"))

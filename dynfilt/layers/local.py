@@ -47,20 +47,23 @@ class GeneratedLocalConv2d(nn.Module):
 class UntiedConv2d(nn.Module):
     """The static twin: one trainable filter for each position, the same for all images, applied alike.
 
-    x: (B, C, size, size) -> (B, 1, size, size). Each filter starts as one of nn.Conv2d.
+    x: (B, C, size, size) -> (B, 1, size, size). Each filter starts as one of nn.Conv2d. `normalised` divides it by its
+    L2 norm, as the generated filters are.
     Raises ValueError for an even kernel_size.
     """
 
-    def __init__(self, in_channels: int, kernel_size: int, size: int) -> None:
+    def __init__(self, in_channels: int, kernel_size: int, size: int, normalised: bool = False) -> None:
         super().__init__()
         bound = 1 / math.sqrt(in_channels * _odd(kernel_size) ** 2)
         self.kernel_size = kernel_size
+        self.normalised = normalised
         self.weight = nn.Parameter(torch.empty(in_channels, kernel_size**2, size, size))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, 1, size, size) for x (B, C, size, size)."""
-        weight = self.weight.unflatten(1, (self.kernel_size, self.kernel_size))
+        weight = F.normalize(self.weight.flatten(0, 1), dim=0) if self.normalised else self.weight.flatten(0, 1)
+        weight = weight.unflatten(0, (-1, self.kernel_size, self.kernel_size))
         return _summed(x, weight.expand(len(x), *weight.shape))
 
 

@@ -70,7 +70,11 @@ ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
         ("data._target_", f"dynfilt.data.{loader}"): {"data.rotate_degrees": 0}
         for loader in ("cifar.cifar10", "cifar.cifar100", "sample.cifar10_sample")
     },
-    ("data._target_", "dynfilt.data.image_list.image_list"): {"data.rotate_degrees": 0, "data.denoise": 0},
+    ("data._target_", "dynfilt.data.image_list.image_list"): {
+        "data.rotate_degrees": 0,
+        "data.denoise": 0,
+        "data.min_max": False,
+    },
     ("model._target_", "dynfilt.models.resnet.resnet18"): {
         "model.width": 1.0,
         "model.dynamic_layers": "all",

@@ -64,12 +64,13 @@ def format_plan(runs: list[PlannedRun]) -> str:
     for run in runs:
         progress = f"{run.epochs_done:g}/{run.epochs:g}"
         lines.append(f"{run.name:<{width}}  {run.state:<11}  {progress:>9}  {_duration(run.remaining_seconds)}")
-    known = [run.remaining_seconds for run in runs if run.remaining_seconds is not None]
-    unknown = len(runs) - len(known)
+    known = sum(run.remaining_seconds or 0.0 for run in runs)
+    unknown = sum(run.remaining_seconds is None for run in runs)
     lines += [f"{run.name}: {run.reason}" for run in runs if run.reason]
-    note = f", and {unknown} runs of variants that were never timed" if unknown else ""
+    left = [_duration(known)] if known or not unknown else []
+    left += [f"not known of variants that were never timed ({unknown} of these runs)"] if unknown else []
     done = sum(run.state == RunState.COMPLETED for run in runs)
-    return "\n".join([*lines, f"{done} of {len(runs)} done; time left {_duration(sum(known))}{note}"])
+    return "\n".join([*lines, f"{done} of {len(runs)} done; time left {'; '.join(left)}"])
 
 
 def _number(row: Mapping[str, Any], key: str) -> float:

@@ -27,6 +27,7 @@ def about(**changes: Any) -> dict[str, Any]:
         {"tuning": "lab_3x3_tuning"},
         {"ratio": 0.9, "baseline": "a"},
         {"tuning": []},
+        {"baseline": "b", "gains": {"a": {"over": "b", "more_than": {"c": "d", "e": "b"}}}},
     ],
 )
 def test_what_may_be_declared(changes: dict[str, Any]) -> None:
@@ -51,6 +52,14 @@ def test_what_may_be_declared(changes: dict[str, Any]) -> None:
         ({"controls": {"a": "a"}}, "about.controls: a cannot be its own control"),
         ({"controls": {"a": []}}, r"about.controls.a=\[\]: must be a variant or a list of variants"),
         ({"controls": {"a": [3]}}, r"about.controls.a=\[3\]: must be a variant"),
+        ({"gains": {"a": "b"}}, r"about.gains.a='b': must be {over: VARIANT, more_than: {VARIANT: VARIANT}}"),
+        ({"gains": {"a": {"over": "b", "more_than": {}}}}, "about.gains.a=.*: must be"),
+        ({"gains": {"a": {"over": "b", "more_than": {"c": 3}}}}, "about.gains.a=.*: must be"),
+        ({"gains": {"a": {"over": "b", "more_than": {"c": "c"}}}}, "about.gains.a: c has no gain over itself"),
+        (
+            {"baseline": "a", "controls": {"a": "b"}},
+            "about: a is the baseline and claims nothing; declare 'b' the other",
+        ),
         ({"metric": "val_los"}, "about.metric=val_los: must be test_accuracy, val_accuracy"),
         ({"names": {"a": "x", "b": "x"}}, "about.names=.*: each variant must have a name of its own"),
         ({"tuning": 100}, "about.tuning=100: must be a list of this study's seeds, another study's name"),

@@ -59,7 +59,15 @@ def test_the_lists_give_the_images_back(name: str, root: str, validation: int, t
     assert export(name, root, out) == {"train": 3, "test": 2} | ({"val": 2} if validation else {})
     held_out = 0 if validation else 1
     data = image_list(
-        **{"root": str(out), "name": "x", "image_size": 5, "fit": "stretch", "denoise": 0, "cache": None},
+        **{
+            "root": str(out),
+            "name": "x",
+            "image_size": 5,
+            "fit": "stretch",
+            "denoise": 0,
+            "min_max": False,
+            "cache": None,
+        },
         **{
             "num_classes": 2,
             "validation_size": held_out,

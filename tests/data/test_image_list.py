@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynfilt.data import image_cache
 from dynfilt.data.bundle import ImageData
-from dynfilt.data.image_cache import decode
+from dynfilt.data.image_cache import Fit, Preparation, decode
 from dynfilt.data.image_list import image_list
 from tests.conftest import Command
 
@@ -42,9 +42,13 @@ def write(root: Path, lists: Lists) -> Path:
 
 def load(folder: Path, **changes: Any) -> ImageData:
     own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch"}
-    own |= {"cache": None, "denoise": 0}
+    own |= {"cache": None, "denoise": 0, "min_max": False}
     common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
     return image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **changes})
+
+
+def pixels_of(path: Path, size: int, fit: Fit) -> np.ndarray:
+    return decode(path, Preparation(size, fit, denoise=0, min_max=False))
 
 
 def colours(split: Any) -> list[tuple[int, ...]]:
@@ -93,7 +97,7 @@ def test_every_mode_becomes_the_colours_that_it_shows(tmp_path: Path) -> None:
     }
     for name, picture in pictures.items():
         picture.save(tmp_path / name)
-    seen = {name: decode(tmp_path / name, 4, "stretch", 0).astype(int) for name in pictures}
+    seen = {name: pixels_of(tmp_path / name, 4, "stretch").astype(int) for name in pictures}
     for name in ("grey.jpg", "bits16.png", "bits16.tif"):
         assert np.abs(seen[name] - 90).max() <= 1, name
     for name in ("cmyk.jpg", "palette.gif"):
@@ -107,14 +111,14 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera's right side was up: turn clockwise by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
     upright = Image.fromarray(np.rot90(pixels, -1)).resize((5, 5), Image.Resampling.BILINEAR)
-    assert (decode(tmp_path / "x.png", 5, "stretch", 0) == np.asarray(upright)).all()
+    assert (pixels_of(tmp_path / "x.png", 5, "stretch") == np.asarray(upright)).all()
 
 
 def test_crop_keeps_the_proportions_and_the_middle(tmp_path: Path) -> None:
     pixels = np.repeat(np.array([0, 50, 100, 150, 200, 250], np.uint8), 4).reshape(6, 4).T  # six columns
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    assert decode(tmp_path / "x.png", 4, "crop", 0)[0, 0].tolist() == [50, 100, 150, 200]
-    assert decode(tmp_path / "x.png", 6, "stretch", 0)[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
+    assert pixels_of(tmp_path / "x.png", 4, "crop")[0, 0].tolist() == [50, 100, 150, 200]
+    assert pixels_of(tmp_path / "x.png", 6, "stretch")[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
 
 
 def test_the_cache_is_made_once_and_anew_when_an_image_or_a_setting_changes(
@@ -243,6 +247,20 @@ def test_denoised_images_are_opencvs_and_have_a_cache_of_their_own(tmp_path: Pat
     assert (plain.train.images[1].permute(1, 2, 0).numpy() == noise).all()
     expected = cv2.fastNlMeansDenoisingColored(noise, None, h=9, hColor=9, templateWindowSize=7, searchWindowSize=21)
     assert (denoised.train.images[1].permute(1, 2, 0).numpy() == expected).all() and expected.std() < noise.std() / 2
+
+
+def test_min_max_stretches_each_image_and_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, SOUND)
+    pixels = np.random.default_rng(0).integers(50, 178, (SIZE, SIZE, 3), dtype=np.uint8)
+    pixels[0, 0, 0], pixels[1, 1, 2] = 50, 177
+    Image.fromarray(pixels).save(tmp_path / "pics" / "b.png")
+    plain, stretched = load(tmp_path), load(tmp_path, min_max=True)
+    assert len(list((tmp_path / ".image_cache").iterdir())) == 6
+    assert (plain.train.images[1].permute(1, 2, 0).numpy() == pixels).all()
+    by_hand = [[[round(255 * (int(value) - 50) / 127) for value in pixel] for pixel in row] for row in pixels]
+    assert stretched.train.images[1].permute(1, 2, 0).tolist() == by_hand
+    Image.new("RGB", (SIZE, SIZE), (9, 9, 9)).save(tmp_path / "pics" / "b.png")
+    assert load(tmp_path, min_max=True).train.images[1].unique().tolist() == [9]
 
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, unwritable: Path) -> None:

@@ -49,6 +49,17 @@ def test_an_untied_filter_is_the_loops() -> None:
     )
 
 
+def test_normalised_untied_filters_have_length_one() -> None:
+    torch.manual_seed(0)
+    layer = UntiedConv2d(4, 3, 6, normalised=True).double()
+
+    def loop(image: Tensor) -> Tensor:
+        lengths = torch.stack([torch.stack([layer.weight[..., i, j].norm() for j in range(6)]) for i in range(6)])
+        return by_positions(image, (layer.weight / lengths).unflatten(1, (3, 3)))
+
+    assert_equals_the_loop(layer, loop, images(2, 4, 6, 6))
+
+
 @pytest.mark.parametrize("build", [lambda: GeneratedLocalConv2d(4, 2), lambda: UntiedConv2d(4, 2, 6)])
 def test_a_filter_without_a_centre(build) -> None:
     with pytest.raises(ValueError, match="kernel_size=2: must be odd"):

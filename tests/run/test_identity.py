@@ -153,7 +153,7 @@ def test_every_key_that_can_change_the_numbers_changes_the_digest(config: dict) 
     assert outside == {
         *("study", "seed", "mode", "run", "rerun", "output_root"),
         *("about.question", "about.baseline", "about.controls", "about.metric", "about.margin", "about.looks"),
-        *("about.ratio", "about.tuning", "about.names"),
+        *("about.ratio", "about.tuning", "about.names", "about.gains"),
         *("tracking._target_", "tracking.mode", "tracking.project", "tracking.entity"),
         *("trainer.device", "trainer.eval_batch_size", "trainer.channels_last", "trainer.compile"),
         "trainer.compile_mode",

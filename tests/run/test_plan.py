@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from dynfilt.run.folder import RunState
+from dynfilt.run.plan import PlannedRun, format_plan
 from dynfilt.run.record import RunRecord
 from tests.conftest import TINY, Command
 from tests.run_folders import contents, read_rows
@@ -46,3 +48,21 @@ def test_the_time_left_is_judged_by_the_epochs_that_were_timed(command: Command,
     outcome = command(*TINY, "-m", "mode=plan", "seed=0,1,2")
     assert [line.split("  ")[-1].strip() for line in outcome.lines[1:4]] == ["0 min 00 s", "30 min 00 s", "30 min 00 s"]
     assert outcome.lines[-1] == "1 of 3 done; time left 1 h 00 min"
+
+
+def test_no_time_left_is_claimed_for_runs_that_were_never_timed() -> None:
+    done, timed = (
+        PlannedRun("a/seed0", RunState.COMPLETED, 2, 2, 0.0),
+        PlannedRun("a/seed1", RunState.TO_DO, 0, 2, 60.0),
+    )
+    unknown = PlannedRun("b/seed0", RunState.TO_DO, 0, 2, None)
+    lines = {
+        format_plan(runs).splitlines()[-1] for runs in ([done, unknown], [done, timed, unknown], [done, timed], [done])
+    }
+    never = "not known of variants that were never timed (1 of these runs)"
+    assert lines == {
+        f"1 of 2 done; time left {never}",
+        f"1 of 3 done; time left 1 min 00 s; {never}",
+        "1 of 2 done; time left 1 min 00 s",
+        "1 of 1 done; time left 0 min 00 s",
+    }

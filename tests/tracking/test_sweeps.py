@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from dynfilt.config.checks import check
 from dynfilt.config.compose import Job
@@ -21,6 +20,9 @@ HANDED_IN = {"interpreter": ["python"], "env": ["/usr/bin/env"]}
 
 def agents_command(sweep: dict[str, Any], values: dict[str, Any]) -> list[str]:
     """What `wandb agent` would start, by its own functions for the parts that it fills in."""
+    # Here, since it loads half of W&B: seconds that collecting the fast tests need not take.
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     parts = {**HANDED_IN, "program": [sweep["program"]]}
     parts |= create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
     words: list[str] = []

@@ -82,6 +82,17 @@ def test_a_study_that_tunes_shows_what_it_chose_and_stands_beside_the_tuned_one(
     assert "yes, at the grid's edge" in tuned and "4 runs, seeds 0, 1" in tuned
 
 
+def test_a_tuning_study_that_has_only_begun_does_not_keep_the_page_from_other_studies(
+    page: Callable[..., dict[str, str]], write_run: WriteRun
+) -> None:
+    for seed, accuracy, state in ((100, 0.5, "completed"), (101, None, "running")):
+        write_run("mine", seed, accuracy, "lab_tuning", state=state, settings={"optimizer.lr": 1e-3})
+    write_run("mine", 0, 0.5)
+    sections = page("outputs")
+    assert "mine: no recipe has ended with all of its 2 tuning seeds yet" in sections["lab_tuning (outputs)"]
+    assert "mine reaches 50.00" in sections["lab_3x3 (outputs)"]
+
+
 def test_a_study_without_a_result_is_listed_all_the_same(
     page: Callable[..., dict[str, str]], write_run: WriteRun
 ) -> None:
