@@ -38,7 +38,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def top5_accuracy(rank: np.ndarray) -> float:
-    """Share of images of which at most four classes score higher than the true one."""
+    """Share of images of which at most four classes come before the true one."""
     return float(np.mean(rank < TOP))
 
 
