@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import sys
 import tempfile
 import warnings
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -39,6 +41,11 @@ def main() -> int:
     Returns 0 for success, 1 when a job failed, 2 for a wrong command, 130 after Ctrl-C, 75 after another signal that
     asks to stop or when a budget is used up: the same command goes on.
     """
+    with _standard_streams_that_last():
+        return _run()
+
+
+def _run() -> int:
     if sys.argv[1:2] == ["status"]:
         from dynfilt.launch import status
 
@@ -156,6 +163,50 @@ def _quote_run_folder(argument: str) -> str:
 
 def _warn_in_one_line(message: Warning | str, *_: object) -> None:
     print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+class _Lasting:
+    """A stream that goes nowhere once its terminal is closed or its pipe has no reader: that must end no run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, as the stream itself does."""
+        with self._whoever_reads():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, as the stream itself does."""
+        with self._whoever_reads():
+            self._stream.flush()
+
+    @contextmanager
+    def _whoever_reads(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # what is still in the stream's buffer goes there, too
+            os.close(nowhere)
+
+
+@contextmanager
+def _standard_streams_that_last() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = streams = tuple(map(_Lasting, before))  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        sys.stdout, sys.stderr = before
 
 
 def _scratch_folder() -> str:

@@ -1,6 +1,7 @@
 """What a user gets on the terminal: one line for each bad input, and help."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from dynfilt.command_line import main
 from dynfilt.config.compose import GROUPS
 from tests.conftest import ROOT, TINY, Command, quiet_environment
 from tests.run_folders import contents, read_status
@@ -181,3 +183,17 @@ def test_a_real_command_fails_in_few_lines_and_tells_the_rest_to_its_status(tmp_
     assert error["traceback"].startswith("Traceback")
     assert f"failed: {error['message']}" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}  # nothing of Hydra's
+
+
+def test_a_reader_that_has_gone_ends_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `| head` does, or a terminal that is closed: the run that trains there must go on."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", buffering=1) as out, open(os.dup(write), "w", buffering=1) as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        monkeypatch.setattr(sys, "argv", ["run.py", "--version"])
+        assert main() == 0
+        monkeypatch.setattr(sys, "argv", ["run.py", "status", str(tmp_path)])
+        assert main() == 2
+        assert (sys.stdout, sys.stderr) == (out, err)

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
@@ -84,7 +85,7 @@ class Grid(Sweeper):
 
         Raises what is wrong with any job's overrides before the first one starts.
         """
-        combinations = expand([*_overrides(self.params), *arguments], [_overrides(each) for each in self.variants])
+        combinations = self._expand([*_overrides(self.params), *arguments])
         jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         self._check_rows(jobs)
@@ -101,6 +102,9 @@ class Grid(Sweeper):
             self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
         if rerun:
             rerun.end(self.outcomes)
+
+    def _expand(self, arguments: Sequence[str]) -> list[Overrides]:
+        return expand(arguments, [_overrides(each) for each in self.variants], self.composer.loader)
 
     def _without_what_is_done(
         self, combinations: Sequence[Overrides], jobs: Sequence[Job], rerun: SweepRerun
@@ -132,8 +136,7 @@ class Grid(Sweeper):
             check_rows(jobs[0].config["about"], map(_variant, jobs))
         except ValueError:
             params = _overrides({key: value for key, value in self.params.items() if key != "seed"})
-            combinations = expand(params, [_overrides(each) for each in self.variants])
-            whole = [self.composer.job(combination) for combination in combinations]
+            whole = [self.composer.job(combination) for combination in self._expand(params)]
             check_rows(jobs[0].config["about"], map(_variant, [*jobs, *whole]))
 
     def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
@@ -222,7 +225,20 @@ def _with_bar(items: Sequence[T], words: str) -> Iterable[T]:
 
 
 def _overrides(values: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items()]
+    """Overrides of keys and values in YAML: text is in Hydra's own syntax, all else is put into it."""
+    return [
+        f"{key}={value if isinstance(value, str) else Override._get_value_element_as_str(_element(value))}"
+        for key, value in values.items()
+    ]
+
+
+def _element(value: Any) -> Any:
+    """A value in YAML as Hydra parses one: what is quoted stays text."""
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single)
+    if isinstance(value, Mapping):
+        return {key: _element(item) for key, item in value.items()}
+    return [_element(item) for item in value] if isinstance(value, Sequence) else value
 
 
 def _variant(job: Job) -> str:

@@ -33,17 +33,19 @@ class PoolJob:
     tries: int = 0
 
 
-def expand(arguments: Sequence[str], variants: Sequence[Sequence[str]] = ((),)) -> list[Overrides]:
+def expand(
+    arguments: Sequence[str], variants: Sequence[Sequence[str]] = ((),), loader: ConfigLoader | None = None
+) -> list[Overrides]:
     """Every combination of the swept values, the first key changing slowest, and each with every variant.
 
-    A variant is a list of overrides of its own. One job where nothing is swept.
+    A variant is a list of overrides of its own. One job where nothing is swept. `loader` knows what a glob matches.
     Raises ValueError for a sweep that is empty, names a run twice, or draws values instead of listing them, and for a
     key that stands both in a variant and beside the variants.
     """
-    beside = _swept_values(arguments)
+    beside = _swept_values(arguments, loader)
     combinations: list[Overrides] = []
     for variant in variants:
-        own = _swept_values(variant)
+        own = _swept_values(variant, loader)
         if twice := sorted(beside.keys() & own):
             raise ValueError(
                 f"{twice[0]} is what the variants of this sweep differ in; leave it out, or set hydra.sweeper.variants"
@@ -54,10 +56,10 @@ def expand(arguments: Sequence[str], variants: Sequence[Sequence[str]] = ((),)) 
     return [(*before, *own) for before in itertools.product(*beside.values()) for own in combinations]
 
 
-def _swept_values(arguments: Sequence[str]) -> dict[str, list[str]]:
+def _swept_values(arguments: Sequence[str], loader: ConfigLoader | None) -> dict[str, list[str]]:
     """Key -> its overrides, one for each value."""
     values: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
+    for override in OverridesParser.create(loader).parse_overrides(list(arguments)):
         key = override.get_key_element()
         if not override.is_sweep_override():
             values[key] = [f"{key}={override.get_value_element_as_str()}"]
@@ -76,20 +78,22 @@ def _swept_values(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 @dataclass
 class _Composed:
-    """A config composed by Hydra for some overrides, resolved, and the keys that its values refer to."""
+    """A config composed by Hydra for some overrides, resolved, and the keys that its values refer to; `lacks` says
+    whether a key still has to get its value."""
 
     cfg: DictConfig
     config: dict[str, Any]
     choices: dict[str, str]
     config_name: str | None
     referenced: frozenset[str]
+    lacks: bool
 
 
 class JobComposer:
     """Composes jobs as Hydra does, at a fraction of its time where only plain values differ."""
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
-        self._loader = loader
+        self.loader = loader
         self._master = master
         self._groups = frozenset(master.hydra.runtime.choices)
         self._parser = OverridesParser.create()
@@ -104,8 +108,12 @@ class JobComposer:
         structure = tuple(text for text in combination if text not in plain)
         composed = self._compose(structure)
         keys = [override.key_or_group for override in overrides if override.input_line in plain]
-        if any(_refers(composed.referenced, key) for key in keys):
+        if composed.lacks or any(
+            _refers(composed.referenced, key) or any(key.startswith(f"{other}.") for other in keys) for key in keys
+        ):
             composed = self._compose(combination)
+            if composed.lacks:
+                resolve(composed.cfg)  # raises, naming the key
             return job_of(composed.config, composed.choices, overrides, composed.config_name)
         config, only_groups = composed.config, all(self._parse(text).key_or_group in self._groups for text in structure)
         for text in combination:
@@ -133,15 +141,16 @@ class JobComposer:
 
     def _compose(self, overrides: Overrides) -> _Composed:
         if overrides not in self._composed:
-            cfg = self._loader.load_sweep_config(self._master, list(overrides))
+            cfg = self.loader.load_sweep_config(self._master, list(overrides))
             HydraConfig.instance().set_config(cfg)
             choices, config_name = group_choices(cfg.hydra), cfg.hydra.job.config_name
             OmegaConf.set_struct(cfg, False)
             cfg.pop("hydra")
             OmegaConf.set_struct(cfg, True)
-            config = resolve(cfg)
+            config = resolve(cfg, throw_on_missing=False)
+            lacks = bool(OmegaConf.missing_keys(cfg))
             raw = OmegaConf.to_container(cfg, resolve=False)
-            self._composed[overrides] = _Composed(cfg, config, choices, config_name, frozenset(_references(raw)))
+            self._composed[overrides] = _Composed(cfg, config, choices, config_name, frozenset(_references(raw)), lacks)
         return self._composed[overrides]
 
     def _value(self, structure: Overrides, text: str) -> Any:
@@ -175,7 +184,7 @@ def _references(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
             yield "*"
         for dots, key in matches:
             above = path[: len(path) - len(dots)] if dots else ()
-            yield ".".join((*above, key))
+            yield "*" if "[" in key else ".".join((*above, key))
 
 
 def _refers(referenced: frozenset[str], key: str) -> bool:

@@ -34,6 +34,8 @@ STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE = 20.0, 0.1
 # A job that is started later than this before it would be asked to stop cannot get anywhere.
 LEAST_USEFUL_SECONDS = 10.0
 
+TOO_SLOW_TO_STOP = "did not stop in time when asked to; goes on from its last checkpoint"
+
 # What a run imports; torch's optimizers import its compiler, which takes longer than all the rest.
 PRELOADED = (
     "dynfilt.launch.undisturbed",
@@ -75,7 +77,6 @@ class Pool:
     """Runs jobs in its slots until all have ended, the budget is used up, or a signal asks to stop."""
 
     def __init__(self, slots: Sequence[Slot], limits: PoolLimits, stop: StopSignals, view: PoolView) -> None:
-        self._free = deque(slots)
         self._slots = list(slots)
         self._limits = limits
         self._stop = stop
@@ -91,8 +92,8 @@ class Pool:
         self._end = float("inf") if budget is None else time.monotonic() - _seconds_so_far() + 60 * budget
         ahead = STOP_AHEAD_SECONDS if budget is None else min(STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE * 60 * budget)
         self._ask_at = self._end - ahead
-        with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots):
-            self._scratch, self._context = Path(scratch), process_context()
+        with tempfile.TemporaryDirectory(prefix="dynfilt-pool-") as scratch, shared_gpus(self._slots) as slots:
+            self._free, self._scratch, self._context = deque(slots), Path(scratch), process_context()
             try:
                 while self._waiting or self._running:
                     self._start_jobs()
@@ -152,7 +153,9 @@ class Pool:
         self._running.remove(running)
         self._free.append(running.slot)
         ended = running.ended
-        if ended is None:
+        if ended is None and running.killed_because == TOO_SLOW_TO_STOP:
+            ended = Ended(JobState.INTERRUPTED, TOO_SLOW_TO_STOP)
+        elif ended is None:
             reason = running.killed_because or death_in_words(running.process.exitcode)
             if running.folder:
                 record_death(Path(running.folder), reason)
@@ -173,15 +176,15 @@ class Pool:
         now = time.monotonic()
         if self._running and not self._asked_to_stop and (self._stop() or now > self._ask_at):
             self._asked_to_stop = now
-            for running in self._running:
-                running.process.terminate()
         for running in self._running:
+            if self._asked_to_stop:
+                running.process.terminate()  # again and again: a process that has just begun does not hear it yet
             timeout = self._limits.timeout_minutes
             if timeout is not None and now - running.heard > 60 * timeout:
                 running.killed_because = f"no sign of life for {timeout:g} minutes (hydra.launcher.timeout_minutes)"
                 running.process.kill()
             elif self._asked_to_stop and now > min(self._asked_to_stop + GRACE_SECONDS, self._end):
-                running.killed_because = "did not stop in time when asked to"
+                running.killed_because = TOO_SLOW_TO_STOP
                 running.process.kill()
 
     def _kill_all(self) -> None:

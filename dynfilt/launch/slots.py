@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Measured, see docs/scale.md: two small runs with a thread each finish sooner than one after the other with two
@@ -18,6 +20,7 @@ from pathlib import Path
 THREADS_PER_JOB = 1
 JOBS_PER_GPU = 8
 MPS_CONTROL = "nvidia-cuda-mps-control"
+GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def visible_gpus() -> list[str]:
     """The GPUs that CUDA would show, as CUDA_VISIBLE_DEVICES names them."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+        names = list(itertools.takewhile(GPU_NAME.fullmatch, (name.strip() for name in chosen.split(","))))
+        return names if len(set(names)) == len(names) else []  # as CUDA does: none where one is named twice
     if not shutil.which("nvidia-smi"):
         return []
     done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
@@ -90,25 +94,32 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def shared_gpus(slots: list[Slot]) -> Iterator[None]:
-    """Let the processes of several slots on one GPU run at the same time, by NVIDIA's MPS, as long as this lasts.
+def shared_gpus(slots: list[Slot]) -> Iterator[list[Slot]]:
+    """Let the processes of several slots on one GPU run at the same time, by NVIDIA's MPS, as long as this lasts; these
+    are the slots by the names that GPUs have there.
 
     Without it their kernels take turns and nothing is won. An MPS that is there already is used as it is.
     """
     several = len(slots) > len({slot.gpu for slot in slots})
     if not several or slots[0].gpu is None or "CUDA_MPS_PIPE_DIRECTORY" in os.environ or not shutil.which(MPS_CONTROL):
-        yield
+        yield slots
         return
+    gpus = list(dict.fromkeys(slot.gpu for slot in slots if slot.gpu is not None))
     with tempfile.TemporaryDirectory(prefix="dynfilt-mps-") as folder:
         places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        started = subprocess.run([MPS_CONTROL, "-d"], env={**os.environ, **places}, capture_output=True, check=False)
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        started = subprocess.run(
+            [MPS_CONTROL, "-d"], env={**os.environ, **places, **visible}, capture_output=True, check=False
+        )
         if started.returncode:
             print("launcher: MPS does not start; jobs on one GPU take turns", file=sys.stderr)
-            yield
+            yield slots
             return
         os.environ.update(places)
         try:
-            yield
+            # MPS numbers the GPUs that it sees from 0 on; a UUID stays what it is.
+            yield [replace(slot, gpu=str(gpus.index(slot.gpu)) if slot.gpu.isdigit() else slot.gpu)
+                   for slot in slots if slot.gpu is not None]  # fmt: skip
         finally:
             subprocess.run([MPS_CONTROL], input=b"quit\n", env=os.environ.copy(), capture_output=True, check=False)
             for name in places:

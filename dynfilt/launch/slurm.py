@@ -196,7 +196,9 @@ def _queue_again() -> None:
 
     A job that ends by itself within its grace time counts as done for Slurm, also when it was to make room.
     """
-    job_id = os.environ["SLURM_JOB_ID"]
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    # The last allocation of an array has the array's own number, by which Slurm understands all of them.
+    job_id = os.environ["SLURM_JOB_ID"] if array is None else f"{array}_{number}"
     states = subprocess.run(
         ["squeue", "--noheader", "--jobs", job_id, "--format=%T"], capture_output=True, text=True, check=False
     )

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dynfilt.launch.view import duration
 from dynfilt.run.folder import RESULT, STATUS, DamagedFile, RunFolder, RunState, is_run_folder
+from dynfilt.run.plan import epochs_of, number_in
 from dynfilt.wording import OneLineParser
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -30,7 +31,7 @@ class Unfinished:
     name: str
     state: RunState
     epoch: float
-    epochs: float | None
+    epochs: float
     val_accuracy: float | None
     images_per_second: float | None
     seconds_left: float | None
@@ -80,37 +81,43 @@ def look(folders: Sequence[Path]) -> Group:
     return Group(*([_table(unfinished)] if unfinished else []), *reasons, _sentence(counts, len(unfinished)))
 
 
-def run_folders(folder: Path) -> Iterator[Path]:
-    """Run folders at or below a folder, in order; hidden ones, and what cannot be listed, are left out."""
+def run_folders(folder: Path, visited: set[tuple[int, int]] | None = None) -> Iterator[Path]:
+    """Run folders at or below a folder, in order and once, whatever links lead there; hidden ones, and what cannot be
+    listed, are left out."""
+    visited = set() if visited is None else visited
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        place = os.stat(folder)
     except OSError:
         return
+    if (place.st_dev, place.st_ino) in visited:
+        return
+    visited.add((place.st_dev, place.st_ino))
     if is_run_folder(folder.name, {entry.name for entry in entries}):
         yield folder
         return
     for entry in entries:
-        if not entry.name.startswith(".") and entry.is_dir():
-            yield from run_folders(Path(entry.path))
+        if not entry.name.startswith(".") and os.path.isdir(entry.path):
+            yield from run_folders(Path(entry.path), visited)
 
 
 def _unfinished(name: str, folder: RunFolder, state: RunState) -> Unfinished:
     try:
-        epochs = folder.config()["trainer"]["epochs"]
+        trainer = dict(folder.config()["trainer"])
         error = (folder.status() or {}).get("error") or {}
         reason = str(error.get("message", ""))
-    except (DamagedFile, KeyError, TypeError, AttributeError) as flaw:
-        epochs, reason = None, str(flaw)
+    except (DamagedFile, KeyError, TypeError, ValueError, AttributeError) as flaw:
+        trainer, reason = {}, str(flaw)
     row = folder.last_evaluation()
-    epoch, seconds = row.get("epoch", 0.0), row.get("seconds", 0.0)
-    left = seconds / epoch * (epochs - epoch) if epochs and epoch else None
+    epochs, epoch = epochs_of(trainer, row), number_in(row, "epoch")
+    left = number_in(row, "seconds") / epoch * max(0.0, epochs - epoch) if epochs and epoch else None
     return Unfinished(
         name,
         state,
         epoch,
         epochs,
-        row.get("val_accuracy"),
-        row.get("images_per_second"),
+        number_in(row, "val_accuracy") if "val_accuracy" in row else None,
+        number_in(row, "images_per_second") if "images_per_second" in row else None,
         left,
         " ".join(reason.split()),
     )
@@ -125,7 +132,7 @@ def _table(runs: Sequence[Unfinished]) -> Table:
         table.add_row(
             Text(run.name),
             run.state.value,
-            f"{run.epoch:.4g}" + ("" if run.epochs is None else f"/{run.epochs:g}"),
+            f"{run.epoch:.4g}" + (f"/{run.epochs:.4g}" if run.epochs else ""),
             "" if run.val_accuracy is None else f"{run.val_accuracy:.1%}",
             "" if run.images_per_second is None else f"{run.images_per_second:,.0f}",
             "" if run.seconds_left is None else duration(run.seconds_left),

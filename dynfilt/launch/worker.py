@@ -37,9 +37,9 @@ def work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
         _write_output_to(Path(log))
         slot.occupy()
         ended = _run(job, stop, ReportingDisplay(connection, log, stop))
-    end_service()
-    with contextlib.suppress(OSError):
-        connection.send(ended)
+        end_service()
+        with contextlib.suppress(OSError):
+            connection.send(ended)
     connection.close()
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from dynfilt.config.compose import Job, value_at
 from dynfilt.run.folder import RunFolder
-from dynfilt.run.identity import digest, in_digest
+from dynfilt.run.identity import differing_keys, digest, in_digest
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
 
 KEPT = ("model", "optimizer")
+# What may change of the images: all else says which there are, or which of them choose the best weights.
+AUGMENTATION = ("data.flip", "data.pad", "data.rotate_degrees")
 
 
 def continue_from(job: Job) -> Job:
@@ -31,6 +33,7 @@ def continue_from(job: Job) -> Job:
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
     state = load_checkpoint(folder.last_checkpoint)
     merged = _merge(config, job)
+    _require_same_images(parent, merged, config)
     merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
     changed = {
         key: job.choices.get(key, value_at(merged, key))
@@ -46,6 +49,15 @@ def continue_from(job: Job) -> Job:
     )
 
 
+def _require_same_images(parent: Path, config: dict[str, Any], before: dict[str, Any]) -> None:
+    for key in (difference.partition(":")[0] for difference in differing_keys(config, before)):
+        if key == "trainer.max_eval_images" or (key.startswith("data.") and key not in AUGMENTATION):
+            raise ValueError(
+                f"{key}: cannot change when going on from run={parent}, which trained on images and chose its best "
+                "weights by others; they must stay the same"
+            )
+
+
 def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str, Any]) -> None:
     if state["epoch"] >= trainer["epochs"]:
         raise ValueError(
@@ -58,12 +70,29 @@ def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str,
         )
 
 
-def adopt_checkpoints(parent: Path, folder: Path) -> None:
-    """Begin a new run's folder with the last and the best checkpoint of its parent."""
+def adopt_checkpoints(parent: Path, folder: Path) -> dict[str, Any]:
+    """Begin a new run's folder with the last checkpoint of its parent, which is returned, and the best that it knows.
+
+    Raises ValueError when the parent has no such best one: it was lost, or the parent has just written another.
+    """
     new, old = RunFolder(folder), RunFolder(parent)
     new.last_checkpoint.parent.mkdir(exist_ok=True)
-    copy_checkpoint(old.best_checkpoint, new.best_checkpoint)
     copy_checkpoint(old.last_checkpoint, new.last_checkpoint)
+    last = load_checkpoint(new.last_checkpoint)
+    known = last["best"]
+    if known["accuracy"] < 0:  # it was stopped before its first evaluation
+        return last
+    if known["epoch"] == last["epoch"]:
+        copy_checkpoint(new.last_checkpoint, new.best_checkpoint)
+        return last
+    if old.best_checkpoint.exists():
+        copy_checkpoint(old.best_checkpoint, new.best_checkpoint)
+        if load_checkpoint(new.best_checkpoint)["epoch"] == known["epoch"]:
+            return last
+    raise ValueError(
+        f"run={parent}: its {old.name_of(old.best_checkpoint)} is not the best that its "
+        f"{old.name_of(old.last_checkpoint)} knows, of epoch {known['epoch']:g}; if it is still training, try again"
+    )
 
 
 def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:

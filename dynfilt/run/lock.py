@@ -34,7 +34,8 @@ class FolderLock:
     """Holds a run's folder for this process, as a context manager or from `acquire` to `release`.
 
     The system drops the lock when the process ends, however it ends. On a file system without locks, a file that its
-    holder touches every HEARTBEAT_SECONDS stands in, with a warning; it is anybody's after STALE_SECONDS of silence.
+    holder touches every HEARTBEAT_SECONDS stands in, with a warning; it is anybody's after STALE_SECONDS of silence,
+    and at once where its holder was a process of this machine that is gone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,21 +60,29 @@ class FolderLock:
         try:
             if not self._try_to_lock():
                 self._stand_in()
+            if not self.is_held():
+                raise RunInUse(f"{self.folder}: another process has just set it aside; give the command again")
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, _me().encode(), 0)
         except BaseException:
-            os.close(self._file)
-            self._file = None
+            self.release()
             raise
+
+    def is_held(self) -> bool:
+        """Whether the folder is still the one that this process has the lock of: not moved, its lock not removed."""
+        assert self._file is not None
+        try:
+            mine = self._keeper is None or _stand_in_file(self.folder).read_text(encoding="utf-8") == _me()
+            return mine and os.path.samestat(os.fstat(self._file), os.stat(self.folder / NAME))
+        except FileNotFoundError:
+            return False
 
     def require_held(self) -> None:
         """Raise ValueError when the folder was moved, or its lock removed, while this process worked on it."""
-        assert self._file is not None
-        with contextlib.suppress(FileNotFoundError):
-            mine = self._keeper is None or _stand_in_file(self.folder).read_text(encoding="utf-8") == _me()
-            if mine and os.path.samestat(os.fstat(self._file), os.stat(self.folder / NAME)):
-                return
-        raise ValueError(f"{self.folder}: was moved, or its lock removed, while this run worked on it; it stops here")
+        if not self.is_held():
+            raise ValueError(
+                f"{self.folder}: was moved, or its lock removed, while this run worked on it; it stops here"
+            )
 
     def release(self) -> None:
         """Give the lock up; the file stays and means nothing."""
@@ -146,7 +155,7 @@ def is_in_use(folder: Path) -> bool:
 
 def _in_use(folder: Path, path: Path) -> str:
     try:
-        pid, _, host = path.read_text(encoding="utf-8").partition(" ")
+        pid, host, *_ = [*path.read_text(encoding="utf-8").split(" "), "", ""]
     except OSError:
         pid, host = "", ""
     holder = f"pid {pid or 'unknown'}" + (f" on {host}" if host not in ("", socket.gethostname()) else "")
@@ -173,10 +182,29 @@ def _remove_if_stale(path: Path) -> None:
 
 def _is_fresh(path: Path) -> bool:
     try:
-        return time.time() - path.stat().st_mtime < STALE_SECONDS
+        return time.time() - path.stat().st_mtime < STALE_SECONDS and not _is_dead(path.read_text(encoding="utf-8"))
     except OSError:
         return False
 
 
+def _is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this machine, as far as its numbers are those seen here, and has ended."""
+    pid, _, place = holder.partition(" ")
+    if place != _me().partition(" ")[2] or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _me() -> str:
-    return f"{os.getpid()} {socket.gethostname()}"
+    """This process for all machines and containers: its number, its host, and where that number is valid."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{os.getpid()} {socket.gethostname()} {namespace}".strip()

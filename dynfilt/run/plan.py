@@ -30,31 +30,32 @@ class Planner:
     """Plans the runs of one command; the pace of each variant is read once."""
 
     def __init__(self) -> None:
-        self._paces: dict[Path, float | None] = {}
+        self._farthest: dict[Path, Mapping[str, Any]] = {}
 
     def plan(self, identity: Identity, config: dict[str, Any]) -> PlannedRun:
         """State of a run as the same command will find it, and the time that is left, judged by runs of its variant in
         this study. Raises ValueError when its folder belongs to another config."""
         folder = RunFolder(identity.folder(config["output_root"]))
         found = standing(folder, config)
-        name, epochs, state = f"{identity.variant}/seed{identity.seed}", config["trainer"]["epochs"], found.state
+        name, state = f"{identity.variant}/seed{identity.seed}", found.state
+        farthest = self._farthest_row(folder.path.parent)
+        epochs = epochs_of(config["trainer"], farthest)
         if state == RunState.COMPLETED:
             return PlannedRun(name, state, epochs, epochs, 0.0)
-        done = 0.0 if found.aside else _number(folder.last_evaluation(), "epoch")
-        pace = self._seconds_per_epoch(folder.path.parent)
-        left = None if pace is None else (epochs - done) * pace
+        done = 0.0 if found.aside else number_in(folder.last_evaluation(), "epoch")
+        timed = number_in(farthest, "epoch")
+        left = max(0.0, epochs - done) * number_in(farthest, "seconds") / timed if timed > 0 else None
         reason = f"will be set aside, {found.aside}" if found.aside else found.flaw
         return PlannedRun(name, state, done, epochs, left, reason)
 
-    def _seconds_per_epoch(self, variant_folder: Path) -> float | None:
-        """Training seconds an epoch of the seed that got farthest; evaluation is not counted."""
-        if variant_folder not in self._paces:
-            last_rows = filter(None, (RunFolder(path).last_evaluation() for path in variant_folder.glob("seed*")))
-            epoch, seconds = max(
-                ((_number(row, "epoch"), _number(row, "seconds")) for row in last_rows), default=(0, 0)
+    def _farthest_row(self, variant_folder: Path) -> Mapping[str, Any]:
+        """The last row of the seed that got farthest, empty where none has one. Its `seconds` are of training alone."""
+        if variant_folder not in self._farthest:
+            rows = [RunFolder(path).last_evaluation() for path in variant_folder.glob("seed*")]
+            self._farthest[variant_folder] = max(
+                rows, key=lambda row: (number_in(row, "epoch"), number_in(row, "seconds")), default={}
             )
-            self._paces[variant_folder] = seconds / epoch if epoch > 0 else None
-        return self._paces[variant_folder]
+        return self._farthest[variant_folder]
 
 
 def format_plan(runs: list[PlannedRun]) -> str:
@@ -73,8 +74,16 @@ def format_plan(runs: list[PlannedRun]) -> str:
     return "\n".join([*lines, f"{done} of {len(runs)} done; time left {'; '.join(left)}"])
 
 
-def _number(row: Mapping[str, Any], key: str) -> float:
-    """A number of a row of metrics.jsonl, 0 where damage took it."""
+def epochs_of(trainer: Mapping[str, Any], row: Mapping[str, Any]) -> float:
+    """The epochs of a whole run: those of its config, or as many as `max_steps` leaves, by a row that tells how many
+    steps an epoch has."""
+    epochs, step = number_in(trainer, "epochs"), number_in(row, "step")
+    by_steps = number_in(trainer, "max_steps") * number_in(row, "epoch") / step if step else 0.0
+    return min(epochs, by_steps) if by_steps else epochs
+
+
+def number_in(row: Mapping[str, Any], key: str) -> float:
+    """A number of a row of metrics.jsonl, or of a config; 0 where there is none, or damage took it."""
     value = row.get(key)
     return value if isinstance(value, int | float) and math.isfinite(value) else 0.0
 

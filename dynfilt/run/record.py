@@ -56,7 +56,7 @@ class RunRecord:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
-            if error is not None:
+            if error is not None and self._lock.is_held():
                 self._write_failure(error)
         except OSError as second:  # a full disk, say; the first error is what matters
             print(f"{self.folder.path}: its failure could not be written down ({second})", file=sys.stderr)

@@ -58,8 +58,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: dict[str, Any], *, start
     if usable is None:
         if config["run"] is None:
             return None
-        adopt_checkpoints(Path(config["run"]), folder.path)
-        return load_checkpoint(folder.last_checkpoint)
+        return adopt_checkpoints(Path(config["run"]), folder.path)
     state = states[usable]
     if usable == folder.best_checkpoint:
         warn(folder, f"going on from {folder.name_of(usable)}, at step {state['step']}")

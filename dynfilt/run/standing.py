@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ from dynfilt.run.source import changed_modules, source_of
 
 ANEW, DAMAGED, CHANGED = True, "damaged", "changed"
 MOST_MODULES = 3
-# Errors that are the machine's: a full disk, a process that was killed.
-FROM_OUTSIDE = (OSError.__name__, "ProcessDied")
+# Errors that are the machine's: of its disks, a process that was killed, a GPU that others have filled.
+FROM_OUTSIDE = {
+    *(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)),
+    "ProcessDied",
+    "OutOfMemoryError",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ def standing(folder: RunFolder, config: dict[str, Any]) -> Standing:
     if found.state == RunState.RUNNING or not folder.path.exists():
         return Standing(found.state)
     if rerun is ANEW:
-        goes_on = was_begun_anew(folder) and _was_cut_short(found) and _is_of(config, folder)
+        goes_on = _was_cut_short(found) and _was_begun_by_rerun(config, folder)
         return Standing(found.state) if goes_on else _anew()
     if rerun == CHANGED and found.state != RunState.DAMAGED and (modules := changed_since(folder, config)):
         return _anew(f"its code has changed in {in_words(modules)}")
@@ -71,12 +76,14 @@ def _anew(reason: str = "") -> Standing:
     return Standing(RunState.TO_DO, aside=reason or "rerun=true")
 
 
-def _is_of(config: dict[str, Any], folder: RunFolder) -> bool:
+def _was_begun_by_rerun(config: dict[str, Any], folder: RunFolder) -> bool:
+    """Whether it was a command with `rerun=true` and the same config that began a run; where there was none before, the
+    run's own config alone can tell."""
     try:
         require_same_config(folder, config)
+        return was_begun_anew(folder) or folder.config().get("rerun") is ANEW
     except ValueError:
         return False
-    return True
 
 
 def _was_cut_short(found: Snapshot) -> bool:

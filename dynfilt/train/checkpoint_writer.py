@@ -10,6 +10,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from dynfilt.train.checkpoint import copy_checkpoint, save_checkpoint
+from dynfilt.train.evaluation import Stopped
 
 
 class CheckpointWriter:
@@ -28,7 +29,7 @@ class CheckpointWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._thread.shutdown(wait=True)
-        if kind is None:
+        if kind in (None, Stopped):  # a stopped run goes on from the last checkpoint, so it must be there
             self.wait()
 
     def write(self, state: dict[str, Any], path: Path, also: Path | None = None) -> None:

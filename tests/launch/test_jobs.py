@@ -1,5 +1,7 @@
 """The jobs of a sweep are those that Hydra itself composes, value by value and type by type."""
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynfilt.config.compose import Job
-from dynfilt.launch.jobs import expand
+from dynfilt.launch.jobs import _references, expand
 from tests.conftest import ROOT, TINY, Command
 
 Compose = Callable[..., list[Job]]
@@ -55,11 +57,33 @@ def test_a_declared_sweep(name: str, compose: Compose) -> None:
         ("data.split_seed=${seed}", "seed=2,3"),  # stays one variant
         ("study=${model.dropout},a", "model.dropout=0.1,0.2"),  # a reference in an override
         ("seed=range(2,4)", "tracking=off,offline"),
+        ("about.margin=1,2", "about={metric:val_loss}"),  # the second keeps what the first has set
+        ("model=glob([tiny,faulty])", "seed=0"),
     ],
 )
 def test_overrides_of_every_kind(words: tuple[str, ...], compose: Compose) -> None:
     jobs = assert_as_hydra_composes(compose, *TINY, "-m", *words)
     assert len(jobs) > 1
+
+
+@pytest.mark.slow
+def test_a_key_without_a_value_gets_it_from_the_sweep(command: Command, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tests" / "conf", tmp_path / "conf")
+    tiny = (tmp_path / "conf" / "model" / "tiny.yaml").read_text()
+    (tmp_path / "conf" / "model" / "open.yaml").write_text(re.sub("dropout: .*", "dropout: ???", tiny))
+    words = ("-cd", str(tmp_path / "conf"), "-cn", "tiny", "-m", "mode=plan", "model=open")
+    outcome = command(*words, "model.dropout=0.1,0.3")
+    assert outcome.code == 0, outcome.err
+    assert "open,model.dropout=0.3/seed0" in outcome.out
+    assert command(*words, "seed=0,1").err == "error: model.dropout: is missing; give it a value\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "reference"),
+    [("${a.b}", "a.b"), ("${..c}", "y.c"), ("${a[0]}", "*"), ("${f:a}", "*"), ("x", None), ("${oc.env:HOME}", None)],
+)
+def test_what_a_value_refers_to(value: str, reference: str | None) -> None:
+    assert list(_references({"y": {"x": {"z": value}}})) == ([] if reference is None else [reference])
 
 
 def test_the_first_key_changes_slowest() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dynfilt.launch import slots
-from dynfilt.launch.slots import Slot, available_cores, cpu_slots, gpu_slots, visible_gpus
+from dynfilt.launch.slots import Slot, available_cores, cpu_slots, gpu_slots, shared_gpus, visible_gpus
 
 
 @pytest.fixture
@@ -51,7 +51,17 @@ def test_gpus_are_handed_out_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "names"), [("0,1", ["0", "1"]), ("GPU-a", ["GPU-a"]), ("", []), ("-1", []), ("NoDevFiles", [])]
+    ("shown", "names"),
+    [
+        ("0,1", ["0", "1"]),
+        ("2, 0", ["2", "0"]),
+        ("GPU-a", ["GPU-a"]),
+        ("MIG-a,MIG-b", ["MIG-a", "MIG-b"]),
+        ("0,-1,1", ["0"]),
+        ("1,none", ["1"]),
+        ("0,0", []),
+        *((none, []) for none in ("", "-1", "NoDevFiles", "none", "void")),
+    ],
 )
 def test_the_visible_gpus_are_those_that_cuda_would_show(
     shown: str, names: list[str], monkeypatch: pytest.MonkeyPatch
@@ -81,3 +91,26 @@ def test_a_process_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     Slot(2, (4, 5)).occupy()
     assert bound == [(3,), (4, 5), (2,)]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [("2,0", ["0", "1", "0", "1"]), ("GPU-b,GPU-a", ["GPU-b", "GPU-a"] * 2), ("MIG-x", ["MIG-x"] * 2)],
+)
+def test_jobs_name_a_shared_gpu_as_mps_does(
+    chosen: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MPS sees the chosen GPUs alone, numbered from 0 on."""
+    control = tmp_path / "nvidia-cuda-mps-control"
+    control.write_text(f"#!/bin/sh\necho $CUDA_VISIBLE_DEVICES $* >> {tmp_path}/calls\n")
+    control.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    with shared_gpus(gpu_slots(visible_gpus(), 2, 1)) as slots:
+        assert [slot.gpu for slot in slots] == names
+        assert "CUDA_MPS_PIPE_DIRECTORY" in os.environ
+    assert (tmp_path / "calls").read_text().splitlines()[0] == f"{chosen} -d"
+    alone = gpu_slots(["3", "1"], 1, 1)
+    with shared_gpus(alone) as slots:
+        assert slots == alone

@@ -140,3 +140,19 @@ def test_numbers_are_checked_and_what_is_missing_is_named(command: Command, monk
     outcome = command(*SLURM, "seed=0,1")
     assert outcome.code == 2
     assert outcome.err == "error: hydra/launcher=slurm needs submitit: pip install 'dynfilt[slurm]'\n"
+
+
+def test_only_one_allocation_of_an_array_goes_back_to_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one of an array has the array's own number: Slurm answers for all of them, and requeues them all."""
+    for name, line in (("squeue", "case $* in *7_2*) echo RUNNING;; *) echo RUNNING; echo PENDING;; esac"),
+                       ("scontrol", f"echo $* >> {tmp_path}/requeued")):  # fmt: skip
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    for name, value in {"JOB_ID": "7", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "2"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(SystemExit):
+        slurm._queue_again()
+    assert (tmp_path / "requeued").read_text() == "requeue 7_2\n"

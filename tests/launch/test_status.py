@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from dynfilt.launch import status
 from dynfilt.run.record import RunRecord
@@ -49,6 +50,21 @@ def test_every_state_is_told_once(command: Command, study: Path) -> None:
     assert all(f" {accuracy:.1%} " in row for row in rows[:4])
     assert reason == "tests/tiny/seed1: something broke"
     assert sentence == "6 runs: 1 completed, 1 failed, 2 interrupted, 1 running, 1 damaged"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"epoch": None}, {"epoch": "x"}, {"epoch": 1.0, "seconds": [], "val_accuracy": "x"}, {"epoch": float("nan")}],
+)
+def test_damage_of_one_run_hides_no_other(row: dict, study: Path) -> None:
+    (study / "seed2" / "metrics.jsonl").write_text(json.dumps(row))
+    (study / "seed3" / "config.yaml").write_text("trainer: {epochs: many}")
+    (study / "above").symlink_to(study.parent)
+    (study / "itself").symlink_to(study / "itself")
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(status.look([study]))
+    assert "6 runs: 1 completed, 1 failed, 3 interrupted, 1 damaged" in shown.get()
 
 
 def test_folders_may_be_named_and_none_is_an_error(command: Command, study: Path, tmp_path: Path) -> None:

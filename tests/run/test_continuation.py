@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dynfilt.run.continuation import adopt_checkpoints
+from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import ADDED_LATER, digest
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import TINY, Command, command_line
@@ -71,6 +73,8 @@ def test_a_continued_run_names_its_parent(later_run: Path) -> None:
         (["schedule=cosine"], "trainer.epochs=2: .* is at epoch 2 already; choose more"),
         (["model=static_3x3", "trainer.epochs=4"], "model: cannot change when going on from"),
         (["optimizer=sgd", "trainer.epochs=4"], "optimizer: cannot change when going on from"),
+        (["data.split_seed=1", "trainer.epochs=4"], "data.split_seed: cannot change when going on from"),
+        (["trainer.max_eval_images=9", "trainer.epochs=4"], "trainer.max_eval_images: cannot change when going on"),
         (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
     ],
 )
@@ -91,9 +95,40 @@ def test_going_on_without_a_sense_is_refused(
 
 
 def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, later_run: Path) -> None:
-    outcome = command("mode=plan", f"run={later_run / PARENT}", "trainer.epochs=4", "schedule=cosine", "seed=5")
+    overrides = ("trainer.epochs=4", "schedule=cosine", "data.pad=1", "seed=5")
+    outcome = command("mode=plan", f"run={later_run / PARENT}", *overrides)
     assert outcome.code == 0, outcome.err
-    assert "tiny,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
+    assert "tiny,data.pad=1,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "epoch_of_best", "epoch_in_file", "adopted"),
+    [
+        (0.5, 1.0, 1.0, 1.0),
+        (0.5, 2.0, 1.0, 2.0),  # killed after it had written the one and before it wrote the other
+        (0.5, 2.0, None, 2.0),
+        (-1.0, 0.0, None, None),  # stopped before its first evaluation
+        (0.5, 1.0, 1.5, "not the best that its checkpoint/last.pt knows"),  # it trains on meanwhile
+        (0.5, 1.0, None, "not the best that its checkpoint/last.pt knows"),
+    ],
+)
+def test_the_best_weights_are_those_that_the_last_checkpoint_knows(
+    accuracy: float, epoch_of_best: float, epoch_in_file: float | None, adopted: float | str | None, tmp_path: Path
+) -> None:
+    known = {"accuracy": accuracy, "epoch": epoch_of_best}
+    save_checkpoint({"epoch": 2.0, "best": known}, tmp_path / "old" / "checkpoint" / "last.pt")
+    if epoch_in_file is not None:
+        save_checkpoint({"epoch": epoch_in_file}, tmp_path / "old" / "checkpoint" / "best.pt")
+    new = RunFolder(tmp_path / "new")
+    new.path.mkdir()
+    if isinstance(adopted, str):
+        with pytest.raises(ValueError, match=adopted):
+            adopt_checkpoints(tmp_path / "old", new.path)
+        return
+    assert adopt_checkpoints(tmp_path / "old", new.path) == {"epoch": 2.0, "best": known}
+    assert load_checkpoint(new.last_checkpoint)["epoch"] == 2.0
+    found = load_checkpoint(new.best_checkpoint)["epoch"] if new.best_checkpoint.exists() else None
+    assert found == adopted
 
 
 @pytest.mark.slow

@@ -223,9 +223,12 @@ def test_a_damaged_result_is_damaged_for_everybody_and_computed_again_by_consent
     assert experiment.run(mend) == experiment.Ending.SKIPPED
 
 
+@pytest.mark.parametrize("before", [[".seed0.1"], []])
 def test_a_run_begun_anew_and_interrupted_goes_on(
-    make: Make, folder: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+    before: list[str], make: Make, folder: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not before:
+        shutil.rmtree(folder)
     job, train_step, steps = make("rerun=true"), experiment.Trainer.train_step, []
 
     def interrupt_at_seven(self: Any) -> None:
@@ -242,7 +245,7 @@ def test_a_run_begun_anew_and_interrupted_goes_on(
     experiment.run(job)
     assert steps == [*range(7), 7, *range(6, 12)]  # from the checkpoint at step 6, not from 0
     is_like(folder, finished_run)
-    assert sorted(path.name for path in folder.parent.iterdir()) == [".seed0.1", "seed0"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [*before, "seed0"]
     assert experiment.plan(job, Planner()).state == RunState.TO_DO  # done, so it would begin anew
 
 

@@ -117,3 +117,43 @@ def test_a_takeover_that_never_ended_says_the_way_out(tmp_path: Path, monkeypatc
     os.utime(tmp_path / "lock.holder", (0, 0))
     with pytest.raises(RunInUse, match=r"lock\.takeover: another process is taking this run over; remove the file"):
         FolderLock(tmp_path).acquire()
+
+
+def test_a_folder_that_is_set_aside_while_its_lock_is_taken_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by two commands with rerun=true: the lock is then one of the folder that was set aside."""
+    folder = tmp_path / "seed0"
+    folder.mkdir()
+
+    def move_first(*_: object) -> None:
+        folder.rename(tmp_path / ".seed0.1")
+        folder.mkdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.fcntl, "flock", move_first)
+        with pytest.raises(RunInUse, match="another process has just set it aside"):
+            FolderLock(folder).acquire()
+    with FolderLock(folder):
+        assert (folder / "lock").exists()
+
+
+@pytest.mark.parametrize("place", ["", "of another container"])
+def test_without_locks_a_killed_process_of_this_machine_is_replaced_at_once(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pool tries a job again whose process died."""
+    monkeypatch.setattr(lock.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "")))
+    with warnings.catch_warnings(action="ignore"):
+        pid = in_a_process(lambda: FolderLock(tmp_path).acquire() or os.kill(os.getpid(), 9) or True)
+        assert exit_code(pid) == -9
+        holder = tmp_path / "lock.holder"
+        holder.write_text(holder.read_text() + place)
+        if place:
+            assert is_in_use(tmp_path)
+            with pytest.raises(RunInUse, match=rf"\(pid {pid}"):
+                FolderLock(tmp_path).acquire()
+        else:
+            assert not is_in_use(tmp_path)
+            with FolderLock(tmp_path) as held:
+                held.require_held()

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from dynfilt.run.folder import RunState
-from dynfilt.run.plan import PlannedRun, format_plan
+from dynfilt.run.plan import PlannedRun, epochs_of, format_plan
 from dynfilt.run.record import RunRecord
 from tests.conftest import TINY, Command
 from tests.run_folders import contents, read_rows
@@ -48,6 +48,14 @@ def test_the_time_left_is_judged_by_the_epochs_that_were_timed(command: Command,
     outcome = command(*TINY, "-m", "mode=plan", "seed=0,1,2")
     assert [line.split("  ")[-1].strip() for line in outcome.lines[1:4]] == ["0 min 00 s", "30 min 00 s", "30 min 00 s"]
     assert outcome.lines[-1] == "1 of 3 done; time left 1 h 00 min"
+
+
+def test_a_cap_on_steps_leaves_fewer_epochs() -> None:
+    row = {"epoch": 0.5, "step": 30}
+    assert epochs_of({"epochs": 20, "max_steps": 120}, row) == 2
+    assert epochs_of({"epochs": 20, "max_steps": 10_000}, row) == 20
+    assert epochs_of({"epochs": 20, "max_steps": 120}, {}) == 20
+    assert epochs_of({"epochs": 20, "max_steps": None}, row) == 20
 
 
 def test_no_time_left_is_claimed_for_runs_that_were_never_timed() -> None:

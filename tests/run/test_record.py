@@ -77,6 +77,16 @@ def test_a_failure_that_cannot_be_recorded_hides_no_error(
     assert not is_in_use(folder)
 
 
+def test_a_run_whose_folder_was_moved_leaves_the_one_in_its_place_alone(folder: Path) -> None:
+    with pytest.raises(ValueError, match="was moved"), RunRecord(folder, CONFIG) as record:
+        folder.rename(folder.with_name("elsewhere"))
+        with RunRecord(folder, CONFIG) as other:
+            other.start({})
+        record.append_evaluation({"step": 1})
+    assert read_status(folder)["state"] == "running"
+    assert not (folder / "metrics.jsonl").exists()
+
+
 def test_an_interrupt_is_no_failure(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), RunRecord(folder, CONFIG) as record:
         record.start({})

@@ -10,6 +10,7 @@ import torch
 from dynfilt.train import checkpoint_writer
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from dynfilt.train.checkpoint_writer import CheckpointWriter
+from dynfilt.train.evaluation import Stopped
 
 
 def example(step: int) -> dict[str, Any]:
@@ -71,6 +72,9 @@ def test_a_full_disk_is_told_at_the_next_checkpoint_or_at_the_end(
         writer.write(example(1), tmp_path / "last.pt")
     with pytest.raises(OSError, match="No space left"), CheckpointWriter() as writer:
         writer.write(example(0), tmp_path / "last.pt")
+    with pytest.raises(OSError, match="No space left"), CheckpointWriter() as writer:
+        writer.write(example(0), tmp_path / "last.pt")
+        raise Stopped  # "interrupted" would say that nothing is lost
 
 
 def test_an_error_of_training_is_the_one_that_is_told_and_the_checkpoint_is_kept(
