@@ -7,8 +7,11 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +24,7 @@ from dynfilt.layers.formulation import describe, force_formulation, record_formu
 FLOP_BATCH = 64
 LATENCY_RUNS = 30
 LATENCY_WARMUP = 5
+Seen = TypeVar("Seen")
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -42,17 +46,25 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> float:
     """FLOPs of one forward pass for one image: twice the multiply-accumulates of convolutions and matrix products.
 
     image_shape: (C, H, W). Counted in the canonical form (mix the kernels, then one convolution an image),
-    whatever formulation runs, on a batch of 64 and divided by it. Nothing is computed: the tensors are fake.
+    whatever formulation runs, on a batch of 64 and divided by it. Nothing is computed: the tensors are fake, but for a
+    layer that looks at their numbers, which gets zeros.
     """
-    counter = FlopCounterMode(display=False)
-    with force_formulation("grouped"), counter:
-        _forward_fake_images(model, image_shape, FLOP_BATCH)
-    return counter.get_total_flops() / FLOP_BATCH
+    return _watched(model, image_shape, FLOP_BATCH, _counting_flops).get_total_flops() / FLOP_BATCH
+
+
+@contextmanager
+def _counting_flops() -> Iterator[FlopCounterMode]:
+    with force_formulation("grouped"), FlopCounterMode(display=False) as counter:
+        yield counter
 
 
 def count_layer_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> list[LayerCost]:
     """The costs of all modules that run, in the order in which they end; their FLOPs add up to count_flops."""
-    counter = FlopCounterMode(display=False)
+    return list(_watched(model, image_shape, FLOP_BATCH, lambda: _counting_by_layer(model)).values())
+
+
+@contextmanager
+def _counting_by_layer(model: nn.Module) -> Iterator[dict[str, LayerCost]]:
     costs: dict[str, LayerCost] = {}
     started: list[Counter[str]] = []
     inside: list[Counter[str]] = [Counter()]
@@ -79,22 +91,40 @@ def count_layer_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> li
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(lambda *_: enter()))
         handles.append(module.register_forward_hook(lambda _, inputs, output, name=name: leave(name, output)))
-    with force_formulation("grouped"), counter:
-        _forward_fake_images(model, image_shape, FLOP_BATCH)
-    for handle in handles:
-        handle.remove()
-    return list(costs.values())
+    try:
+        with _counting_flops() as counter:
+            yield costs
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def _forward_fake_images(model: nn.Module, image_shape: tuple[int, int, int], batch: int) -> None:
-    was_training = model.training
+def _watched(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    batch: int,
+    watch: Callable[[], AbstractContextManager[Seen]],
+) -> Seen:
+    """What `watch` has seen in a forward pass in eval mode: of fake images, else of zeros."""
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    state, fake = (*model.named_parameters(), *model.named_buffers()), FakeTensorMode()
+    try:
+        with contextlib.suppress(Exception), watch() as seen:
+            _forward_fake_images(model, torch.Size((batch, *image_shape)), device)
+            return seen
+        with torch.no_grad(), watch() as seen:
+            model(torch.zeros(batch, *image_shape, device=device))
+            return seen
+    finally:
+        model.train(was_training)
+
+
+def _forward_fake_images(model: nn.Module, shape: torch.Size, device: torch.device) -> None:
+    # A constant of a layer that is no buffer may be real.
+    state, fake = (*model.named_parameters(), *model.named_buffers()), FakeTensorMode(allow_non_fake_inputs=True)
     with fake, torch.no_grad():
         tensors: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in state}
-        images = torch.empty(batch, *image_shape, device=next(model.parameters()).device)
-        functional_call(model, tensors, (images,))
-    model.train(was_training)
+        functional_call(model, tensors, (torch.empty(shape, device=device),))
 
 
 @torch.inference_mode()
@@ -117,11 +147,9 @@ def measure_latency_ms(model: nn.Module, image_shape: tuple[int, int, int], devi
 def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], batch: int) -> str:
     """Name how many layers apply per-image filters to a batch by which formulation: `chunked x 15, outputs x 4`.
 
-    The choice may depend on the dtype, so call it under training's autocast. Nothing is computed: the tensors are fake.
+    The choice may depend on the dtype, so call it under training's autocast. Computes as little as `count_flops` does.
     """
-    with record_formulations() as taken:
-        _forward_fake_images(model, image_shape, batch)
-    return describe(taken)
+    return describe(_watched(model, image_shape, batch, record_formulations))
 
 
 def reset_peak_memory(device: torch.device) -> None:

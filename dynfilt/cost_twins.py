@@ -47,7 +47,8 @@ def cost_twins(overrides: Sequence[str], image: tuple[int, int, int]) -> list[Ne
         raise ValueError(
             "model: has no conv and width to vary; allowed are model=resnet8, resnet20, resnet18, resnet34"
         )
-    static = compose([*(each for each in overrides if not each.startswith("model/conv=")), "model/conv=static"])
+    of_layer = ("model/conv=", "model.conv.")  # of the static one there is nothing to set
+    static = compose([*(each for each in overrides if not each.lstrip("+").startswith(of_layer)), "model/conv=static"])
 
     def cost(name: str, model: dict[str, Any], width: float) -> NetworkCost:
         network: nn.Module = make({**model, "width": width}, "model")

@@ -237,3 +237,25 @@ def test_models_are_loaded_where_there_is_no_module_resource(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "cost_elsewhere", module)
     spec.loader.exec_module(module)
     assert module.count_parameters(torch.nn.Linear(2, 1)) == 3
+
+
+class LooksAtNumbers(nn.Module):
+    """A 1x1 convolution of images scaled by a tensor that is no buffer, and refused by what their numbers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(4, 8, 1)
+        self.scale = torch.tensor(2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.abs().max() > 1e9:
+            raise ValueError("too large")
+        return self.inner(x * self.scale)
+
+
+def test_a_layer_that_looks_at_numbers_is_counted_too() -> None:
+    model = nn.Sequential(LooksAtNumbers()).train()
+    assert count_flops(model, (4, 5, 5)) == 2 * 4 * 8 * 25
+    assert sum(sum(layer.flops.values()) for layer in cost.count_layer_flops(model, (4, 5, 5))) == 2 * 4 * 8 * 25
+    assert cost.name_formulations(model, (4, 5, 5), 3) == "nn.Conv2d"
+    assert model.training and not any(module._forward_hooks for module in model.modules())

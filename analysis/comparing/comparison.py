@@ -230,9 +230,16 @@ def _compared(variants: list[Variant], named: str | None, tuning: Tuning, declar
     if not any(variant.runs for variant in variants):
         return variants
     baseline = baseline_of(variants, named, declared)
+    (kind, value, word), name = baseline.order
+    first = (kind - 3, value, word), name  # kinds are 0 to 2, so it is before every row that is no baseline
     compared = [baseline, *(variant for variant in variants if variant is not baseline)]
     return [
-        replace(variant, baseline=baseline.label, claims=_claims(variant, baseline, variants, tuning, declared))
+        replace(
+            variant,
+            order=first if variant is baseline else variant.order,
+            baseline=baseline.label,
+            claims=_claims(variant, baseline, variants, tuning, declared),
+        )
         for variant in compared
     ]
 

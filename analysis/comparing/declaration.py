@@ -23,6 +23,10 @@ class UnusableAbout(ValueError):
     """A declaration that cannot be meant."""
 
 
+class NoDeclaration(ValueError):
+    """A file that declares nothing, or of another study."""
+
+
 @dataclass(frozen=True)
 class Declaration:
     """A study's declaration; what is empty was not declared.
@@ -123,7 +127,8 @@ def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
 def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration]:
     """The declaration of a sweep file, for the study that it names.
 
-    Raises ValueError for a file that cannot be read, declares nothing or what cannot be meant, or is of no such study.
+    Raises ValueError for a file that cannot be read or declares what cannot be meant, NoDeclaration for one that
+    declares nothing or is of no such study.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -132,10 +137,11 @@ def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration
     about = content.get("about") if isinstance(content, Mapping) else None
     known = [key.name for key in fields(About)]
     if not isinstance(about, Mapping) or not about.keys() <= set(known):
-        raise ValueError(f"--about {path}: is no sweep file with a block `about:`; its keys may be {', '.join(known)}")
+        flaw = ValueError if isinstance(about, Mapping) else NoDeclaration
+        raise flaw(f"--about {path}: is no sweep file with a block `about:`; its keys may be {', '.join(known)}")
     study = str(content.get("study"))
     if study not in (there := sorted(set(studies))):
-        raise ValueError(f"--about {path}: is of the study {study}; the sources hold {', '.join(there)}")
+        raise NoDeclaration(f"--about {path}: is of the study {study}; the sources hold {', '.join(there)}")
     try:
         return {study: _declaration(about, path)}
     except ValueError as error:

@@ -71,7 +71,8 @@ def confusion_figure(confusions: Sequence[Confusion], width: str) -> Figure:
     rows = math.ceil(len(confusions) / columns)
     side = style.WIDTHS[width] / columns
     figure = Figure(figsize=(style.WIDTHS[width], rows * (side + 0.1) + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    is_one_axis = len({each.names for each in confusions}) == 1  # panels of other data sets have other classes
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=is_one_axis, sharey=is_one_axis)
     errors = [np.where(np.eye(len(each.names), dtype=bool), math.nan, 100 * each.shares) for each in confusions]
     highest = max(float(np.nanmax(each, initial=0.0)) for each in errors) or 1.0
     for axes, each, values in zip(grid.flat, confusions, errors, strict=False):
@@ -92,9 +93,11 @@ def confusion_figure(confusions: Sequence[Confusion], width: str) -> Figure:
 
 def caption(heading: str, confusions: Sequence[Confusion]) -> str:
     """Caption of the figure."""
+    are_named = [len(each.names) <= NAMED for each in confusions]
+    where = "" if all(are_named) else f", where there are at most {NAMED} classes"
     sentences = [
         f"{heading}: of the test images of each true class (row) the share taken for each other class, in percent.",
-        "On the diagonal: the accuracy of the class." if len(confusions[0].names) <= NAMED else "",
+        f"On the diagonal: the accuracy of the class{where}." if any(are_named) else "",
         "All panels have one colour scale.",
         seeds_each(each.n for each in confusions),
         "Means over the seeds; with the weights that were best on the validation split.",
@@ -103,19 +106,17 @@ def caption(heading: str, confusions: Sequence[Confusion]) -> str:
 
 
 def accuracy_by_class(confusions: Sequence[Confusion]) -> Table:
-    """A row a class, a column a variant: its test accuracy, mean ± SD over the seeds."""
-    names = max((each.names for each in confusions), key=len)
+    """A row a class, a column a variant: its test accuracy, mean ± SD over the seeds, if its data has the class."""
+    names = dict.fromkeys(name for each in confusions for name in each.names)
     headings = [Heading("class", is_text=True), *(Heading(each.label, "%", "↑") for each in confusions)]
-    rows = [
-        Row((name, *(_accuracy(each, place) for each in confusions)), (False,) * len(headings))
-        for place, name in enumerate(names)
-    ]
+    rows = [Row((name, *(_accuracy(each, name) for each in confusions)), (False,) * len(headings)) for name in names]
     return Table("Accuracy by class", "", tuple(headings), {"": rows})
 
 
-def _accuracy(confusion: Confusion, place: int) -> str:
-    if place >= len(confusion.names):
+def _accuracy(confusion: Confusion, name: str) -> str:
+    if name not in confusion.names:
         return MISSING
+    place = confusion.names.index(name)
     summary = summarise(confusion.by_seed[:, place, place].tolist())
     return mean_and_sd(summary.mean, summary.sd) if summary.n > 1 else percent(summary.mean)
 
@@ -147,4 +148,6 @@ def _label(axes: Axes, confusion: Confusion) -> None:
     axes.set_xticks(places, confusion.names, rotation=90, fontsize=6)
     axes.set_yticks(places, confusion.names, fontsize=6)
     for place in places:
-        axes.text(place, place, f"{100 * confusion.shares[place, place]:.0f}", ha="center", va="center", fontsize=6)
+        share = confusion.shares[place, place]
+        told = MISSING if math.isnan(share) else f"{100 * share:.0f}"
+        axes.text(place, place, told, ha="center", va="center", fontsize=6)

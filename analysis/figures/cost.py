@@ -21,8 +21,17 @@ from ..reading.metrics import TEST_ACCURACY, Metric
 from ..tables.numbers import count
 from .legend import Look, point_handle, summary_handles
 
-# Number of result.json -> name of its axis.
-COST_AXES = {"parameters": "Parameters", "flops": "FLOPs per image, forward", "train_seconds": "Training time (s)"}
+# Number of result.json -> name of its axis, and how a caption puts it.
+COST_AXES = {
+    "parameters": "Trainable parameters",
+    "flops": "FLOPs per image, forward",
+    "train_seconds": "Training time (s)",
+}
+COST_WORDS = {
+    "parameters": "trainable parameters",
+    "flops": "FLOPs (one forward pass of one image, in canonical form)",
+    "train_seconds": "measured training time",
+}
 # Costs further apart than this are drawn on a logarithmic axis.
 LINEAR_UP_TO = 8
 NAME_SIZE = 6.5
@@ -45,13 +54,16 @@ Panels = Mapping[str, Sequence[Point]]
 
 
 def cost_points(variants: Iterable[Variant]) -> dict[str, list[Point]]:
-    """For each cost that some variant has, a point for each variant whose runs all have a positive number of it."""
+    """For each cost that some variant has, a point for each variant whose runs all have a positive number of it.
+
+    A variant whose metric is not finite in every run, as the loss of a network that is certain and wrong, has none.
+    """
     panels: dict[str, list[Point]] = {}
     for key in COST_AXES:
         for variant in variants:
             seeds = np.array([(run.number(key), run.number(variant.metric.name)) for run in variant.runs])
             seeds = seeds.reshape(-1, 2)
-            if len(seeds) and bool((seeds[:, 0] > 0).all()):
+            if len(seeds) and bool((seeds[:, 0] > 0).all() and np.isfinite(seeds[:, 1]).all()):
                 cost, accuracy = (summarise(seeds[:, column].tolist()) for column in (0, 1))
                 panels.setdefault(key, []).append(Point(variant.label, cost, accuracy, seeds))
     return panels
@@ -83,9 +95,10 @@ def caption(heading: str, panels: Panels, metric: Metric = TEST_ACCURACY) -> str
         cost_frame(points).cuts([point.cost.low for point in points], [point.cost.high for point in points])
         for points in panels.values()
     )
+    *most, last = (COST_WORDS[key] for key in panels)
+    costs = f"{', '.join(most)} and {last}" if most else last
     sentences = [
-        f"{heading}: {metric.words} against parameters, FLOPs (one forward pass of one image, in canonical form) and "
-        "measured training time.",
+        f"{heading}: {metric.words} against {costs}.",
         seeds_each(counts),
         "Markers: mean over the seeds; dots: single seeds; bars: 95 % Student t intervals of the mean."
         if max(counts) > 1

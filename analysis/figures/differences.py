@@ -43,7 +43,7 @@ def differences_of(
 ) -> list[Difference]:
     """The differences of variants to the baseline of their `group`, or to their controls, where they share a seed.
 
-    In the given order; the group is by default the variants themselves.
+    Those that are not finite are left out. In the given order; the group is by default the variants themselves.
     """
     by_label = {variant.label: variant.by_seed(variant.metric.name) for variant in group or variants}
     return [
@@ -58,7 +58,7 @@ def differences_of(
         )
         for variant in variants
         for claim in variant.claims
-        if (claim.is_control if to_controls else claim.is_to_baseline) and claim.paired.difference.n
+        if (claim.is_control if to_controls else claim.is_to_baseline) and math.isfinite(claim.paired.difference.mean)
         for ours, theirs in [(by_label[variant.label], by_label[claim.rival])]
     ]
 

@@ -199,10 +199,16 @@ class StudyFigures:
         ]
 
     def _without_cost(self) -> list[str]:
-        lines = []
+        finite = [variant for variant in self.shown if math.isfinite(variant.summary.mean)]
+        lines = [
+            f"{variant.label}: its {variant.metric.words} is not finite at every seed, so no mean or difference of it "
+            "is drawn"
+            for variant in self.shown
+            if variant not in finite
+        ]
         for key in cost.COST_AXES:
             drawn = {point.label for point in self._costs.get(key, ())}
-            lacking = [variant.label for variant in self.shown if variant.label not in drawn]
+            lacking = [variant.label for variant in finite if variant.label not in drawn]
             lines += [f"{label}: {key} not recorded, so not drawn" for label in lacking]
         return lines
 

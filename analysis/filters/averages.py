@@ -7,7 +7,8 @@ from typing import Any
 from ..comparing.statistics import Summary, summarise
 from ..drawing.sheets import write_text
 from ..tables.markdown import table_text
-from ..tables.table import Column, Heading, Sheet, column
+from ..tables.numbers import MISSING
+from ..tables.table import Column, Heading, Sheet, column, is_undefined
 from .trained import TrainedRun
 
 # Words of a row, then of each field of its numbers the summary over the runs.
@@ -66,7 +67,7 @@ def _word(key: str, heading: Heading) -> Column[Averages]:
 
 
 def _number(of_runs: Column[Any]) -> Column[Averages]:
-    """Mean ± SD as the column itself prints a number; a number that all runs share stands alone."""
+    """Mean ± SD as the column itself prints a number; a number that all runs share stands alone, a dash for none."""
 
     def values(field: str) -> Iterable[tuple[str, Callable[[Averages], float]]]:
         for name in ("mean", "sd", "low", "high"):
@@ -74,6 +75,8 @@ def _number(of_runs: Column[Any]) -> Column[Averages]:
 
     def cell(row: Averages) -> str:
         summary: Summary = row[next(iter(of_runs.values))]
+        if is_undefined(summary.mean):
+            return MISSING
         if summary.sd > 0:
             return f"{of_runs.form(summary.mean)} ± {of_runs.form(summary.sd).lstrip('+')}"
         return of_runs.form(int(summary.mean) if summary.mean.is_integer() else summary.mean)

@@ -48,19 +48,29 @@ def require_sound_layers(run: TrainedRun) -> None:
 
 
 def inputs_of(run: TrainedRun, layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Record the inputs of those layers that run, for the first two test images, float32, in the order of the calls."""
+    """Record the inputs of those layers that run, for the first two test images, float32, in the order of the calls.
+
+    Raises ValueError for a layer that runs more than once in a network's forward.
+    """
     inputs: dict[str, Tensor] = {}
+    so_far: set[str] = set()  # in this forward of the network
 
     def see(name: str, x: Tensor) -> None:
+        if name in so_far:
+            raise ValueError(f"{run.folder}: layer {name}: runs more than once, so that an image has several choices")
+        so_far.add(name)
         inputs.setdefault(name, x.float())
 
-    handles = [
+    handles = [run.model.register_forward_pre_hook(lambda *_: so_far.clear())]
+    handles += [
         layer.register_forward_pre_hook(lambda layer, arguments, name=name: see(name, arguments[0]))
         for name, layer in layers.items()
     ]
-    run.scores(run.data.test.subset(torch.arange(2, device=run.data.test.labels.device)))
-    for handle in handles:
-        handle.remove()
+    try:
+        run.scores(run.data.test.subset(torch.arange(2, device=run.data.test.labels.device)))
+    finally:
+        for handle in handles:
+            handle.remove()
     return inputs
 
 

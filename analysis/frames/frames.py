@@ -25,7 +25,10 @@ from ..reading.sources import read_runs
 from ..tables.comparison_tables import records
 
 TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device", "source", "place")
-IN_COMPARISON = ("study", "variant", "config_digest", "seeds", "baseline", "control", "verdict", "control_verdict")
+IN_COMPARISON = (
+    *("study", "variant", "label", "config_digest", "seeds"),
+    *("baseline", "control", "verdict", "control_verdict"),
+)
 
 T = TypeVar("T")
 
@@ -35,8 +38,8 @@ def runs_frame(*sources: str, metric: str | None = None) -> pd.DataFrame:
 
     Columns: what the run is (`state`, one-line `error`, `config_digest`, `commit`, `dirty`, `device`, `source`,
     `place`), each number of result.json under its own name, NaN where the run has none, and each config key as
-    `config.<key>`, such as `config.optimizer.lr`. A metric that is computed from the predictions, `calibration_error`
-    or `top5_accuracy`, is a column where it is asked for, NaN for runs that lack what it needs.
+    `config.<key>`, such as `config.optimizer.lr`. A metric that is computed from these or from the predictions, such as
+    `calibration_error`, is a column where it is asked for, NaN for runs that lack what it needs.
     Raises ValueError also for a metric that there is not.
     """
     runs = read_runs(sources)

@@ -77,11 +77,13 @@ RESULT_SPLITS = {
         "on the training split, without augmentation, with the weights that were best on the validation split.",
     ),
 }
+# Parts of a colour image that models of channel subsets are tested on; with all three channels it is the test accuracy.
+CHANNEL_SUBSETS = ("R", "G", "B", "RG", "RB", "GB")
 OWN_DEVICE = "as each run measured it on its own device, beside whatever else ran there."
 
 
 def _of_result() -> Iterator[Metric]:
-    """What variants are compared by: numbers of result.json, and what `predicted` computes from the predictions."""
+    """What variants are compared by: numbers of result.json, and what `predicted` computes."""
     for split, (begins, place) in RESULT_SPLITS.items():
         for metric in REPORTED:
             if metric.is_in_result:
@@ -91,6 +93,9 @@ def _of_result() -> Iterator[Metric]:
     yield replace(ACCURACY, name="last_test_accuracy", label="Last weights' test accuracy", meaning=last)
     top = f"The true class is among the five of highest score {TEST}"
     yield replace(ACCURACY, name="top5_accuracy", label="Top-5 accuracy", meaning=top)
+    missing = f"Mean accuracy with only the channels {', '.join(CHANNEL_SUBSETS)} of each image, {TEST}"
+    label = "Accuracy with missing channels"
+    yield replace(ACCURACY, name="missing_channels_accuracy", label=label, meaning=missing)
     bins = f"Expected calibration error, in 15 bins of equal width (Guo et al. 2017), {TEST}"
     yield Metric("calibration_error", "Calibration error", "%", higher_is_better=False, is_fraction=True, meaning=bins)
     yield Metric("latency_ms", "Latency", "ms", higher_is_better=False, meaning=f"Latency {OWN_DEVICE}")

@@ -1,4 +1,4 @@
-"""Metrics that result.json lacks, computed from the predictions for the test images that lie beside a run."""
+"""Metrics that result.json lacks, computed from its other numbers or from the predictions for the test images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,11 +8,12 @@ import numpy as np
 
 from dynfilt.run.folder import PREDICTIONS, DamagedFile, RunFolder
 
-from .metrics import Metric
+from .metrics import CHANNEL_SUBSETS, Metric
 from .run import Run
 
 BINS = 15
 TOP = 5
+MISSING_CHANNELS = "missing_channels_accuracy"
 
 
 def with_metric(run: Run, metric: Metric) -> Run:
@@ -20,7 +21,7 @@ def with_metric(run: Run, metric: Metric) -> Run:
     if not run.counts or metric.name in run.numbers:
         return run
     try:
-        value = _from_predictions(run, metric.name)
+        value = _missing_channels(run) if metric.name == MISSING_CHANNELS else _from_predictions(run, metric.name)
     except ValueError as error:
         return replace(run, numbers={}, error=f"no {metric.name}: {error}")
     return replace(run, numbers={**run.numbers, metric.name: value})
@@ -37,7 +38,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def top5_accuracy(rank: np.ndarray) -> float:
-    """Share of images of which at most four classes score higher than the true one."""
+    """Share of images of which at most four classes come before the true one."""
     return float(np.mean(rank < TOP))
 
 
@@ -49,6 +50,14 @@ PREDICTED: Mapping[str, tuple[tuple[str, ...], Callable[..., float]]] = {
     ),
     "top5_accuracy": (("best_true_class_rank",), top5_accuracy),
 }
+
+
+def _missing_channels(run: Run) -> float:
+    """The mean over the subsets of the channels. Raises ValueError for a run that was not tested on them."""
+    keys = [f"test_accuracy_{channels}" for channels in CHANNEL_SUBSETS]
+    if lacking := [key for key in keys if key not in run.numbers]:
+        raise ValueError(f"its result does not hold {lacking[0]}")
+    return sum(run.numbers[key] for key in keys) / len(keys)
 
 
 def _from_predictions(run: Run, name: str) -> float:

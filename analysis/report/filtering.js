@@ -8,10 +8,11 @@
   document.querySelector("header").append(field);
 
   const named = [...document.querySelectorAll("[data-variant]")].map((each) => [each, each.dataset.variant]);
-  const labels = new Set(named.map(([, label]) => label));
-  for (const heading of document.querySelectorAll("main tbody th[scope=row]")) {
-    const label = heading.textContent.trim();
-    if (labels.has(label) && !heading.closest("details")) named.push([heading.parentElement, label]);
+  for (const table of document.querySelectorAll("main table")) {
+    if (table.tHead?.rows[0].cells[0].textContent.trim() !== "variant") continue;
+    for (const heading of table.querySelectorAll("tbody th[scope=row]")) {
+      named.push([heading.parentElement, heading.textContent.trim()]);
+    }
   }
 
   function apply() {

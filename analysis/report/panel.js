@@ -223,22 +223,24 @@ const Panel = (() => {
       this.showAll(value, line.label, x, top);
     }
 
-    // All shown variants at an x value, the best first; of many those around the one that is read.
+    // All shown variants at an x value, the best first; of many those around the one that is read. One that ends before
+    // it, or begins after it, says where it was read.
     showAll(value, label, x, top) {
       const sign = this.metric.up ? -1 : 1;
       const readings = this.visible.filter((line) => line.isMain).map((line) => {
-        const xs = this.chart.xs(line);
-        return [line.label, line.y[scales.nearest(xs, value)]];
+        const xs = this.chart.xs(line), i = scales.nearest(xs, value);
+        const place = value < xs[0] || value > xs[xs.length - 1] ? ` (${this.chart.x} ${xs[i]})` : "";
+        return [line.label, line.y[i], place];
       }).sort((a, b) => sign * (a[1] - b[1]));
       const place = readings.findIndex((reading) => reading[0] === label);
       const first = Math.max(0, Math.min(readings.length - LISTED, place - LISTED / 2));
       this.list.replaceChildren();
-      readings.slice(first, first + LISTED).forEach(([name, y], i) => {
+      readings.slice(first, first + LISTED).forEach(([name, y, place], i) => {
         const row = element(this.list, "tr", name === label ? { class: "read" } : {});
         element(row, "td", {}, `${first + i + 1}.`);
         element(row, "td", { style: `color: ${this.chart.looks.get(name).colour}` }, "■");
         element(row, "td", {}, name);
-        element(row, "td", {}, this.inWords(y));
+        element(row, "td", {}, this.inWords(y) + place);
       });
       this.list.classList.toggle("on", readings.length > 1);
       this.list.style.top = `${top + TOP}px`;

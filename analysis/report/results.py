@@ -9,6 +9,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dynfilt.run.parsing import attempts_of
 from ..comparing.caveats import caveats
 from ..comparing.claims import EXPLORATORY
 from ..comparing.comparison import Comparison, compare
-from ..comparing.declaration import declarations_of
+from ..comparing.declaration import NoDeclaration, declarations_of, read_declaration
 from ..comparing.statistics import POWER
 from ..comparing.tuned_sweep import described
 from ..comparing.tuning import TUNING_SEEDS, choices
@@ -89,11 +90,22 @@ def studies_of(source: str) -> list[Study]:
             continue
         about = None
         if not declared[name].names_claims:
-            about = next((str(path) for path in sweep_files(name, members) if path.is_file()), None)
+            about = next(_declaring(name, members), None)
         beside = by_name.get(str(declared[name].tuning), [])
         origin = f"{SWEEPS}/{name}.yaml, applied to runs that recorded no claims" if about else "declared"
         studies.append(Study(name, source, members, compare([*members, *beside], None, about=about), origin))
     return studies
+
+
+def _declaring(study: str, runs: Sequence[Run]) -> Iterator[str]:
+    """The sweep files that declare something of the study; one may inherit its declaration, or have none.
+
+    Raises ValueError for a declaration that cannot be meant.
+    """
+    for path in filter(Path.is_file, sweep_files(study, runs)):
+        with suppress(NoDeclaration):
+            read_declaration(str(path), [study])
+            yield str(path)
 
 
 def render(studies: Sequence[Study], command: str) -> str:

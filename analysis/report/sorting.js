@@ -2,16 +2,16 @@
 (() => {
   "use strict";
   const PREFIXES = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
-  const NUMBER = /^\[?(<?)([+-]?[\d,]*\.?\d+)(?: ([kMGT])\b)?/;
+  const NUMBER = /^\[?([<>]?)([+-]?[\d,]*\.?\d+)(?: ([kMGT])\b)?/;
   const words = new Intl.Collator("en", { numeric: true });
 
-  // The number that a cell begins with; "<0.001" is a little less, a baseline differs from itself by 0.
+  // The number that a cell begins with; "<0.001" is a little less, ">10,000" a little more, a baseline differs from itself by 0.
   function valueOf(text) {
     if (text === "baseline") return 0;
     const found = NUMBER.exec(text);
     if (!found) return NaN;
     const value = Number(found[2].replaceAll(",", "")) * (PREFIXES[found[3]] ?? 1);
-    return found[1] ? value * 0.999 : value;
+    return value * ({ "<": 0.999, ">": 1.001 }[found[1]] ?? 1);
   }
 
   // Below 0, 0 or above; cells without a number come last whatever the direction.

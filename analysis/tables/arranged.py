@@ -35,8 +35,13 @@ def arranged(comparison: Comparison, images: ImageLevel, names: Sequence[str] = 
 
 
 def _selected(variants: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
-    rows = [variant for name in names for variant in variants if name in variant.names]
-    return list({variant.label: variant for variant in rows}.values())
+    """The variants of these names, in that order, which is that of a table side by side too."""
+    rows: dict[str, Variant] = {}
+    for place, name in enumerate(names):
+        for variant in variants:
+            if name in variant.names:
+                rows.setdefault(variant.label, replace(variant, order=((0, place, ""), variant.label)))
+    return list(rows.values())
 
 
 def _sorted(variants: Sequence[Variant], key: str, comparison: Comparison, images: ImageLevel) -> list[Variant]:

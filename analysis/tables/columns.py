@@ -16,8 +16,6 @@ from .numbers import MISSING
 from .table import Column, Heading, column
 
 NO_SUMMARY = summarise([])
-# Parts of a colour image that models of channel subsets are tested on; with all three channels it is the test accuracy.
-CHANNEL_SUBSETS = ("R", "G", "B", "RG", "RB", "GB")
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
         _measured(
             f"accuracy_{channels}", f"test accuracy, {channels} only", f"test_accuracy_{channels}", metrics.ACCURACY
         )
-        for channels in CHANNEL_SUBSETS
+        for channels in metrics.CHANNEL_SUBSETS
     ),
     _mean("best_epoch", Heading("best epoch"), "best_epoch", numbers.amount),
     _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
@@ -311,7 +309,7 @@ DISPENSABLE = (
 # In CSV these columns, of the test images and their channels, come only when they are chosen, ...
 IMAGE_COLUMNS = chosen(
     ["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"]
-    + [f"accuracy_{channels}" for channels in CHANNEL_SUBSETS]
+    + [f"accuracy_{channels}" for channels in metrics.CHANNEL_SUBSETS]
 )
 # ... and these not a second time for the control.
 BASELINE_ONLY = chosen(["ratio", "effect_size", "correlation", "welch"])

@@ -92,7 +92,7 @@ def as_json(
             for each in [entry(variant, claim, images)]
         ]
         of_itself = _fields([column for column in shown if not column.compares], entry(variant, None, images))
-        about = {"label": variant.label, "is_baseline": variant.is_baseline, "seeds": variant.seeds}
+        about = {"is_baseline": variant.is_baseline, "seeds": variant.seeds}
         variants.append({**dict(_identity(variant, comparison)), **about, **of_itself, "claims": claims})
     content = {"metric": comparison.metric.name, "variants": variants, "notes": notes, "caveats": caveats}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -105,9 +105,13 @@ def _fields(columns: Columns, of: Entry) -> dict[str, Any]:
 
 
 def _identity(variant: Variant, comparison: Comparison) -> Iterator[tuple[str, Any]]:
-    """What a variant is; the config keys that make rows and groups are fields too."""
+    """What a variant is; `label` is its name in tables, by which others name it as baseline or control.
+
+    The config keys that make rows and groups are fields too.
+    """
     yield "study", variant.study
     yield "variant", variant.recorded_name
+    yield "label", variant.label
     for key in comparison.layout.keys:
         yield key, in_words(variant.runs[0].setting(key)) if variant.runs else ""
     yield "config_digest", variant.digest
@@ -199,7 +203,7 @@ def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, 
     headings = [Heading(comparison.layout.rows, is_text=True)]
     headings += [Heading(group, heading.unit, heading.direction) for group in comparison.groups]
     cells = {(each.group, each.label): text for each, text in zip(comparison.variants, texts, strict=True)}
-    ordered = sorted(comparison.variants, key=lambda variant: (not variant.is_baseline, variant.order))
+    ordered = sorted(comparison.variants, key=lambda variant: variant.order)
     rows = []
     for label in dict.fromkeys(variant.label for variant in ordered):
         of_label = (cells.get((group, label), MISSING) for group in comparison.groups)

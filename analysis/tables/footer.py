@@ -76,7 +76,7 @@ IMAGES_NOTE = (
     "for other seeds and other images together (crossed random effects); of Δ at the level of the look."
 )
 COST_NOTE = (
-    "Params: all of the model. FLOPs: one forward pass of one image, in canonical form. "
+    "Params: all that training may change. FLOPs: one forward pass of one image, in canonical form. "
     "Train: wall time, mean over the seeds."
 )
 

@@ -5,6 +5,8 @@ import re
 from .table import RESULTS_TITLE, Row, Table
 
 SPECIAL = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])|\](?=\()|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+# A row or a list item ends where its line does.
+BREAKS = re.compile(r"\s*[\t\n\r\f\v]\s*")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # A rule needs three characters to be one, colon included.
@@ -21,11 +23,11 @@ def render(tables: list[Table], footer: list[str], caveats: list[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text without Markdown's own signs, and without control characters, which a terminal would obey.
+    """Text on one line, without Markdown's own signs and without control characters, which a terminal would obey.
 
     Underscores inside words and plain brackets need no escape.
     """
-    return SPECIAL.sub(lambda match: "\\" + match[0], CONTROL.sub("\ufffd", text))
+    return SPECIAL.sub(lambda match: "\\" + match[0], CONTROL.sub("\ufffd", BREAKS.sub(" ", text).strip()))
 
 
 def titled(table: Table) -> list[str]:

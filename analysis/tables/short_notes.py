@@ -1,7 +1,8 @@
 """At most three lines on what a table shows, for a paper or a terminal: values, tests, how they were measured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
+from ..comparing.claims import EQUIVALENT, Claim
 from ..comparing.comparison import Comparison
 from ..comparing.statistics import ALPHA, POWER
 
@@ -55,9 +56,20 @@ def short_notes(comparison: Comparison, keys: Iterable[str]) -> list[str]:
     for key, (line, phrase) in PHRASES.items():
         if key in shown and not shown & SAID_BY.get(key, set()):
             lines[line].append(phrase.format(**words))
-    if "verdict" in shown and any(claim.is_exploratory for claim in comparison.claims):
-        lines[TESTS].append("exploratory: not declared, so without a verdict")
+    lines[TESTS] += _of_verdicts(comparison.claims) if "verdict" in shown else []
     if "accuracy" in shown:
         lines[VALUES].append("bold: the best of a column, which is no test")
         lines[COSTS].insert(0, metric.meaning.rstrip("."))
     return [f"{'; '.join(phrases)}." for phrases in lines.values() if phrases]
+
+
+def _of_verdicts(claims: Sequence[Claim]) -> Iterator[str]:
+    """What else than Δ against 0 the verdicts of a table may be about."""
+    ratios = dict.fromkeys(f"{claim.declared.ratio:g}" for claim in claims if claim.is_of_a_ratio)
+    margins = dict.fromkeys(claim.declared.margin_in_words for claim in claims if claim.verdict == EQUIVALENT)
+    if ratios:
+        yield f"where there is a ratio, p and verdict set it against {' or '.join(ratios)} instead of Δ against 0"
+    if margins:
+        yield f"equivalent: less than {' or '.join(margins)} apart, by two one-sided t tests, whatever the side of 0"
+    if any(claim.is_exploratory for claim in claims):
+        yield "exploratory: not declared, so without a verdict"

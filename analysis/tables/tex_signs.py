@@ -49,6 +49,7 @@ SIGNS = {
     "”": "''",
     "…": r"\ldots{}",
     "\N{NO-BREAK SPACE}": "~",
+    "\N{WORD JOINER}": "{}",
     "\N{FIGURE SPACE}": r"\phantom{0}",
     "ß": r"\ss{}",
     "ø": r"\o{}",
@@ -77,6 +78,8 @@ ACCENTS = {
     "\u030c": "v",
     "\u0327": "c",
 }
+# Two of these are set as one other sign.
+LIGATURES = re.compile(r"([-'])(?=\1)")
 GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER (FINAL )?([A-Z]+)")
 # Greek letters that look like Latin ones have no command of their own.
 LIKE_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True))
@@ -88,6 +91,7 @@ def escaped(text: str) -> str:
     """Text without TeX's own signs; what pdfLaTeX cannot print is its code point, `U+52A8`."""
     # A combining sign belongs to the letter before it.
     composed = unicodedata.normalize("NFC", " ".join(re.split(r"[\t\n\r\f\v]+", text)))
+    composed = LIGATURES.sub("\\1\N{WORD JOINER}", composed)
     return SPECIAL.sub(lambda match: _sign(match[0]) or f"U+{ord(match[0]):04X}", composed)
 
 

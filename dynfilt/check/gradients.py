@@ -8,34 +8,54 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.check.findings import Measured, short
-from dynfilt.check.subject import SMALLEST_MOVE, Subject, run
+from dynfilt.check.subject import SMALLEST_MOVE, Subject, run, trained
 
 STEP = 1e-5
 # Rounding in float64 and a rectifier's kink within a step stay far below, a gradient that is cut somewhere above.
 TOLERANCE = 1e-3
 # Of the output's own size: below, a difference is rounding.
 NOISE = 1e-9
+NO_EFFECT = "has no effect on the output"
 
 
 def gradients(subject: Subject) -> Measured:
-    """Whether the gradients of x and of every parameter are those of central differences in float64."""
+    """Whether the gradients of x and of every trained parameter are those of central differences in float64.
+
+    In evaluation, and in training where the layer's state does not change from one forward to the next.
+    """
     layer, x = subject.lively(), subject.images(4)
-    inputs: dict[str, Tensor] = {"the input": x.requires_grad_(), **dict(layer.named_parameters())}
+    inputs: dict[str, Tensor] = {"the input": x.requires_grad_(), **trained(layer)}
     y = run(layer, x)
     cotangent = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1)) / y.detach().norm()
 
     def loss() -> Tensor:
         return (run(layer, x) * cotangent).sum()
 
-    value = loss()
-    if not value.requires_grad:
+    if not loss().requires_grad:
         return Measured(False, "no parameter gets a gradient")
-    analytic = torch.autograd.grad(value, list(inputs.values()), allow_unused=True)
+    faults, worst = _faults(loss, inputs)
+    layer.train()
+    if not faults and loss().item() == loss().item():
+        # In training BatchNorm takes the effect of what only shifts its input.
+        in_training, worst_in_training = _faults(loss, inputs)
+        faults = [f"in training {fault}" for fault in in_training if not fault.endswith(NO_EFFECT)]
+        worst = max(worst, worst_in_training)
+    if faults:
+        more = f" and {len(faults) - 2} more" if len(faults) > 2 else ""
+        faults.sort(key=lambda fault: "gets no gradient" not in fault)  # the plainest first
+        return Measured(False, "; ".join(faults[:2]) + more, float(len(faults)))
+    count = len(inputs) - 1
+    return Measured(True, f"input and {count} parameters as finite differences, largest error {worst:.1g}", worst)
+
+
+def _faults(loss: Callable[[], Tensor], inputs: dict[str, Tensor]) -> tuple[list[str], float]:
+    """What is wrong with the gradients of a loss, in words, and the largest error."""
+    analytic = torch.autograd.grad(loss(), list(inputs.values()), allow_unused=True)
     faults, worst = [], 0.0
     for (name, tensor), gradient in zip(inputs.items(), analytic, strict=True):
         slope, numeric = _both(loss, tensor, gradient, seed=len(name))
         if abs(numeric) < NOISE and abs(slope) < NOISE:
-            faults.append(f"{name} has no effect on the output")
+            faults.append(f"{name} {NO_EFFECT}")
         elif gradient is None:
             faults.append(f"{name} gets no gradient, though the output depends on it")
         else:
@@ -43,12 +63,7 @@ def gradients(subject: Subject) -> Measured:
             worst = max(worst, error)
             if error > TOLERANCE:
                 faults.append(f"{name}: gradient {short(slope)}, finite difference {short(numeric)}")
-    if faults:
-        more = f" and {len(faults) - 2} more" if len(faults) > 2 else ""
-        faults.sort(key=lambda fault: "gets no gradient" not in fault)  # the plainest first
-        return Measured(False, "; ".join(faults[:2]) + more, float(len(faults)))
-    count = len(inputs) - 1
-    return Measured(True, f"input and {count} parameters as finite differences, largest error {worst:.1g}", worst)
+    return faults, worst
 
 
 def _both(loss: Callable[[], Tensor], tensor: Tensor, gradient: Tensor | None, seed: int) -> tuple[float, float]:
@@ -68,14 +83,15 @@ def _both(loss: Callable[[], Tensor], tensor: Tensor, gradient: Tensor | None, s
 
 
 def training_steps(subject: Subject) -> Measured:
-    """Whether SGD with learning rate 1 moves every parameter within three steps from the start.
+    """Whether SGD with learning rate 1 moves every parameter within three steps from the start; frozen ones are named.
 
     One step is not enough for what lies before a head that starts at zero.
     """
     layer = subject.fresh().train()
     x = subject.images(16).float()
-    parameters = list(layer.parameters())
-    start = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+    parameters = trained(layer)
+    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    frozen = ", ".join(name for name, _ in layer.named_parameters() if name not in parameters)
     target: Tensor | None = None
     after_one: list[str] = []
     for step in range(3):
@@ -84,9 +100,9 @@ def training_steps(subject: Subject) -> Measured:
         loss = (y - target).square().mean()
         if not loss.requires_grad:
             return Measured(False, "no parameter gets a gradient")
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+            for parameter, gradient in zip(parameters.values(), gradients, strict=True):
                 if gradient is not None:
                     parameter.sub_(gradient)
         if step == 0:
@@ -96,7 +112,8 @@ def training_steps(subject: Subject) -> Measured:
     if still:
         return Measured(False, f"{', '.join(still)} never moved in 3 steps of SGD from the start", float(len(still)))
     late = f"; {', '.join(after_one)} only after the first" if after_one else ""
-    return Measured(True, f"{len(start)} parameters move in one step of SGD{late}", float(len(after_one)))
+    words = f"{len(start)} parameters move in one step of SGD{late}{frozen and f'; frozen: {frozen}'}"
+    return Measured(True, words, float(len(after_one)), remarkable=bool(frozen))
 
 
 def _still(layer: nn.Module, start: dict[str, Tensor]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dynfilt.check.findings import Measured, first_line, percent, short
-from dynfilt.check.subject import Subject, relative_difference, run
+from dynfilt.check.subject import Subject, relative_difference, run, trained
 
 LOW_PRECISION_ERROR = 0.05
 # The same sums in another order, in float64.
@@ -29,7 +29,7 @@ def autocast(subject: Subject) -> Measured:
         errors[name] = ((y.float() - expected).norm() / expected.norm()).item()
         if not y.requires_grad:
             return Measured(False, "no parameter gets a gradient")
-        gradients = torch.autograd.grad(y.float().square().mean(), list(layer.parameters()), allow_unused=True)
+        gradients = torch.autograd.grad(y.float().square().mean(), list(trained(layer).values()), allow_unused=True)
         if not all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None):
             return Measured(False, f"a gradient in {name} is not finite")
     worst = max(errors.values())

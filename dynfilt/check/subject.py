@@ -53,11 +53,11 @@ class Subject:
         return nn.Conv2d(inputs, outputs, bias=bias, **{name: options[name] for name in GEOMETRY if name in options})
 
     def lively(self, seed: int = 0, **changes: Any) -> nn.Module:
-        """A layer in float64 and eval mode, its parameters, BatchNorm statistics and schedules away from the start."""
+        """A layer in float64 and eval mode, its trained parameters, BatchNorm statistics and schedules moved."""
         layer = self.fresh(seed, **changes).double().eval()
         generator = torch.Generator().manual_seed(seed + 7)
         with torch.no_grad():
-            for parameter in layer.parameters():
+            for parameter in trained(layer).values():
                 scale = max(parameter.square().mean().sqrt().item(), SMALLEST_MOVE) if parameter.numel() else 0.0
                 parameter.add_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
             for module in layer.modules():
@@ -81,6 +81,11 @@ class Subject:
 
     def _channels(self) -> list[tuple[str, int]]:
         return [("in_channels", self.image_shape[0]), ("out_channels", self.out_channels)]
+
+
+def trained(layer: nn.Module) -> dict[str, nn.Parameter]:
+    """The layer's parameters that are not frozen, by name."""
+    return {name: parameter for name, parameter in layer.named_parameters() if parameter.requires_grad}
 
 
 def run(layer: nn.Module, x: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ FOLLOWS_SEED = "seed"  # its value where every seed has a validation split of it
 # What variants may be compared by, the first by default; how each is shown: analysis/reading/metrics.py.
 METRICS = (
     *("test_accuracy", "val_accuracy", "train_accuracy", "last_test_accuracy", "top5_accuracy"),
-    *("test_loss", "val_loss", "train_loss", "calibration_error", "latency_ms", "train_seconds"),
+    *("missing_channels_accuracy", "test_loss", "val_loss", "train_loss", "calibration_error"),
+    *("latency_ms", "train_seconds"),
 )
 
 

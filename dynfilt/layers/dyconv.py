@@ -33,7 +33,8 @@ class DYConv2d(BankConv2d):
     Three controls have all its parameters: `constant` learns one pi for all images, `frozen` never trains the
     attention, `shuffled` gives every image of a training batch the pi of a random one of them.
     Raises ValueError for num_kernels below 1, a reduction or temperature that is not positive, an unknown
-    attention or control, groups that do not divide both channel counts, and sizes that are not ints in range.
+    attention or control, a control where one kernel leaves nothing to decide, groups that do not divide both channel
+    counts, and sizes that are not ints in range.
     """
 
     temperature: Tensor
@@ -57,6 +58,8 @@ class DYConv2d(BankConv2d):
     ) -> None:
         require_choice("control", control, Control)
         head = KernelAttention(in_channels, num_kernels, reduction, attention)
+        if control != "none" and head.constant:
+            raise ValueError(f"control={control}: one kernel with softmax has no attention to control; leave it none")
         share = 1 / num_kernels if attention == "softmax" else 0.5
         geometry = (kernel_size, stride, padding, dilation, groups)
         super().__init__(in_channels, out_channels, *geometry, bias, num_kernels, share, initial_scale)

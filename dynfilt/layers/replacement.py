@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynfilt.layers.bank import BankConv2d
 from dynfilt.layers.initialisation import draw_kernels
+from dynfilt.layers.reach import Conv2d
 
 Where = Callable[[str, nn.Conv2d], bool]
 
@@ -30,7 +31,7 @@ def replace_convolutions(
     Raises ValueError when `where` chooses none, for padding that is no zeros, and for a layer that cannot start from a
     kernel.
     """
-    names = {convolution: name for name, convolution in network.named_modules() if type(convolution) is nn.Conv2d}
+    names = {module: name for name, module in network.named_modules() if type(module) in (nn.Conv2d, Conv2d)}
     first = next(iter(names), None)
     chosen = {
         convolution: name

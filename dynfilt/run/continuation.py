@@ -9,10 +9,12 @@ from typing import Any
 
 from dynfilt.config.compose import Job, value_at
 from dynfilt.run.folder import RunFolder
-from dynfilt.run.identity import digest, in_digest
+from dynfilt.run.identity import differing_keys, digest, in_digest
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
 
 KEPT = ("model", "optimizer")
+# What may change of the images: all else says which there are, or which of them choose the best weights.
+AUGMENTATION = ("data.flip", "data.pad", "data.rotate_degrees")
 
 
 def continue_from(job: Job) -> Job:
@@ -31,6 +33,7 @@ def continue_from(job: Job) -> Job:
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
     state = load_checkpoint(folder.last_checkpoint)
     merged = _merge(config, job)
+    _require_same_images(parent, merged, config)
     merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
     changed = {
         key: job.choices.get(key, value_at(merged, key))
@@ -44,6 +47,15 @@ def continue_from(job: Job) -> Job:
     return dataclasses.replace(
         job, config=merged, choices=choices, differences={**origin.get("differences", {}), **changed}
     )
+
+
+def _require_same_images(parent: Path, config: dict[str, Any], before: dict[str, Any]) -> None:
+    for key in (difference.partition(":")[0] for difference in differing_keys(config, before)):
+        if key == "trainer.max_eval_images" or (key.startswith("data.") and key not in AUGMENTATION):
+            raise ValueError(
+                f"{key}: cannot change when going on from run={parent}, which trained on images and chose its best "
+                "weights by others; they must stay the same"
+            )
 
 
 def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ class RunState(StrEnum):
 
 class Predictions(TypedDict, total=False):
     """What is kept of every test image, arrays (images,): its true class; and by the best and by the last weights the
-    predicted class, its probability, that of the true class, and how many classes score higher than the true one.
+    predicted class, its probability, that of the true class, and how many classes come before the true one.
 
     Older runs lack some of them.
     """

@@ -24,7 +24,10 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Evaluation:
     """Mean cross-entropy, accuracy in 0..1, and for each image, in the split's order and on the CPU: the predicted
-    class and its probability, the probability of the true class, and how many classes have a higher score than it."""
+    class and its probability, the probability of the true class, and how many classes come before it by their score.
+
+    Of equal scores, which bfloat16 makes many of, the first class comes first in both.
+    """
 
     loss: float
     accuracy: float
@@ -82,9 +85,10 @@ class Evaluator:
                 scores = model(images.contiguous(memory_format=self.memory_format))
             scores = scores.float()
             losses[indices] = F.cross_entropy(scores, labels, reduction="none")
-            predictions[indices] = scores.argmax(1)
+            order = scores.argsort(dim=1, descending=True, stable=True)
+            predictions[indices] = order[:, 0]
             probability[indices] = scores.softmax(1).amax(1)
-            rank[indices] = (scores > scores.gather(1, labels[:, None])).sum(1)
+            rank[indices] = (order == labels[:, None]).int().argmax(1)
         model.train(was_training)
         loss = losses.double().mean().item()
         if not math.isfinite(loss):

@@ -108,6 +108,13 @@ class DetachedAttention(Filter):
         return super().attention(x.detach())
 
 
+class DetachedInTraining(Filter):
+    """The same, but only in training, where it counts."""
+
+    def attention(self, x: Tensor) -> Tensor:
+        return super().attention(x.detach() if self.training else x)
+
+
 class RandomInForward(nn.Module):
     """The variable-channel layer: kernels drawn by torch.randn in forward, so that they are noise."""
 
@@ -195,6 +202,18 @@ class IgnoredTemperature(Filter):
     def forward(self, x: Tensor) -> Tensor:
         taps = (self.taps(x.mean((2, 3))) / 30.0).softmax(1).view(-1, 1, 1, *self.size) * math.prod(self.size)
         return self.convolve(x, self.mixed(self.attention(x)) * taps.to(self.weight.dtype))
+
+
+class FixedBasis(Filter):
+    """No fault: what is frozen is not meant to train, nor are the numbers of an order to be moved."""
+
+    def __init__(self, in_channels: int, *arguments: Any, **options: Any) -> None:
+        super().__init__(in_channels, *arguments, **options)
+        self.basis = nn.Parameter(torch.ones(in_channels, 1, 1), requires_grad=False)
+        self.order = nn.Parameter(torch.arange(in_channels), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, self.order] * self.basis.to(x.dtype))
 
 
 class RandomStart(Filter):
@@ -370,6 +389,7 @@ FAULTS: dict[type[nn.Module], tuple[str, str]] = {
     ReadsEmbeddingData: ("gradients", r"embeds\.weight gets no gradient, though the output depends on it"),
     DetachedNorm: ("gradients", r"weight: gradient .*, finite difference"),
     DetachedAttention: ("gradients", r"the input: gradient .*, finite difference"),
+    DetachedInTraining: ("gradients", r"in training the input: gradient .*, finite difference"),
     RandomInForward: ("repeat", "two forwards of one batch differ"),
     BuildsInForward: ("registered", r"gate.*: made in forward"),
     PlainTemperature: ("copies", r"a state dict gives an output that differs .* misses temperature"),

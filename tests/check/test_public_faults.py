@@ -5,11 +5,11 @@ import re
 import pytest
 from torch import nn
 
-from dynfilt.check.layer import check_layer
+from dynfilt.check.layer import CHEAP, check_layer
 from dynfilt.layers.dcd import DCDConv2d
 from dynfilt.layers.involution import InvolutionConv2d
 from dynfilt.layers.se import SEConv2d
-from tests.check.public_faults import FAULTS, Filter, Hangs, NormOverBatch, UndefinedBias
+from tests.check.public_faults import FAULTS, Filter, FixedBasis, Hangs, NormOverBatch, UndefinedBias
 
 IMAGES = (16, 8, 8)
 
@@ -19,6 +19,13 @@ def test_without_a_fault_the_layer_passes() -> None:
     report = check_layer(Filter, IMAGES)
     assert report.passed, str(report)
     assert {finding.property: finding.status for finding in report.findings}["geometry"] == "note"  # refuses groups
+
+
+def test_what_is_frozen_is_named_and_is_no_fault() -> None:
+    report = check_layer(FixedBasis, IMAGES, only=(*CHEAP, "autocast"))
+    assert report.passed, str(report)
+    assert report["training steps"].status == "note"
+    assert "4 parameters move in one step of SGD; frozen: basis, order" in report["training steps"].words
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

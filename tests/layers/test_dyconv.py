@@ -264,3 +264,5 @@ def test_the_controls_have_its_parameters_and_each_lacks_one_thing() -> None:
     assert torch.equal(layers["shuffled"].eval().choice(x), own)
     with pytest.raises(ValueError, match="control='mean': choose one of none, constant, frozen, shuffled"):
         DYConv2d(6, 5, 3, control="mean")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="control=shuffled: one kernel with softmax has no attention to control"):
+        DYConv2d(6, 5, 3, num_kernels=1, control="shuffled")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from dynfilt.layers import DDFConv2d, DYConv2d, InvolutionConv2d, SEConv2d, dynamic_layers, replace_convolutions
+from dynfilt.models.resnet import ResNet
 from tests.layers.drop_ins import DROP_INS
 
 
@@ -54,6 +55,12 @@ def test_corrected_layers_give_the_old_outputs_at_the_start(name: str) -> None:
     replace_convolutions(network, drop_in.layer, **options)
     assert (network(x) - expected).norm() < 0.25 * expected.norm()
     assert network[1].weight.dtype == torch.float64
+
+
+def test_all_but_the_first_convolution_of_our_own_network() -> None:
+    network = ResNet(10, [(4, 1), (8, 1)], "cifar", 1.0, nn.Conv2d, "all", 0.0, "none")
+    replace_convolutions(network, SEConv2d)
+    assert list(dynamic_layers(network)) == list(network.convolutions[1:])
 
 
 def test_where_chooses_and_geometry_and_bias_are_kept() -> None:

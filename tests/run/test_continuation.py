@@ -73,6 +73,8 @@ def test_a_continued_run_names_its_parent(later_run: Path) -> None:
         (["schedule=cosine"], "trainer.epochs=2: .* is at epoch 2 already; choose more"),
         (["model=static_3x3", "trainer.epochs=4"], "model: cannot change when going on from"),
         (["optimizer=sgd", "trainer.epochs=4"], "optimizer: cannot change when going on from"),
+        (["data.split_seed=1", "trainer.epochs=4"], "data.split_seed: cannot change when going on from"),
+        (["trainer.max_eval_images=9", "trainer.epochs=4"], "trainer.max_eval_images: cannot change when going on"),
         (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
     ],
 )
@@ -93,9 +95,10 @@ def test_going_on_without_a_sense_is_refused(
 
 
 def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, later_run: Path) -> None:
-    outcome = command("mode=plan", f"run={later_run / PARENT}", "trainer.epochs=4", "schedule=cosine", "seed=5")
+    overrides = ("trainer.epochs=4", "schedule=cosine", "data.pad=1", "seed=5")
+    outcome = command("mode=plan", f"run={later_run / PARENT}", *overrides)
     assert outcome.code == 0, outcome.err
-    assert "tiny,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
+    assert "tiny,data.pad=1,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def loop(net: nn.Module, data: ImageData, split: Split) -> Evaluation:
         predictions.append(int(max(range(len(scores)), key=lambda c: scores[c])))
         highest.append(max(shares))
         probabilities.append(shares[label])
-        ranks.append(sum(float(share) > float(shares[label]) for share in shares))
+        ranks.append(sorted(range(len(scores)), key=lambda c: -float(scores[c])).index(int(label)))
     right = [int(p == label) for p, label in zip(predictions, split.labels.tolist(), strict=True)]
     loss = float(sum(losses)) / len(losses)
     of_images = (torch.tensor(predictions), torch.stack(highest), torch.stack(probabilities), torch.tensor(ranks))
@@ -58,6 +58,16 @@ def test_it_equals_a_loop_over_the_images(
     torch.testing.assert_close(found.probability.double(), wanted.probability)
     assert found.true_class_rank.tolist() == wanted.true_class_rank.tolist()
     assert max(found.true_class_rank.tolist()) > 0
+
+
+def test_a_network_that_tells_no_class_from_another_has_the_accuracies_of_chance(
+    data: ImageData, net: TinyNet, settings: Callable
+) -> None:
+    nn.init.zeros_(net.fc.weight)
+    nn.init.zeros_(net.fc.bias)
+    found = Evaluator.from_settings(data, settings(), CPU).evaluate(net, data.val)
+    assert found.true_class_rank.tolist() == data.val.labels.tolist()
+    assert ((found.true_class_rank == 0) == (found.predictions == data.val.labels)).all()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -104,4 +104,4 @@ def test_headings_numbers_and_bold_are_those_of_the_metric(write_run: WriteRun) 
     assert [row.split()[1] for row in rows if "**" in row] == ["up"]
     assert "**0.350 ± 0.023** |" in next(row for row in rows if "**" in row)
     csv = table(["outputs"], None, "csv", PLAIN, columns, metric="val_loss").text
-    assert csv.startswith("study,variant,config_digest,n,seeds,val_loss_mean,val_loss_sd,val_loss_ci95_low,")
+    assert csv.startswith("study,variant,label,config_digest,n,seeds,val_loss_mean,val_loss_sd,val_loss_ci95_low,")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.comparing.claims import INTERIM, REFUTED, SUPPORTED, UNDECIDED, claim
+from analysis.comparing.claims import EQUIVALENT, INTERIM, REFUTED, SUPPORTED, UNDECIDED, claim
 from analysis.comparing.comparison import Comparison, compare
 from analysis.comparing.image_level import ImageLevel
 from analysis.comparing.looks import boundaries
@@ -14,6 +14,7 @@ from analysis.comparing.statistics import fieller
 from analysis.report.answer import answer_of
 from analysis.tables.columns import RESULTS
 from analysis.tables.footer import footer
+from analysis.tables.short_notes import short_notes
 from tests.analysis.comparing.test_declaration import runs
 
 RANDOM = np.random.default_rng(3)
@@ -98,7 +99,17 @@ def test_it_is_said_in_words_and_below_the_table() -> None:
     )
     assert "ratio 0.9" in next(sentence.evidence for sentence in answer.sentences if sentence.variant == "near")
     assert any("claims at least 0.9 of its test accuracy" in line for line in footer(comparison, ImageLevel(), RESULTS))
+    [_, tests] = short_notes(comparison, ["ratio", "verdict"])
+    assert "where there is a ratio, p and verdict set it against 0.9 instead of Δ against 0" in tests
     by_loss = study(5, metric="val_accuracy")
     assert by_loss.metric.name == "val_accuracy" and any(claim.is_of_a_ratio for claim in by_loss.claims)
     other = compare(list(comparison.runs), None, metric="val_accuracy")
     assert not any(claim.is_of_a_ratio for claim in other.claims)  # of a metric that was not declared
+
+
+def test_short_notes_say_what_an_equivalent_row_is() -> None:
+    comparison = study(5, ratio=None, margin=5.0)
+    assert EQUIVALENT in {claim.verdict for claim in comparison.claims}
+    told = "equivalent: less than 5 points apart, by two one-sided t tests, whatever the side of 0"
+    assert told in short_notes(comparison, ["verdict"])[0]
+    assert "equivalent" not in short_notes(study(5), ["verdict"])[0]

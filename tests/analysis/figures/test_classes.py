@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
 from analysis.drawing import style
-from analysis.figures.classes import accuracy_by_class, confusion_figure, confusions_of
+from analysis.figures.classes import Confusion, accuracy_by_class, caption, confusion_figure, confusions_of
 from analysis.reading.sources import read_runs
 
 WriteRun = Callable[..., Path]
@@ -73,3 +73,24 @@ def test_each_variant_has_a_panel_with_errors_alone_on_the_scale(write: WriteRun
     assert np.isnan(np.diag(shown)).all() and np.nanmax(shown) == pytest.approx(image.get_clim()[1])
     diagonal = [text.get_text() for text in panels[0].texts]
     assert diagonal == [f"{100 * share:.0f}" for share in np.diag(found[0].shares)]
+
+
+def test_classes_of_different_data_sets_are_neither_one_row_nor_one_axis() -> None:
+    pets, many = ("cat", "dog"), tuple(map(str, range(30)))
+    found = [Confusion("a", pets, np.full((1, 2, 2), 0.5)), Confusion("b", many, np.full((1, 30, 30), 1 / 30))]
+    rows = {row.cells[0]: row.cells[1:] for row in accuracy_by_class(found).rows}
+    assert len(rows) == 32 and rows["cat"] == ("50.00", "–") and rows["0"] == ("–", "3.33")
+    with style.figure_style():
+        figure = confusion_figure(found, "page")
+    panels = [axes for axes in figure.findobj(Axes) if axes.get_images() and axes.get_title()]
+    assert [axes.get_xlim() for axes in panels] == [(-0.5, 1.5), (-0.5, 29.5)]
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == list(pets)
+    assert "where there are at most 20 classes" in caption("study", found)
+
+
+def test_a_class_without_test_images_has_no_accuracy() -> None:
+    shares = np.array([[[0.25, 0.75], [np.nan, np.nan]]])
+    with style.figure_style():
+        figure = confusion_figure([Confusion("a", ("cat", "dog"), shares)], "page")
+    (panel,) = [axes for axes in figure.findobj(Axes) if axes.get_images() and axes.get_title()]
+    assert [text.get_text() for text in panel.texts] == ["25", "–"]

@@ -11,6 +11,7 @@ from analysis.comparing.variants import Variant
 from analysis.drawing import style
 from analysis.figures import cost, differences
 from analysis.figures.legend import looks
+from analysis.figures.study import Choice, StudyFigures
 from analysis.reading.metrics import COMPARED
 from analysis.reading.sources import read_runs
 
@@ -47,4 +48,26 @@ def test_costs_stand_against_the_metric(variants: Sequence[Variant]) -> None:
     with style.figure_style():
         figure = cost.accuracy_against_cost(panels, LOOKS, "page", metric)
     assert figure.subfigs[0].get_supylabel() == "Validation loss (cross-entropy)"
-    assert cost.caption("lab", panels, metric).startswith("lab: validation loss against parameters")
+    assert cost.caption("lab", panels, metric).startswith("lab: validation loss against trainable parameters, FLOPs")
+
+
+@pytest.mark.parametrize("odd", ["static", "dynamic"])
+def test_a_loss_that_is_not_finite_has_no_place_and_is_named(odd: str, write_run: Callable[..., Path]) -> None:
+    for variant in ("static", "dynamic", "third"):
+        for seed in range(2):
+            write_run(variant, seed, 0.6, test_loss=np.inf if (variant, seed) == (odd, 1) else 1.0 + seed / 10)
+    variants = compare(read_runs(["outputs"]), None, metric="test_loss").variants
+    study = StudyFigures("lab", variants, looks(row.label for row in variants), Choice("epochs", "page"))
+    with style.figure_style():
+        assert [drawing.name for drawing in study.accuracies("page")][:1] == ["accuracy_against_cost"]
+    points = cost.cost_points(variants)["parameters"]
+    assert sorted([*(point.label for point in points), odd]) == ["dynamic", "static", "third"]
+    assert [each.label for each in differences.differences_of(variants)] == (["third"] if odd == "dynamic" else [])
+    told = [line for line in study.gaps() if not line.startswith("no curves")]
+    assert told == [f"{odd}: its test loss is not finite at every seed, so no mean or difference of it is drawn"]
+
+
+def test_the_caption_names_the_costs_that_are_drawn(write_run: Callable[..., Path]) -> None:
+    write_run("static", 0, 0.6, flops=None)
+    told = cost.caption("lab", cost.cost_points(compare(read_runs(["outputs"]), None).variants))
+    assert told.startswith("lab: test accuracy against trainable parameters and measured training time. ")

@@ -32,6 +32,16 @@ def test_a_row_is_the_mean_over_the_runs_whatever_their_order() -> None:
     ]
 
 
+def test_a_number_that_a_run_lacks_is_a_dash_as_in_its_own_table() -> None:
+    columns = (*COLUMNS[:1], column("saturated", Heading("saturated"), lambda row: row[1], "{:.4f}".format))
+    apart = [
+        Sheet(columns, [("conv1", 0.25), ("conv2", np.nan)]),
+        Sheet(columns, [("conv1", np.nan), ("conv2", np.nan)]),
+    ]
+    (rows,) = averaged(apart).table().blocks.values()
+    assert [row.cells for row in rows] == [("conv1", "2", "–"), ("conv2", "2", "–")]
+
+
 def test_csv_has_the_t_interval_of_scipy() -> None:
     header, first, _ = averaged(sheets()).csv().splitlines()
     found = dict(zip(header.split(","), first.split(","), strict=True))

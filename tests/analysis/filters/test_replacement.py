@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.filters.replacement import argmax, replaced, shuffled_across, shuffled_within
+from analysis.filters.replacement import argmax, replaced, require_sound_layers, shuffled_across, shuffled_within
 from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, dynamic_layers
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
@@ -36,6 +36,16 @@ def generated() -> nn.Sequential:
 
 def test_layers_with_a_choice_are_found(dyconv: nn.Sequential, generated: nn.Sequential) -> None:
     assert list(dynamic_layers(nn.ModuleList([dyconv, generated]))) == ["0.0", "1.0"]
+
+
+def test_a_layer_that_runs_twice_has_no_one_choice(by_hand: Callable, noise: Noise) -> None:
+    first, again = nn.Conv2d(3, 4, 3), DYConv2d(4, 4, 1)
+    rest = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    images, labels = noise(10, 3, 8, 8).mul(50).to(torch.uint8), torch.arange(10) % 2
+    require_sound_layers(by_hand(nn.Sequential(first, again, *rest), images, labels))
+    with pytest.raises(ValueError, match="layer 1: runs more than once"):
+        require_sound_layers(by_hand(nn.Sequential(first, again, again, *rest), images, labels))
+    assert not again._forward_pre_hooks
 
 
 def test_recording_changes_nothing_and_ends(dyconv: nn.Sequential, noise: Noise) -> None:

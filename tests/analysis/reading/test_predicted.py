@@ -1,5 +1,6 @@
 """Metrics that are computed from predictions, against loops, and what a run without them says."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,16 @@ def test_a_run_is_measured_from_the_predictions_beside_it(write_run: WriteRun) -
     assert measured["without"].error == "no calibration_error: there is no test_predictions.npz beside it"
     assert with_metric(runs["old"], COMPARED["top5_accuracy"]).number("top5_accuracy") == 0.75
     assert with_metric(runs["old"], COMPARED["val_loss"]) == runs["old"]
+
+
+def test_accuracy_with_missing_channels_is_the_mean_over_the_subsets(write_run: WriteRun) -> None:
+    of_subsets = {"R": 0.2, "G": 0.1, "B": 0.3, "RG": 0.5, "RB": 0.4, "GB": 0.6}
+    folder = write_run("tested", 0, 0.75)
+    result = json.loads((folder / "result.json").read_text())
+    more = {f"test_accuracy_{channels}": accuracy for channels, accuracy in of_subsets.items()}
+    (folder / "result.json").write_text(json.dumps(result | more))
+    write_run("plain", 0, 0.75)
+    metric = COMPARED["missing_channels_accuracy"]
+    measured = {run.variant: with_metric(run, metric) for run in read_runs(["outputs"])}
+    assert measured["tested"].number(metric.name) == pytest.approx(0.35)
+    assert measured["plain"].error == "no missing_channels_accuracy: its result does not hold test_accuracy_R"

@@ -151,6 +151,56 @@ def test_a_pointer_lists_all_variants_at_that_epoch_the_best_first(opened: Any) 
     assert [row[2:] for row in rows] == [[variant, f"{means[variant]:.2f}", "%"] for variant in expected]
 
 
+@pytest.fixture
+def uneven(write_curves: WriteRun, report: Report, browser: Any) -> Any:
+    """A page of two variants that differ in length and in pairs needed, and of one whose run has no result."""
+    about = {"settings": {"about.margin": 0.05}}
+    for seed, (calm, wild) in enumerate([(0.001, 0.03), (-0.0005, -0.03), (0.0002, 0.01)]):
+        write_curves("static_3x3", seed, 0.66, **about)
+        write_curves("calm", seed, 0.66 + calm, evaluations=10, **about)
+        write_curves("wild", seed, 0.66 + wild, **about)
+    (write_curves("never", 0, 0.5, state="running", **about) / "result.json").unlink()
+    report()
+    shown(browser)
+    return browser
+
+
+def test_a_variant_that_ended_before_says_at_which_epoch_it_was_read(uneven: Any) -> None:
+    panel = uneven.find_elements("css selector", ".panel svg")[1]
+    uneven.execute_script("arguments[0].focus()", panel)
+    down, right = "\ue015", "\ue014"
+    uneven.switch_to.active_element.send_keys(right)
+    while not uneven.find_element("css selector", ".tip.on").text.startswith("wild"):
+        uneven.switch_to.active_element.send_keys(down)
+    uneven.switch_to.active_element.send_keys(20 * right)
+    assert "epoch 20:" in uneven.find_element("css selector", ".tip.on").text
+    rows = uneven.find_element("css selector", ".readings.on").text.splitlines()
+    assert {row.split()[2]: row.partition(" %")[2] for row in rows} == {
+        "static_3x3": "",
+        "wild": "",
+        "calm": " (epoch 10)",
+    }
+
+
+def test_more_pairs_than_anybody_runs_are_the_most(uneven: Any) -> None:
+    verdicts = uneven.find_elements("css selector", "#results .wide")[1]
+    needed = next(
+        b for b in verdicts.find_elements("css selector", "thead button") if b.text.startswith("pairs needed")
+    )
+    order = "return [...arguments[0].querySelectorAll('tbody th')].map((th) => th.textContent)"
+    for expected in (["calm", "wild"], ["wild", "calm"]):
+        needed.click()
+        assert uneven.execute_script(order, verdicts) == expected
+    assert ">10,000" in verdicts.text
+
+
+def test_the_filter_takes_away_the_row_of_a_variant_without_a_result(uneven: Any) -> None:
+    assert "never" in column(uneven, 1)
+    uneven.find_element("id", "filter").send_keys("calm")
+    rows = uneven.find_elements("css selector", "#results .wide:first-of-type tbody tr")
+    assert [row.text.split()[0] for row in rows if row.is_displayed()] == ["calm"]
+
+
 def test_what_a_reader_chooses_is_kept_in_the_address(opened: Any) -> None:
     from selenium.webdriver import ActionChains
 

@@ -100,3 +100,17 @@ def test_a_study_without_a_result_is_listed_all_the_same(
     sections = page("outputs")
     assert "No run has a result yet." in sections["lab_3x3 (outputs)"]
     assert "- 0 runs, no known seed; 1 run without a result." in sections["lab_3x3 (outputs)"]
+
+
+def test_a_sweep_file_that_declares_nothing_is_no_declaration(
+    page: Callable[..., dict[str, str]], write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variant in ("static_3x3", "dynamic_3x3"):
+        write_run(variant, 0, 0.6)
+    Path("sweeps").mkdir()
+    sweep = Path("sweeps/lab_3x3.yaml")
+    for content in ("study: lab_3x3\n", "about: {looks: [3]}\nstudy: another\n"):
+        sweep.write_text(content)
+        assert "**Question** (declared): Does dynamic_3x3" in page("outputs")["lab_3x3 (outputs)"]
+    sweep.write_text("about: {basline: static_3x3}\nstudy: lab_3x3\n")
+    assert main(["results", "outputs"]) == 2 and "its keys may be question" in capsys.readouterr().err

@@ -42,6 +42,15 @@ def test_selected_rows_stand_in_the_order_of_their_names_with_their_old_p_values
     assert "Holm-adjusted over the 5 comparisons" in text and "Study lab_3x3: 12 runs" in text
 
 
+def test_selected_rows_stand_in_the_order_of_their_names_side_by_side_too(two_way: WriteRun) -> None:
+    layout = Layout("model.num_kernels", "optimizer.lr")
+    plain, chosen = (
+        names(table(["outputs"], None, "md", layout, presentation=Presentation(variants=rows)).text.split("\n\n", 1)[1])
+        for rows in ((), ("16", "1", "4"))
+    )
+    assert plain == ["1", "4", "16"] and chosen == ["16", "1", "4"]
+
+
 def test_variants_are_named_on_the_command_line_as_tables_name_them(
     sound: WriteRun, capsys: pytest.CaptureFixture[str]
 ) -> None:

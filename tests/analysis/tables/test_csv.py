@@ -39,6 +39,16 @@ def test_csv_holds_a_header_and_one_record_a_variant(troubled: WriteRun) -> None
     assert len({len(line) for line in csv.reader(io.StringIO(text))}) == 1
 
 
+def test_the_rivals_of_a_record_are_labels_of_others(write_run: WriteRun) -> None:
+    names = {"about.names": {"static": "Static filter", "dynamic": "Dynamic filter"}}
+    for variant, digest in (("static", "1"), ("dynamic", "2"), ("dynamic", "3")):
+        write_run(variant, 0, 0.6, settings=names, digest=digest, root=f"outputs/{digest}")
+    found = list(csv.DictReader(io.StringIO(table(["outputs"], None, "csv").text)))
+    assert [record["variant"] for record in found] == ["static", "dynamic", "dynamic"]
+    assert [record["label"] for record in found] == ["Static filter", "Dynamic filter @2", "Dynamic filter @3"]
+    assert {record["baseline"] for record in found} == {"Static filter"}
+
+
 def test_csv_agrees_with_scipy_in_full_precision(sound: WriteRun) -> None:
     found = records()
     claims = [(v, "", "static_3x3") for v in ("bypass_3x3", "detached_3x3", "dynamic_3x3")]
@@ -79,7 +89,7 @@ def test_csv_means_and_intervals_agree_with_scipy(sound: WriteRun) -> None:
 def test_chosen_columns_of_csv_are_those_fields_only(sound: WriteRun) -> None:
     text = table(["outputs"], None, "csv", PLAIN, chosen(["accuracy", "verdict", "image_se", "image_delta"])).text
     header, *lines = list(csv.reader(io.StringIO(text)))
-    identity = ["study", "variant", "config_digest", "n", "seeds"]
+    identity = ["study", "variant", "label", "config_digest", "n", "seeds"]
     assert header == [
         *identity,
         *("test_accuracy_mean", "test_accuracy_sd", "verdict", "image_se"),

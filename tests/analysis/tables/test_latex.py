@@ -32,6 +32,7 @@ AWKWARD = r"100%_&#{x}~^$|*a*<b>\z,lr=-0.1"
         ("Δ ± 1 ↑ – <2", r"$\Delta$ $\pm$ 1 $\uparrow$ -- $<$2"),
         ("{$}^~\\", r"\{\$\}\textasciicircum{}\textasciitilde{}\textbackslash{}"),
         ("d_z a_d_z", r"$d_z$ a\_d\_z"),
+        ("a--b ---x ''c'' 'd'", "a-{}-b -{}-{}-x '{}'c'{}' 'd'"),
     ],
 )
 def test_latex_escapes(text: str, expected: str) -> None:

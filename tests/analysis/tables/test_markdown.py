@@ -30,6 +30,7 @@ def test_markdown_rows_have_as_many_cells_as_the_header(troubled: WriteRun) -> N
         ("_hidden_ a|b", r"\_hidden\_ a\|b"),
         ("*x* `y` <b> a\\b", r"\*x\* \`y\` \<b> a\\b"),
         ("+0.52 [-0.21, +1.25] <0.001", "+0.52 [-0.21, +1.25] <0.001"),
+        ("Is it\n\n# so,\r\n  - or\tnot?\n", "Is it # so, - or not?"),
     ],
 )
 def test_markdown_escapes(text: str, expected: str) -> None:
