@@ -20,6 +20,7 @@ from pathlib import Path
 THREADS_PER_JOB = 1
 JOBS_PER_GPU = 8
 MPS_CONTROL = "nvidia-cuda-mps-control"
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 
@@ -127,12 +128,26 @@ def shared_gpus(slots: list[Slot]) -> Iterator[list[Slot]]:
 
 
 def _quota_cores() -> int:
-    """Whole cores of the CPU quota of this process's control group; a very large number where there is none."""
+    """Whole cores of the smallest CPU quota of this process's control group and those above it; a very large number
+    where there is none."""
+    quotas = []
+    for folder in (own := CONTROL_GROUPS / _own_control_group(), *own.parents):
+        with contextlib.suppress(OSError, ValueError):
+            microseconds, period = (folder / "cpu.max").read_text().split()
+            quotas.append(max(1, int(microseconds) // int(period)))
+    if quotas:
+        return min(quotas)
     with contextlib.suppress(OSError, ValueError):
-        microseconds, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, int(microseconds) // int(period))
-    with contextlib.suppress(OSError, ValueError):
-        folder = Path("/sys/fs/cgroup/cpu")
+        folder = CONTROL_GROUPS / "cpu"
         quota, period_ = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
         return max(1, quota // period_) if quota > 0 else 2**16
     return 2**16
+
+
+def _own_control_group() -> str:
+    """This process's control group of version 2, below the root of those that it sees; empty for the root itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/") and ".." not in line:
+                return line.removeprefix("0::/")
+    return ""

@@ -43,6 +43,29 @@ def test_a_share_of_the_cores_binds_no_job_to_those_that_others_use(
         cpu_slots(5, 1)
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "400000 100000"}, 4),
+        ({"cpu.max": "max 100000"}, 2**16),
+        ({"user.slice/cpu.max": "250000 100000", "user.slice/me/cpu.max": "max 100000"}, 2),
+        ({"user.slice/cpu.max": "250000 100000", "user.slice/me/cpu.max": "100000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 2**16),
+        ({}, 2**16),
+    ],
+)
+def test_the_smallest_quota_on_the_way_up_counts(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr(slots, "CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(slots, "_own_control_group", lambda: "user.slice/me")
+    assert slots._quota_cores() == cores
+
+
 @pytest.mark.usefixtures("eight_cores")
 def test_gpus_are_handed_out_in_turn() -> None:
     assert gpu_slots(["0", "3"], 2, None) == [Slot(2, gpu=gpu) for gpu in ("0", "3", "0", "3")]
