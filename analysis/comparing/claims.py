@@ -1,7 +1,8 @@
 """A variant's claims to beat others, and the verdicts on them: a rule, not an opinion."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from .anytime import anytime_half_width, e_value
 from .declaration import UNDECLARED, Declaration
@@ -31,11 +32,11 @@ class Claim:
     With `over`, a third row's label, it is a claim on gains, a difference of differences: that the variant is more
     above that row than the rival, `A over B`, has A above B.
 
-    The interval of `paired.difference` is the one that holds at its number of pairs, see `claim`. Where a part of the
-    baseline is to be reached, `part` are the differences to that part, on which the verdict rests, and `ratio` is that
-    of both means; else these are the same pairs, and NaN. `tuned` says whether both were tuned alike, one of the
-    answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted for the declared looks and for the other claims,
-    and are compared with ALPHA.
+    `by_seed` are the differences that `paired` sums up. The interval of `paired.difference` is the one that holds at
+    its number of pairs, see `claim`. Where a part of the baseline is to be reached, `part` are the differences to that
+    part, on which the verdict rests, and `ratio` is that of both means; else these are the same pairs, and NaN. `tuned`
+    says whether both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted
+    for the declared looks and for the other claims, and are compared with ALPHA.
     """
 
     rival: str
@@ -49,6 +50,7 @@ class Claim:
     is_exploratory: bool = False
     higher_is_better: bool = True
     over: str = ""
+    by_seed: Mapping[int, float] = field(default_factory=dict)
     p_holm: float = math.nan
     equivalence_p_holm: float = math.nan
 
@@ -185,6 +187,7 @@ def claim(
     the anytime-valid one. A declared ratio is claimed of the baseline alone.
     """
     shared = sorted(ours.keys() & theirs.keys())
+    by_seed = {seed: ours[seed] - theirs[seed] for seed in shared}
     of_ours, of_theirs = ([arm[seed] for seed in shared] for arm in (ours, theirs))
     pairs = part = _at_look(paired(of_ours, of_theirs, higher_is_better=higher_is_better), declared)
     ratio = NO_INTERVAL
@@ -194,7 +197,18 @@ def claim(
         ratio = fieller(of_ours, of_theirs, _half_width(1.0, len(shared), declared))
     unpaired = welch(list(ours.values()), list(theirs.values()))
     return Claim(
-        rival, is_control, pairs, part, ratio, unpaired, tuned, declared, is_exploratory, higher_is_better, over
+        rival,
+        is_control,
+        pairs,
+        part,
+        ratio,
+        unpaired,
+        tuned,
+        declared,
+        is_exploratory,
+        higher_is_better,
+        over,
+        by_seed,
     )
 
 

@@ -1,8 +1,9 @@
-"""Paired differences to baseline and controls: a dot a seed, their mean and its interval, and the line at zero."""
+"""Paired differences to baseline and controls, and of gains: a dot a seed, their mean and interval, and zero."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,8 @@ from .legend import Look, summary_handles
 # Rows are one apart; a row's dots lie this far below its mean, so that both are seen.
 DOTS_BELOW = 0.24
 MINUS = "\N{MINUS SIGN}"
+GAINS = "Gain minus that of the other"
+Kind = Literal["baseline", "control", "gain"]
 T_INTERVAL = "95 % Student t interval"
 # Points that a name may take beside the axes.
 NAME_WIDTHS = {"column": 105.0, "page": 230.0}
@@ -29,7 +32,10 @@ TITLE_MARGIN = 24.0
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant's metric minus that of its rival: of each shared seed, and summarised over them."""
+    """A variant's metric minus that of its rival, or its gain `over` a row minus that of its rival, `A over B`.
+
+    Of each shared seed, and summarised over them.
+    """
 
     label: str
     rival: str
@@ -38,30 +44,29 @@ class Difference:
     interval: str = T_INTERVAL
     is_exploratory: bool = False
     metric: Metric = TEST_ACCURACY
+    over: str = ""
 
 
-def differences_of(
-    variants: Sequence[Variant], group: Sequence[Variant] = (), to_controls: bool = False
-) -> list[Difference]:
-    """The differences of variants to the baseline of their `group`, or to their controls, where they share a seed.
+def differences_of(variants: Sequence[Variant], kind: Kind = "baseline") -> list[Difference]:
+    """The differences of variants to their baseline or to their controls, or of their gains, where they share a seed.
 
-    Those that are not finite are left out. In the given order; the group is by default the variants themselves.
+    Those that are not finite are left out. In the given order.
     """
-    by_label = {variant.label: variant.by_seed(variant.metric.name) for variant in group or variants}
     return [
         Difference(
             variant.label,
             claim.rival,
-            {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())},
+            claim.by_seed,
             claim.paired.difference,
             claim.interval_in_words if claim.declared.looks else T_INTERVAL,
             claim.is_exploratory,
             variant.metric,
+            claim.over,
         )
         for variant in variants
         for claim in variant.claims
-        if (claim.is_control if to_controls else claim.is_to_baseline) and math.isfinite(claim.paired.difference.mean)
-        for ours, theirs in [(by_label[variant.label], by_label[claim.rival])]
+        if {"baseline": claim.is_to_baseline, "control": claim.is_control, "gain": bool(claim.over)}[kind]
+        and math.isfinite(claim.paired.difference.mean)
     ]
 
 
@@ -71,18 +76,19 @@ def differences_to_baseline(
     looks: Mapping[str, Look],
     width: str,
     to_controls: Sequence[Difference] = (),
+    of_gains: Sequence[Difference] = (),
 ) -> Figure:
-    """The differences to the baseline in one panel, and those to the controls, if there are any, in one below it."""
-    every = [*differences, *to_controls]
+    """The differences to the baseline in one panel, those to controls and of gains, if there are any, in ones below."""
+    every = [*differences, *to_controls, *of_gains]
     is_t = all(difference.interval == T_INTERVAL for difference in every)
     handles = summary_handles((each.summary.n for each in every), "95 % t interval" if is_t else "95 % interval")
-    panels = [rows for rows in (differences, to_controls) if rows]
-    words = [[in_words(row, NAME_WIDTHS[width], rows is to_controls) for row in rows] for rows in panels]
+    titled = {f"Minus the baseline, {baseline}": differences, "Minus the control": to_controls, GAINS: of_gains}
+    panels = {title: rows for title, rows in titled.items() if rows}
+    words = [[in_words(row, NAME_WIDTHS[width], rows is not differences) for row in rows] for rows in panels.values()]
     titles = [""] * len(panels)
-    if to_controls:
+    if to_controls or of_gains:
         beside = style.POINTS_PER_INCH * style.WIDTHS[width] - NAME_WIDTHS[width] - TITLE_MARGIN
-        told = ("Minus the control" if rows is to_controls else f"Minus the baseline, {baseline}" for rows in panels)
-        titles = [style.wrapped(title, beside, style.number("axes.titlesize")) for title in told]
+        titles = [style.wrapped(title, beside, style.number("axes.titlesize")) for title in panels]
     heights = [
         0.06
         + (0.06 + 0.13 * max(text.count("\n") + 1 for text in texts)) * len(texts)
@@ -91,25 +97,30 @@ def differences_to_baseline(
     ]
     figure, upper = new_sheet(width, 0.49 + sum(heights), handles)
     grid = upper.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights).flat
-    for axes, rows, texts, title in zip(grid, panels, words, titles, strict=True):
+    for axes, rows, texts, title in zip(grid, panels.values(), words, titles, strict=True):
         draw_differences(axes, rows, looks)
         axes.set_yticks(range(len(rows)), texts)
         axes.set_title(title, loc="left")
     metric = every[0].metric
-    of_panels = f"Difference in {metric.words}" if to_controls else f"{metric.label} minus that of {baseline}"
+    of_panels = f"Difference in {metric.words}" if titles[0] else f"{metric.label} minus that of {baseline}"
     named = style.panel_title(of_panels, width, 1)
     upper.supxlabel(f"{named}{' ' if width == 'page' else chr(10)}({_unit(metric)})")
     return figure
 
 
 def caption(
-    heading: str, differences: Sequence[Difference], baseline: str, to_controls: Sequence[Difference] = ()
+    heading: str,
+    differences: Sequence[Difference],
+    baseline: str,
+    to_controls: Sequence[Difference] = (),
+    of_gains: Sequence[Difference] = (),
 ) -> str:
     """Caption of the figure of paired differences."""
-    every = [*differences, *to_controls]
+    every = [*differences, *to_controls, *of_gains]
     metric = every[0].metric
     intervals = dict.fromkeys(difference.interval for difference in every)
     below = "; below, minus that of the control that the row names" if to_controls else ""
+    below += "; below that, the gain of a row over another minus the gain of a second pair" if of_gains else ""
     sentences = [
         f"{heading}: {metric.words} minus that of {baseline} with the same seed{below}, in {_unit(metric)}.",
         seeds_each(difference.summary.n for difference in every),
@@ -155,7 +166,8 @@ def in_words(difference: Difference, name_width: float, names_rival: bool = Fals
     summary, form = difference.summary, form_of(difference.metric)
     interval = "" if math.isnan(summary.low) else f" {form.difference_interval(summary.low, summary.high)}"
     size = style.number("ytick.labelsize")
-    name = style.wrapped(difference.label, name_width, size)
+    over = f" over {difference.over}" if difference.over else ""
+    name = style.wrapped(f"{difference.label}{over}", name_width, size)
     if names_rival:
         name += f"\n{MINUS} {style.wrapped(difference.rival, name_width, size)}"
     told = f"{form.difference(summary.mean)}{interval}, n = {summary.n}".replace("-", MINUS)

@@ -116,12 +116,12 @@ class StudyFigures:
             figure = cost.accuracy_against_cost(self._costs, self.looks, width, metric)
             caption = self._captioned(cost.caption(self.heading, self._costs, metric))
             yield Drawing("accuracy_against_cost", figure, caption)
-        paired = differences.differences_of(self.shown, self.group)
-        to_controls = differences.differences_of(self.shown, self.group, to_controls=True)
-        if paired or to_controls:
+        kinds: tuple[differences.Kind, ...] = ("baseline", "control", "gain")
+        paired, to_controls, of_gains = (differences.differences_of(self.shown, kind) for kind in kinds)
+        if paired or to_controls or of_gains:
             baseline = self.variants[0].baseline
-            figure = differences.differences_to_baseline(paired, baseline, self.looks, width, to_controls)
-            caption = differences.caption(self.heading, paired, baseline, to_controls)
+            figure = differences.differences_to_baseline(paired, baseline, self.looks, width, to_controls, of_gains)
+            caption = differences.caption(self.heading, paired, baseline, to_controls, of_gains)
             yield Drawing("differences", figure, self._captioned(caption))
 
     def confusion(self) -> Drawing | None:

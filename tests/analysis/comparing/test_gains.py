@@ -13,7 +13,7 @@ from analysis.comparing.comparison import Comparison, compare
 from analysis.comparing.image_level import ImageLevel
 from analysis.comparing.looks import boundaries
 from analysis.comparing.statistics import holm
-from analysis.figures.differences import differences_of
+from analysis.figures.differences import differences_of, in_words
 from analysis.report.answer import answer_of
 from analysis.tables.columns import RESULTS, chosen
 from analysis.tables.comparison_tables import as_json, claims_of
@@ -111,5 +111,10 @@ def test_tables_figures_and_answers_say_what_gain_is_meant() -> None:
         for claim in row["claims"]
     ]
     assert [claim["rival"] for claim in claims if claim["gain_over"] == "dynamic"] == ["static,flip=true over static"]
-    drawn = differences_of(comparison.variants) + differences_of(comparison.variants, to_controls=True)
-    assert [each.rival for each in drawn] == ["dynamic"] * 3
+    (drawn,) = differences_of(comparison.variants, "gain")
+    assert list(drawn.by_seed.values()) == pytest.approx(differences())
+    assert in_words(drawn, 400, names_rival=True).splitlines()[:2] == [
+        "dynamic,flip=true over dynamic",
+        "− static,flip=true over static",
+    ]
+    assert len(differences_of(comparison.variants)) == 3 and not differences_of(comparison.variants, "control")
