@@ -26,7 +26,7 @@ from dynfilt.config.compose import read_job, register_schema
 from dynfilt.config.errors import explain
 from dynfilt.installation import CONF, RUN_COMMAND, version
 from dynfilt.launch.hydra_plugins import NAMESPACE, register_plugins
-from dynfilt.launch.outcome import JobOutcome, JobState, count, failures_in_words
+from dynfilt.launch.outcome import JobOutcome, JobState, count, failures_in_words, running_elsewhere_in_words
 from dynfilt.run.lock import RunInUse
 from dynfilt.run.plan import PlannedRun, Planner, format_plan
 from dynfilt.run.stopping import TRY_AGAIN, StopSignals
@@ -38,8 +38,9 @@ INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 def main() -> int:
     """Run the command in sys.argv.
 
-    Returns 0 for success, 1 when a job failed, 2 for a wrong command, 130 after Ctrl-C, 75 after another signal that
-    asks to stop or when a budget is used up: the same command goes on.
+    Returns 0 when every job is done, 1 when one failed, 2 for a wrong command, 130 after Ctrl-C, 75 when something is
+    left: after another signal that asks to stop, when a budget is used up, or where other processes still work on jobs
+    of this sweep. The same command goes on.
     """
     with _standard_streams_that_last():
         return _run()
@@ -131,11 +132,13 @@ def _conclude(outcomes: list[JobOutcome], stop: StopSignals) -> int:
     left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
     if left:
         print(f"{left} of {len(outcomes)} jobs are not done; the same command goes on with them", file=sys.stderr)
+    if elsewhere := running_elsewhere_in_words(outcomes):
+        print(f"{elsewhere}; once they have ended, the same command goes on with what they leave", file=sys.stderr)
     if failed:
         return 1
-    if stop() and (left or count(outcomes, JobState.SUBMITTED)):
+    if stop() and (left or elsewhere or count(outcomes, JobState.SUBMITTED)):
         return stop.exit_code
-    return TRY_AGAIN if left else 0
+    return TRY_AGAIN if left or elsewhere else 0
 
 
 def _flags() -> Namespace:

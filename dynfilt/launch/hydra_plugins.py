@@ -25,7 +25,7 @@ from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState
-from dynfilt.launch.pool_settings import PoolSettings, run_unfinished
+from dynfilt.launch.pool_settings import PoolSettings, is_done, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
 from dynfilt.run.identity import variant_name
@@ -96,10 +96,11 @@ class Grid(Sweeper):
             self._plan(combinations, names, jobs)
             return
         if isinstance(self.launcher, PoolLauncher):
-            self.outcomes.extend(self.launcher.run(names, jobs, self.stop))
+            outcomes = self.launcher.run(names, jobs, self.stop)
         else:
             returns = self.launcher.launch(combinations, initial_job_idx=0)
-            self.outcomes.extend(_outcome(name, answer) for name, answer in zip(names, returns, strict=True))
+            outcomes = [_outcome(name, answer) for name, answer in zip(names, returns, strict=True)]
+        self.outcomes.extend(_by_now(outcome, job) for outcome, job in zip(outcomes, jobs, strict=True))
         if rerun:
             rerun.end(self.outcomes)
 
@@ -251,3 +252,8 @@ def _outcome(name: str, answer: JobReturn) -> JobOutcome:
     error = answer._return_value
     reason = explain(error) if isinstance(error, Exception) else "the launcher gave no answer for this job"
     return JobOutcome(name, JobState.FAILED, reason)
+
+
+def _by_now(outcome: JobOutcome, job: Job) -> JobOutcome:
+    """The same, unless another process, which worked on the run, has finished it while other jobs ran here."""
+    return replace(outcome, state=JobState.SKIPPED) if outcome.state == JobState.BUSY and is_done(job) else outcome

@@ -9,6 +9,7 @@ from enum import StrEnum
 from dynfilt.run.folder import STATUS
 
 LISTED_REASONS = 5
+LISTED_JOBS = 5
 
 
 class JobState(StrEnum):
@@ -47,3 +48,19 @@ def failures_in_words(outcomes: Sequence[JobOutcome]) -> list[str]:
     lines = [f"{'; '.join(names)}: {reason}" for reason, names in jobs.items()]
     more = len(lines) - LISTED_REASONS
     return lines if more <= 0 else [*lines[:LISTED_REASONS], f"and {more} more reasons; {STATUS} has each"]
+
+
+def running_elsewhere_in_words(outcomes: Sequence[JobOutcome]) -> str:
+    """One line on the jobs that other processes work on, at most LISTED_JOBS by name; empty where there is none."""
+    names = varying_parts([outcome.job for outcome in outcomes]) if outcomes else []
+    busy = [name for name, outcome in zip(names, outcomes, strict=True) if outcome.state == JobState.BUSY]
+    if not busy:
+        return ""
+    more = [f"and {len(busy) - LISTED_JOBS} more"] if len(busy) > LISTED_JOBS else []
+    return f"{len(busy)} of {len(outcomes)} jobs are running elsewhere ({'; '.join([*busy[:LISTED_JOBS], *more])})"
+
+
+def varying_parts(names: Sequence[str]) -> list[str]:
+    """The names of jobs without the overrides that all of them share."""
+    shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
+    return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import PoolJob
-from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify
@@ -64,8 +64,8 @@ def run_unfinished(
     names: Sequence[str], jobs: Sequence[Job], run: Callable[[Sequence[PoolJob]], list[JobOutcome]]
 ) -> list[JobOutcome]:
     """What came of each job; `run` gets those whose run is not done."""
-    labels = _varying_parts(names)
-    done = {label for label, job in zip(labels, jobs, strict=True) if _is_done(job)}
+    labels = varying_parts(names)
+    done = {label for label, job in zip(labels, jobs, strict=True) if is_done(job)}
     unfinished = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
     if done:
         print(f"{len(done)} of {len(jobs)} runs are done already; skipped, rerun=true runs them anew", flush=True)
@@ -75,13 +75,7 @@ def run_unfinished(
     return [replace(outcomes[label], job=name) for label, name in zip(labels, names, strict=True)]
 
 
-def _varying_parts(names: Sequence[str]) -> list[str]:
-    """The names of jobs without the overrides that all of them share."""
-    shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
-    return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]
-
-
-def _is_done(job: Job) -> bool:
+def is_done(job: Job) -> bool:
     """Whether a job's run has a sound result of this very config."""
     if job.config["run"] is not None or job.config["mode"] != "train":
         return False
