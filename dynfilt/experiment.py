@@ -78,15 +78,16 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
     """Bring a run to its result: skip it when it is done, else start it or go on from its last checkpoint."""
     path = identity.folder(job.config["output_root"])
     found = standing(RunFolder(path), job.config)
-    if found.aside:
-        because = "" if job.config["rerun"] is ANEW else f", {found.aside}"
-        print(f"{path}: set aside as {set_aside(path).name}{because}")
-    elif found.state == RunState.DAMAGED:
+    if found.state == RunState.DAMAGED:
         raise ValueError(f"{path}: {found.flaw}")
-    elif found.state == RunState.COMPLETED:
+    if found.state == RunState.COMPLETED:
         return _skip(path, job)
     device = resolve_device(job.config["trainer"]["device"])
-    with RunRecord(path, job.config) as record, force_formulation(job.config["trainer"]["formulation"]):
+    old = set_aside(path) if found.aside else None
+    if old is not None:
+        because = "" if job.config["rerun"] is ANEW else f", {found.aside}"
+        print(f"{path}: set aside as {old.name}{because}")
+    with RunRecord(path, job.config, old) as record, force_formulation(job.config["trainer"]["formulation"]):
         if record.folder.state() == RunState.COMPLETED:  # another process ended it between the look above and the lock
             return _skip(path, job)
         record.set_damaged_result_aside()

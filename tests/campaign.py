@@ -120,15 +120,15 @@ class Campaign:
         folder = root / self.place
         if anew:
             shutil.copytree(self.whole, folder)
-        job, step, begun = self.anew if anew else self.job, 0, not anew
+        job, step = self.anew if anew else self.job, 0
         for strike in strikes:
             code = self._start(root, job, strike)
             if code == 0:  # the run ended before it was struck
                 break
             self._note(strike, code, f"story {number} {strike}")
             step = self._check(folder, step, f"story {number} {strike}")
-            if not (begun := begun or any(folder.parent.glob(".seed0.*"))):
-                step = 0  # that was the run that will be set aside
+            if anew and not any(folder.parent.glob(".seed0.[0-9]*")):
+                step = 0  # that was the run that will be set aside, or that is back since the new one did not begin
         else:
             code = self._start(root, job, None)
         if code != 0:

@@ -18,7 +18,7 @@ from dynfilt.launch.pool_settings import PoolSettings, run_unfinished
 from dynfilt.launch.slots import JOBS_PER_GPU
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import identify
-from dynfilt.run.standing import ANEW, standing
+from dynfilt.run.standing import ANEW, asides_of, standing
 from dynfilt.run.stopping import TRY_AGAIN, StopSignals
 
 if TYPE_CHECKING:
@@ -82,9 +82,11 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Share:
-    """The jobs of one allocation: what submitit calls there, in a process of its own."""
+    """The jobs of one allocation: what submitit calls there, in a process of its own. `asides` says of each job how
+    often its run had been set aside when it was queued."""
 
     jobs: Sequence[PoolJob]
+    asides: Sequence[int]
     pool: PoolSettings
     max_requeues: int
 
@@ -92,12 +94,19 @@ class Share:
         """What came of each job. Asked to stop, it ends with checkpoints and goes back to the queue."""
         stop = StopSignals()
         with stop.handled():
-            names, jobs = [job.name for job in self.jobs], [job.job for job in self.jobs]
+            names, jobs = [job.name for job in self.jobs], self.jobs_now()
             outcomes = run_unfinished(names, jobs, lambda unfinished: self.pool.run(unfinished, stop))
             left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
             if left and stop() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < self.max_requeues:
                 _queue_again()
         return outcomes
+
+    def jobs_now(self) -> list[Job]:
+        """Its jobs: one that has begun its run anew goes on with that, also in an allocation that is queued again."""
+        return [
+            _going_on(queued.job) if len(asides_of(_folder(queued.job))) > before else queued.job
+            for queued, before in zip(self.jobs, self.asides, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -119,33 +128,31 @@ class Submitted:
             except Exception as error:  # submitit passes on what was raised there as text
                 reason = str(error).strip().rpartition("\n")[2]
                 return [JobOutcome(job.name, JobState.FAILED, reason) for job in self.share.jobs]
-        return [
-            JobOutcome(job.name, JobState.SUBMITTED) if still_queued else _by_its_folder(job) for job in self.share.jobs
-        ]
+        names = [job.name for job in self.share.jobs]
+        if still_queued:
+            return [JobOutcome(name, JobState.SUBMITTED) for name in names]
+        return [_by_its_folder(name, job) for name, job in zip(names, self.share.jobs_now(), strict=True)]
 
 
 def submit(jobs: Sequence[PoolJob], pool: PoolSettings, allocation: Allocation) -> list[Submitted]:
-    """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside is set aside now."""
+    """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside stays until its job starts."""
     executor = allocation.executor(Path(jobs[0].job.config["output_root"]).absolute() / ".slurm")
-    jobs = [PoolJob(job.name, _without_rerun(job.job)) for job in jobs]
     per_allocation = allocation.jobs or (JOBS_PER_GPU * allocation.gpus or allocation.cpus)
-    shares = [
-        Share(jobs[first : first + per_allocation], pool, allocation.max_requeues)
-        for first in range(0, len(jobs), per_allocation)
+    jobs = [
+        job
+        if job.job.config["rerun"] is not ANEW or standing(_folder(job.job), job.job.config).aside
+        else replace(job, job=_going_on(job.job))
+        for job in jobs
     ]
+    asides = [len(asides_of(_folder(job.job))) for job in jobs]
+    parts = [slice(first, first + per_allocation) for first in range(0, len(jobs), per_allocation)]
+    shares = [Share(jobs[part], asides[part], pool, allocation.max_requeues) for part in parts]
     return [Submitted(share, task) for share, task in zip(shares, executor.submit_array(shares), strict=True)]
 
 
-def _without_rerun(job: Job) -> Job:
-    """The same job of a run that was set aside: an allocation that is queued again must go on, not begin anew."""
-    if job.config["rerun"] is not ANEW:
-        return job
-    if standing(_folder(job), job.config).aside:
-        from dynfilt.run.record import set_aside
-
-        folder = _folder(job).path
-        print(f"{folder}: set aside as {set_aside(folder).name}", flush=True)
-    return replace(job, config={**job.config, "rerun": False})
+def _going_on(job: Job) -> Job:
+    """The same job, which goes on with its run also where it was to begin it anew."""
+    return replace(job, config={**job.config, "rerun": False}) if job.config["rerun"] is ANEW else job
 
 
 def _folder(job: Job) -> RunFolder:
@@ -173,22 +180,24 @@ def _is_queued(job_id: str) -> bool:
     return bool(done.stdout.strip()) if done.returncode == 0 else "Invalid job id" not in done.stderr
 
 
-def _by_its_folder(job: PoolJob) -> JobOutcome:
+def _by_its_folder(name: str, job: Job) -> JobOutcome:
     """What came of a job whose allocation ended without an answer: it was cancelled, or its node was lost."""
-    folder = _folder(job.job)
+    if job.config["rerun"] is ANEW:  # what lies there is the old run
+        return JobOutcome(name, JobState.WAITING)
+    folder = _folder(job)
     match folder.state():
         case RunState.COMPLETED:
-            return JobOutcome(job.name, JobState.TRAINED)
+            return JobOutcome(name, JobState.TRAINED)
         case RunState.FAILED:
             error = (folder.status() or {}).get("error") or {}
-            return JobOutcome(job.name, JobState.FAILED, str(error.get("message", "")))
+            return JobOutcome(name, JobState.FAILED, str(error.get("message", "")))
         case RunState.DAMAGED:
-            return JobOutcome(job.name, JobState.FAILED, f"{folder.path}: its result cannot be read")
+            return JobOutcome(name, JobState.FAILED, f"{folder.path}: its result cannot be read")
         case RunState.RUNNING:
-            return JobOutcome(job.name, JobState.BUSY)
+            return JobOutcome(name, JobState.BUSY)
         case RunState.INTERRUPTED:
-            return JobOutcome(job.name, JobState.INTERRUPTED)
-    return JobOutcome(job.name, JobState.WAITING)
+            return JobOutcome(name, JobState.INTERRUPTED)
+    return JobOutcome(name, JobState.WAITING)
 
 
 def _queue_again() -> None:

@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping
@@ -16,40 +17,47 @@ from typing import Any
 import yaml
 
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.lock import FolderLock
+from dynfilt.run.lock import FolderLock, RunInUse
 from dynfilt.run.ownership import require_recorded_digest, require_same_config
 from dynfilt.run.parsing import DamagedFile, attempts_of, read_json
 from dynfilt.run.recovery import put_aside, warn
+from dynfilt.run.standing import asides_of
 from dynfilt.train.checkpoint import replace_atomically
 
 # Facts of an attempt that change the last bits of its numbers, and no more.
 EXECUTION = ("threads", "device", "trainer.channels_last", "trainer.formulation", "trainer.compile")
 # What file systems answer that cannot reserve room: some network mounts.
 CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+REPLACES = "replaces"  # among the facts of an attempt: the run that was set aside for it
 
 
 class RunRecord:
     """Writes one run's folder while it holds the lock on it. Use as a context manager.
 
-    Leaving it by an exception writes the state `failed` (`interrupted` for a keyboard interrupt) to status.json.
-    Raises ValueError when the folder cannot be written, is in use (RunInUse), or belongs to another config.
+    Leaving it by an exception writes the state `failed` (`interrupted` for a keyboard interrupt) to status.json; before
+    the first checkpoint, the run that was set aside for it is back in its place then. Raises ValueError when the folder
+    cannot be written, is in use (RunInUse), or belongs to another config.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], old: Path | None = None) -> None:
         self.folder = RunFolder(folder)
         self.config = config
         self._lock = FolderLock(folder)
+        self._old = old
 
     def __enter__(self) -> RunRecord:
         path = self.folder.path
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except OSError as error:
-            raise ValueError(f"{path}: cannot be written ({error.strerror}); choose output_root=...") from error
-        try:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
+            except OSError as error:
+                raise ValueError(f"{path}: cannot be written ({error.strerror}); choose output_root=...") from error
             self._claim_config()
+        except RunInUse:
+            raise
         except BaseException:
+            _put_back(path, self._old)
             self._lock.release()
             raise
         return self
@@ -57,7 +65,10 @@ class RunRecord:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
             if error is not None and self._lock.is_held():
-                self._write_failure(error)
+                try:
+                    self._write_failure(error)
+                finally:
+                    _put_back(self.folder.path, self._old)
         except OSError as second:  # a full disk, say; the first error is what matters
             print(f"{self.folder.path}: its failure could not be written down ({second})", file=sys.stderr)
         finally:
@@ -66,6 +77,8 @@ class RunRecord:
     def start(self, provenance: dict[str, Any]) -> None:
         """State `running`; the first attempt's provenance stays on top, later ones are listed under `resumed`."""
         known = self._sound(self.folder.provenance_file)
+        if self._old is not None:
+            provenance = {**provenance, REPLACES: self._old.name}
         if known:
             provenance = {**known, "resumed": [*attempts_of(known)[1:], provenance]}
         write_json(self.folder.provenance_file, provenance)
@@ -186,13 +199,15 @@ class RunRecord:
 
 
 def record_death(folder: Path, reason: str) -> None:
-    """Write the state `failed` for a run whose process died without a word; nothing when it said how it ended."""
+    """Write the state `failed` for a run whose process died without a word; nothing when it said how it ended. Before
+    its first checkpoint, the run that was set aside for it is back in its place then."""
     try:
         with FolderLock(folder):
             status = read_json(RunFolder(folder).status_file, strict=False) or {}
             if status.get("state") == RunState.RUNNING:
                 error = {"type": "ProcessDied", "message": reason, "traceback": ""}
                 write_json(RunFolder(folder).status_file, {**status, "state": RunState.FAILED, "error": error})
+            _put_back(folder)
     except (OSError, ValueError) as error:  # the folder may be gone, full or taken by another process
         print(f"{folder}: {reason}; this could not be written down ({error})", file=sys.stderr)
 
@@ -210,6 +225,27 @@ def set_aside(folder: Path) -> Path:
             number += 1
         folder.rename(target)
     return target
+
+
+def _put_back(folder: Path, old: Path | None = None) -> None:
+    """Give a run that was set aside its place again, unless the one that replaces it has come to a checkpoint. By
+    default it is the run that the new one's provenance names."""
+    new = RunFolder(folder)
+    if old is None:
+        name = (new.provenance(strict=False) or {}).get(REPLACES)
+        old = next((aside for aside in asides_of(new) if aside.name == name), None)
+    if old is None or new.holds_training() or not RunFolder(old).holds_training():
+        return
+    left = folder.with_name(f".{folder.name}.not-begun")
+    try:
+        shutil.rmtree(left, ignore_errors=True)
+        if folder.exists():
+            folder.rename(left)
+        old.rename(folder)
+    except OSError as error:
+        warn(new, f"the old run could not be put back from {old.name} ({error})")
+    else:
+        warn(new, f"the new run ended before its first checkpoint; the old one is back, what is left is in {left.name}")
 
 
 def _require_room_for_another(folder: Path) -> None:

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from dynfilt import experiment
 from dynfilt.config.compose import Job
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.record import set_aside
-from dynfilt.run.standing import standing
+from dynfilt.run.record import RunRecord, record_death, set_aside
+from dynfilt.run.standing import asides_of, standing
 from tests.conftest import TINY, Command
+from tests.run_folders import contents, read_status
 
 SWEEP = (*TINY, "-m", "seed=0,1,2")
 
@@ -70,3 +72,49 @@ def test_an_interrupted_rerun_of_a_sweep_goes_on_with_what_is_left(
     places = sorted(path.name for path in (tmp_path / "outputs" / "tests" / "tiny").iterdir())
     assert places == [*(f".seed{seed}.{number}" for seed in range(3) for number in (1, 2)), "seed0", "seed1", "seed2"]
     assert not list((tmp_path / "outputs").glob(".rerun-*"))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no data"), torch.OutOfMemoryError("CUDA out of memory"), KeyboardInterrupt()]
+)
+def test_a_rerun_that_does_not_begin_leaves_the_old_result(
+    error: BaseException, command: Command, finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        assert not finished_copy.joinpath("result.json").exists()
+        raise error
+
+    before = contents(finished_copy)
+    monkeypatch.setattr(experiment, "build_trainer", fail)
+    for _ in range(2):
+        outcome = command(*TINY, "rerun=true")
+        assert outcome.code != 0 and "the old one is back, what is left is in .seed0.not-begun" in outcome.err
+        assert contents(finished_copy) == before | {"lock": (finished_copy / "lock").read_bytes()}
+        assert not asides_of(RunFolder(finished_copy))
+        status = read_status(finished_copy.with_name(".seed0.not-begun"))
+        assert status["state"] in ("failed", "interrupted")
+
+
+def test_nor_does_one_whose_process_dies_or_whose_folder_cannot_be_begun(
+    finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
+    record = RunRecord(finished_copy, config, set_aside(finished_copy)).__enter__()
+    record.start({})
+    record._lock.release()  # as the end of a process does
+    record_death(finished_copy, "killed")
+    assert (finished_copy / "result.json").exists()
+    assert read_status(finished_copy.with_name(".seed0.not-begun"))["error"]["message"] == "killed"
+    monkeypatch.setattr(RunRecord, "_claim_config", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        RunRecord(finished_copy, config, set_aside(finished_copy)).__enter__()
+    assert (finished_copy / "result.json").exists()
+
+
+def test_a_rerun_has_begun_with_its_first_checkpoint(
+    command: Command, finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "conclude", lambda *_: 1 / 0)
+    assert command(*TINY, "rerun=true").code == 1
+    assert not (finished_copy / "result.json").exists() and (finished_copy / "checkpoint" / "last.pt").exists()
+    assert [aside.name for aside in asides_of(RunFolder(finished_copy))] == [".seed0.1"]

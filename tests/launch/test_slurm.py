@@ -15,6 +15,7 @@ import pytest
 from dynfilt.launch import slurm
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slurm import Allocation, Share
+from dynfilt.run.record import set_aside
 from tests.conftest import TINY, Command
 
 SLURM = (*TINY, "-m", "hydra/launcher=slurm")
@@ -84,16 +85,23 @@ def test_jobs_are_dealt_out_in_order(
     assert all(share.pool.retries == 4 for share in queue.shares)
 
 
-def test_what_is_done_is_not_queued_and_what_is_run_anew_is_set_aside_at_once(
-    queue: Queue, command: Command, finished_copy: Path
+def test_what_is_done_is_not_queued_and_what_is_run_anew_stays_until_its_job_starts(
+    queue: Queue, command: Command, finished_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert command(*SLURM, "seed=0,1", "hydra.launcher.wait=false").code == 0
     assert seeds(queue) == [[1]]
     assert command(*SLURM, "seed=0,1", "hydra.launcher.wait=false", "rerun=true").code == 0
     assert seeds(queue) == [[0, 1]]
-    assert [job.job.config["rerun"] for job in queue.shares[0].jobs] == [False, False]
-    assert (finished_copy.with_name(".seed0.1") / "result.json").exists()
-    assert not finished_copy.exists()
+    [share] = queue.shares
+    assert [job.config["rerun"] for job in share.jobs_now()] == [True, False]
+    assert (finished_copy / "result.json").exists()
+    lost = slurm.Submitted(share, queue.submit_array([share])[0]).outcomes
+    assert [outcome.state for outcome in lost(False)] == [JobState.WAITING] * 2  # the result is the old one
+    # The job starts and finishes; its allocation, queued again for the other one, leaves that as it is.
+    shutil.copytree(set_aside(finished_copy), finished_copy)
+    assert [job.config["rerun"] for job in share.jobs_now()] == [False, False]
+    assert [outcome.state for outcome in lost(False)] == [JobState.TRAINED, JobState.WAITING]
 
 
 def test_the_outcome_is_the_answer_else_what_the_folders_tell(
