@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -135,9 +137,13 @@ class Submitted:
 
 
 def submit(jobs: Sequence[PoolJob], pool: PoolSettings, allocation: Allocation) -> list[Submitted]:
-    """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside stays until its job starts."""
+    """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside stays until its job starts.
+
+    Raises ValueError where the cluster takes no array of that many allocations.
+    """
     executor = allocation.executor(Path(jobs[0].job.config["output_root"]).absolute() / ".slurm")
     per_allocation = allocation.jobs or (JOBS_PER_GPU * allocation.gpus or allocation.cpus)
+    _require_room_in_an_array(len(jobs), per_allocation)
     jobs = [
         job
         if job.job.config["rerun"] is not ANEW or standing(_folder(job.job), job.job.config).aside
@@ -148,6 +154,22 @@ def submit(jobs: Sequence[PoolJob], pool: PoolSettings, allocation: Allocation) 
     parts = [slice(first, first + per_allocation) for first in range(0, len(jobs), per_allocation)]
     shares = [Share(jobs[part], asides[part], pool, allocation.max_requeues) for part in parts]
     return [Submitted(share, task) for share, task in zip(shares, executor.submit_array(shares), strict=True)]
+
+
+def _require_room_in_an_array(jobs: int, per_allocation: int) -> None:
+    allocations, most = math.ceil(jobs / per_allocation), _largest_array()
+    if most and allocations > most:
+        raise ValueError(
+            f"hydra/launcher=slurm: {jobs} jobs make {allocations} allocations, and an array holds at most {most} on "
+            f"this cluster (MaxArraySize); set hydra.launcher.allocation.jobs={math.ceil(jobs / most)}"
+        )
+
+
+def _largest_array() -> int | None:
+    """The most allocations of an array that this cluster takes; None where it does not say."""
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _going_on(job: Job) -> Job:

@@ -19,6 +19,7 @@ from dynfilt.run.record import set_aside
 from tests.conftest import TINY, Command
 
 SLURM = (*TINY, "-m", "hydra/launcher=slurm")
+LARGEST_ARRAY = slurm._largest_array
 
 
 @dataclass
@@ -56,6 +57,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Allocation, "executor", executor)
     monkeypatch.setattr(slurm, "_is_queued", lambda job_id: False)
+    monkeypatch.setattr(slurm, "_largest_array", lambda: 1001)
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.0)
     yield taken
 
@@ -148,6 +150,25 @@ def test_numbers_are_checked_and_what_is_missing_is_named(command: Command, monk
     outcome = command(*SLURM, "seed=0,1")
     assert outcome.code == 2
     assert outcome.err == "error: hydra/launcher=slurm needs submitit: pip install 'dynfilt[slurm]'\n"
+
+
+def test_more_allocations_than_an_array_of_the_cluster_holds_are_refused_with_the_way_out(
+    queue: Queue, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho 'MaxArraySize            = 4'\necho 'MaxJobCount = 9'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:/bin")
+        largest = LARGEST_ARRAY()
+    monkeypatch.setattr(slurm, "_largest_array", lambda: largest)
+    outcome = command(*SLURM, "seed=range(0,9)", "hydra.launcher.wait=false")
+    assert (outcome.code, queue.shares) == (2, [])
+    assert outcome.err == (
+        "error: hydra/launcher=slurm: 9 jobs make 5 allocations, and an array holds at most 4 on this cluster "
+        "(MaxArraySize); set hydra.launcher.allocation.jobs=3\n"
+    )
+    assert command(*SLURM, "seed=range(0,8)", "hydra.launcher.wait=false").code == 0
+    assert seeds(queue) == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
 def test_only_one_allocation_of_an_array_goes_back_to_the_queue(
