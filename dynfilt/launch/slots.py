@@ -20,6 +20,15 @@ from pathlib import Path
 THREADS_PER_JOB = 1
 JOBS_PER_GPU = 8
 MPS_CONTROL = "nvidia-cuda-mps-control"
+# Waits until the process that holds its standard input has ended, however it ended, then ends MPS too; the jobs, which
+# stop with a checkpoint when they find their pool gone, get the time for it.
+MPS_KEEPER = f"""
+trap '' HUP INT TERM USR1 USR2
+read -r _
+sleep 30
+echo quit | {MPS_CONTROL}
+rm -rf -- "$CUDA_MPS_PIPE_DIRECTORY"
+"""
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 
@@ -117,12 +126,18 @@ def shared_gpus(slots: list[Slot]) -> Iterator[list[Slot]]:
             yield slots
             return
         os.environ.update(places)
+        keeper = subprocess.Popen(
+            ["sh", "-c", MPS_KEEPER], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
         try:
             # MPS numbers the GPUs that it sees from 0 on; a UUID stays what it is.
             yield [replace(slot, gpu=str(gpus.index(slot.gpu)) if slot.gpu.isdigit() else slot.gpu)
                    for slot in slots if slot.gpu is not None]  # fmt: skip
         finally:
             subprocess.run([MPS_CONTROL], input=b"quit\n", env=os.environ.copy(), capture_output=True, check=False)
+            keeper.kill()
+            keeper.communicate()
             for name in places:
                 os.environ.pop(name, None)
 

@@ -1,6 +1,9 @@
 """Which places for jobs a machine has."""
 
 import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -116,24 +119,53 @@ def test_a_process_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
+@pytest.fixture
+def mps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of the calls of a stand-in for MPS's control, each with the GPUs that it sees; nothing sleeps."""
+    control, calls = tmp_path / "nvidia-cuda-mps-control", tmp_path / "calls"
+    control.write_text(f"#!/bin/sh\necho $CUDA_VISIBLE_DEVICES ${{*:-$(cat)}} >> {calls}\n")
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    for program in (control, tmp_path / "sleep"):
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return calls
+
+
 @pytest.mark.parametrize(
     ("chosen", "names"),
     [("2,0", ["0", "1", "0", "1"]), ("GPU-b,GPU-a", ["GPU-b", "GPU-a"] * 2), ("MIG-x", ["MIG-x"] * 2)],
 )
 def test_jobs_name_a_shared_gpu_as_mps_does(
-    chosen: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chosen: str, names: list[str], mps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MPS sees the chosen GPUs alone, numbered from 0 on."""
-    control = tmp_path / "nvidia-cuda-mps-control"
-    control.write_text(f"#!/bin/sh\necho $CUDA_VISIBLE_DEVICES $* >> {tmp_path}/calls\n")
-    control.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
     with shared_gpus(gpu_slots(visible_gpus(), 2, 1)) as slots:
         assert [slot.gpu for slot in slots] == names
         assert "CUDA_MPS_PIPE_DIRECTORY" in os.environ
-    assert (tmp_path / "calls").read_text().splitlines()[0] == f"{chosen} -d"
+    assert mps.read_text().splitlines() == [f"{chosen} -d", f"{chosen} quit"]
     alone = gpu_slots(["3", "1"], 1, 1)
     with shared_gpus(alone) as slots:
         assert slots == alone
+
+
+@pytest.mark.parametrize("signals", [(), (signal.SIGTERM, signal.SIGHUP)])
+def test_mps_ends_with_a_pool_that_is_killed(signals: tuple[int, ...], mps: Path, tmp_path: Path) -> None:
+    """Also when everything in its session was asked to stop before."""
+    pid = os.fork()
+    if pid == 0:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        with shared_gpus(gpu_slots(["0"], 2, 1)):
+            for number in signals:
+                for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                    os.kill(int(child), number)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    end = time.monotonic() + 60
+    while list(tmp_path.glob("dynfilt-mps-*")):
+        assert time.monotonic() < end, "MPS lives on"
+        time.sleep(0.02)
+    assert [line.split()[-1] for line in mps.read_text().splitlines()] == ["-d", "quit"]
