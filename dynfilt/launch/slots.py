@@ -1,4 +1,4 @@
-"""Where jobs run: groups of CPU cores, or places on the visible GPUs."""
+"""Where jobs run: a share of the CPU cores, or places on the visible GPUs."""
 
 from __future__ import annotations
 
@@ -35,59 +35,53 @@ GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job at a time: its threads, the cores they are bound to, and its GPU as CUDA numbers it."""
+    """A place for one job at a time: its threads, and its GPU as CUDA numbers it.
+
+    No job is bound to cores: pools on one machine know nothing of each other, and would choose the same ones.
+    """
 
     threads: int
-    cores: tuple[int, ...] = ()
     gpu: str | None = None
 
     def occupy(self) -> None:
         """Bind this process to the slot. Call before CUDA or a thread pool is used."""
         if self.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
-        if self.cores and hasattr(os, "sched_setaffinity"):
-            with contextlib.suppress(OSError):  # a container may forbid it
-                os.sched_setaffinity(0, self.cores)
         import torch
 
         torch.set_num_threads(self.threads)
 
 
 def cpu_slots(slots: int | None, threads: int | None) -> list[Slot]:
-    """Groups of the cores this process may use, `threads` in each; as many as there is room for, or `slots`.
+    """Shares of `threads` of the cores this process may use; as many as there is room for, or `slots`.
 
     Raises ValueError when more slots are asked for than there are cores.
     """
     cores = available_cores()
     if slots is not None and threads is None:
-        threads = max(1, len(cores) // slots)
+        threads = max(1, cores // slots)
     threads = threads or THREADS_PER_JOB
-    slots = slots or max(1, len(cores) // threads)
-    if slots * threads > len(cores):
+    slots = slots or max(1, cores // threads)
+    if slots * threads > cores:
         raise ValueError(
             f"hydra.launcher: {slots} slots of {threads} threads need {slots * threads} cores, this machine gives "
-            f"{len(cores)}; choose fewer slots or threads"
+            f"{cores}; choose fewer slots or threads"
         )
-    if len(cores) < len(_allowed_cores()):  # a share of them, and nobody knows which
-        return [Slot(threads)] * slots
-    return [Slot(threads, tuple(cores[i * threads : (i + 1) * threads])) for i in range(slots)]
+    return [Slot(threads)] * slots
 
 
 def gpu_slots(gpus: list[str], per_gpu: int | None, threads: int | None) -> list[Slot]:
     """`per_gpu` places on each GPU, handed out GPU by GPU in turn; the CPU cores are shared out among them."""
     per_gpu = per_gpu or JOBS_PER_GPU
-    threads = threads or max(1, len(available_cores()) // (len(gpus) * per_gpu))
+    threads = threads or max(1, available_cores() // (len(gpus) * per_gpu))
     return [Slot(threads, gpu=gpu) for _ in range(per_gpu) for gpu in gpus]
 
 
-def available_cores() -> list[int]:
-    """The cores that this process may use, no more of them than its container's CPU quota or Slurm allows."""
-    granted = int(os.environ.get("SLURM_CPUS_PER_TASK", 2**16))
-    return _allowed_cores()[: max(1, min(granted, _quota_cores()))]
-
-
-def _allowed_cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+def available_cores() -> int:
+    """How many cores this process may use, no more than its container's CPU quota or Slurm allows."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = int(os.environ.get("SLURM_CPUS_PER_TASK", allowed))
+    return max(1, min(allowed, granted, _quota_cores()))
 
 
 def visible_gpus() -> list[str]:

@@ -22,25 +22,23 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("eight_cores")
 def test_cores_are_shared_out_and_never_twice() -> None:
-    assert cpu_slots(None, None) == [Slot(1, (core,)) for core in range(2, 10)]
-    assert cpu_slots(2, None) == [Slot(4, (2, 3, 4, 5)), Slot(4, (6, 7, 8, 9))]
-    assert cpu_slots(None, 3) == [Slot(3, (2, 3, 4)), Slot(3, (5, 6, 7))]
-    assert cpu_slots(1, 2) == [Slot(2, (2, 3))]
-    assert cpu_slots(None, 8) == [Slot(8, tuple(range(2, 10)))]
+    assert cpu_slots(None, None) == [Slot(1)] * 8
+    assert cpu_slots(2, None) == [Slot(4)] * 2
+    assert cpu_slots(None, 3) == [Slot(3)] * 2
+    assert cpu_slots(1, 2) == [Slot(2)]
+    assert cpu_slots(None, 8) == [Slot(8)]
     with pytest.raises(ValueError, match="3 slots of 3 threads need 9 cores, this machine gives 8"):
         cpu_slots(3, 3)
 
 
 @pytest.mark.usefixtures("eight_cores")
 @pytest.mark.parametrize("bound", ["quota", "slurm"])
-def test_a_share_of_the_cores_binds_no_job_to_those_that_others_use(
-    bound: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_cores_are_shared_out_than_were_granted(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if bound == "quota":
         monkeypatch.setattr(slots, "_quota_cores", lambda: 4)
     else:
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", "4")
-    assert len(available_cores()) == 4
+    assert available_cores() == 4
     assert cpu_slots(None, 2) == [Slot(2), Slot(2)]
     with pytest.raises(ValueError, match="this machine gives 4"):
         cpu_slots(5, 1)
@@ -109,13 +107,15 @@ def test_without_a_choice_the_driver_is_asked(tmp_path: Path, monkeypatch: pytes
 def test_a_process_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    bound: list[tuple[int, ...]] = []
-    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: bound.append(cores))
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: bound.append((threads,)))
+    bound: list[int] = []
+    cores = os.sched_getaffinity(0)
+    monkeypatch.setattr(torch, "set_num_threads", bound.append)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     Slot(3, gpu="1").occupy()
-    Slot(2, (4, 5)).occupy()
-    assert bound == [(3,), (4, 5), (2,)]
+    [slot] = cpu_slots(1, 1)
+    slot.occupy()
+    assert bound == [3, 1]
+    assert os.sched_getaffinity(0) == cores  # another pool would choose the same ones
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
