@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import hydra
@@ -146,8 +147,10 @@ def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, 
             _check_target(value, f"{key}.{name}", inner, choices)
         elif f"{key}/{name}" in choices:
             raise ValueError(f"{key}.{name}={value!r}: choose a file of conf/{key}/{name}/ by {key}/{name}=CHOICE")
-        elif name in hints and name not in RESERVED:
-            _check_type(value, hints[name], f"{key}.{name}", file)
+        elif name not in RESERVED:
+            hint = hints.get(name, Any)
+            _check_type(value, hint, f"{key}.{name}", file)
+            _refuse_quotes(value, functools.partial(_is_of_type, hint), f"{key}.{name}")
 
 
 def _file(group: str, choice: str) -> str:
@@ -177,6 +180,34 @@ def _check_type(value: Any, hint: Any, key: str, file: str) -> None:
         messages = {e["msg"] for e in error.errors() if e["msg"].startswith("Input should be")}
         wanted = " or ".join(sorted(message.replace("Input should be ", "") for message in messages)) or str(hint)
         raise ValueError(f"{key}={value!r}: must be {wanted}; set in {file} or by override") from error
+
+
+def _is_of_type(hint: Any, value: Any) -> bool:
+    try:
+        _check_type(value, hint, "", "")
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_quotes(value: Any, accepts: Callable[[Any], bool], key: str) -> None:
+    """Raise ValueError for text such as '2', 'true' or 'null' where 2, true or null would do too: the two would share a
+    name, and so a folder, and be different runs."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            accepts_item = functools.partial(lambda name, other: accepts({**value, name: other}), name)
+            _refuse_quotes(item, accepts_item, f"{key}.{name}")
+    if not isinstance(value, str):
+        return
+    try:
+        meant = json.loads(value)
+    except ValueError:
+        return
+    if not isinstance(meant, str) and accepts(meant):
+        raise ValueError(
+            f"{key}={value!r}: is text that reads as a value; leave the quotes out, or annotate the argument as str if "
+            "it must be text"
+        )
 
 
 def _locate(path: str, key: str, file: str) -> Any:
