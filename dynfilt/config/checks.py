@@ -148,9 +148,9 @@ def _check_target(node: dict[str, Any], key: str, file: str, choices: dict[str, 
         elif f"{key}/{name}" in choices:
             raise ValueError(f"{key}.{name}={value!r}: choose a file of conf/{key}/{name}/ by {key}/{name}=CHOICE")
         elif name not in RESERVED:
-            hint = hints.get(name, Any)
-            _check_type(value, hint, f"{key}.{name}", file)
-            _refuse_quotes(value, functools.partial(_is_of_type, hint), f"{key}.{name}")
+            if name in hints:
+                _check_type(value, hints[name], f"{key}.{name}", file)
+            _refuse_quotes(value, functools.partial(_is_of_type, hints.get(name, Any)), f"{key}.{name}")
 
 
 def _file(group: str, choice: str) -> str:
