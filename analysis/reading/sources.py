@@ -20,8 +20,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a folder with runs at any depth, e.g. outputs/lab_3x3; an archive of runs, runs.zip, or a "
-        "part of it, runs.zip/outputs/lab_3x3; reference:lab_3x3, the repository's own; or wandb:entity/project[/group]",
+        help="a folder with runs at any depth, e.g. outputs/lab_3x3; an archive of runs, runs.zip, or a part "
+        "of it, runs.zip/outputs/lab_3x3; reference:lab_3x3, the repository's own; or wandb:entity/project[/group]",
     )
 
 
