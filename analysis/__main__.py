@@ -29,7 +29,7 @@ COMMANDS = {
     "figures": (".figures.command", "curves, accuracy against cost, paired differences, before/after"),
     "kernels": (".filters.kernels", "picture the 3x3 kernels that a lab network gives its images"),
     "responses": (".filters.responses", "picture the response maps of a label-guided network"),
-    "attention": (".filters.attention", "describe DY-Conv's attention; check whether a network is dynamic"),
+    "attention": (".filters.attention", "describe what dynamic layers decide; check whether a network needs it"),
     "filters": (".filters.first_layer", "picture the first filters and what they and the last ones answer"),
     "architecture": (".filters.architecture", "print the layers of a network with parameters and FLOPs"),
     "archive": (".reference.pack", "finished runs as one file, itself a SOURCE"),

@@ -177,6 +177,7 @@ def open_wandb(record: RunRecord, identity: Identity) -> Mirror:
     )
     if mirror.run_id not in (None, noted):
         record.add_provenance(**{WANDB_ID: mirror.run_id})
+    mirror.note({DIGEST: identity.digest})  # a dashboard tells unfinished runs of several configs apart by it
     return mirror
 
 
@@ -234,7 +235,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "train_seconds": trainer.train_seconds,
         "peak_memory_mb": cost.peak_memory_mb(trainer.device),
         "images_per_second": images / trainer.train_seconds,
-        "config_digest": identity.digest,
+        DIGEST: identity.digest,
     }
 
 

@@ -1,6 +1,7 @@
 """List what a table leaves out or mixes: whatever keeps variants from being comparable is named, not averaged over."""
 
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
@@ -23,7 +24,8 @@ def caveats(comparison: Comparison) -> list[str]:
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        checks = (_several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing, _resumed, _mixed)
+        checks = (_not_finite, _several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing)
+        checks += (_resumed, _mixed)
         of_group = _declared(variants, comparison.declared[variants[0].study])
         of_group += [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
         lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
@@ -51,6 +53,23 @@ def _doubtful(runs: Iterable[Run]) -> list[str]:
         for run in runs
         if run.counts and run.error
     ]
+
+
+def _not_finite(variants: list[Variant]) -> list[str]:
+    """Numbers of results that are no numbers: the mean over the seeds is none either, and a dash in a table."""
+    numbers = [run.numbers for variant in variants for run in variant.runs]
+    keys = dict.fromkeys(key for each in numbers for key, value in each.items() if not math.isfinite(value))
+    return [
+        f"{key} is {value}, and so is its mean over the seeds: {labels}"
+        for key in keys
+        for value, labels in _labels_by(variants, partial(_unless_finite, key)).items()
+        if value
+    ]
+
+
+def _unless_finite(key: str, run: Run) -> str:
+    value = run.numbers.get(key, 0.0)
+    return "" if math.isfinite(value) else "NaN" if math.isnan(value) else "infinite"
 
 
 def _repeats(comparison: Comparison) -> list[str]:

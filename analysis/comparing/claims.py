@@ -29,8 +29,8 @@ INTERIM, EXPLORATORY = "interim", "exploratory"
 class Claim:
     """That a variant beats its rival, the baseline or a control, and what the seeds of both say to it.
 
-    With `over`, a third row's label, it is a claim on gains, a difference of differences: that the variant is more
-    above that row than the rival, `A over B`, has A above B.
+    With `of_gain`, the labels of three rows, it is a claim on gains, a difference of differences: that the variant is
+    more above the first of them, `over`, than the rival, `A over B`, has A, the second, above B, the third.
 
     `by_seed` are the differences that `paired` sums up. The interval of `paired.difference` is the one that holds at
     its number of pairs, see `claim`. Where a part of the baseline is to be reached, `part` are the differences to that
@@ -49,10 +49,15 @@ class Claim:
     declared: Declaration = UNDECLARED
     is_exploratory: bool = False
     higher_is_better: bool = True
-    over: str = ""
+    of_gain: tuple[str, ...] = ()
     by_seed: Mapping[int, float] = field(default_factory=dict)
     p_holm: float = math.nan
     equivalence_p_holm: float = math.nan
+
+    @property
+    def over(self) -> str:
+        """The row over which the variant gains; empty where it is no claim on gains."""
+        return self.of_gain[0] if self.of_gain else ""
 
     @property
     def n(self) -> int:
@@ -179,7 +184,7 @@ def claim(
     declared: Declaration = UNDECLARED,
     is_exploratory: bool = False,
     higher_is_better: bool = True,
-    over: str = "",
+    of_gain: tuple[str, ...] = (),
 ) -> Claim:
     """The claim of a metric's values by seed against the rival's: paired over the shared seeds, Welch over all.
 
@@ -191,7 +196,7 @@ def claim(
     of_ours, of_theirs = ([arm[seed] for seed in shared] for arm in (ours, theirs))
     pairs = part = _at_look(paired(of_ours, of_theirs, higher_is_better=higher_is_better), declared)
     ratio = NO_INTERVAL
-    if not (math.isnan(declared.ratio) or is_control or over or is_exploratory):
+    if not (math.isnan(declared.ratio) or is_control or of_gain or is_exploratory):
         of_part = [declared.ratio * value for value in of_theirs]
         part = _at_look(paired(of_ours, of_part, higher_is_better=higher_is_better), declared)
         ratio = fieller(of_ours, of_theirs, _half_width(1.0, len(shared), declared))
@@ -207,7 +212,7 @@ def claim(
         declared,
         is_exploratory,
         higher_is_better,
-        over,
+        of_gain,
         by_seed,
     )
 

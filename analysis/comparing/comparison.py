@@ -249,9 +249,10 @@ def _claims(
 ) -> tuple[Claim, ...]:
     """Against the baseline, the declared controls, and the one that `control_of` finds; then those on gains.
 
-    Where a study declares claims, those that it does not declare, or declares by another metric, are exploratory.
+    Where a study declares claims, those that it does not declare, or declares by another metric, are exploratory. A row
+    that became the baseline keeps its declared controls and gains, which do not depend on what is the baseline.
     """
-    if variant is baseline or not variant.runs:
+    if not variant.runs:
         return ()
     is_declared_baseline = not declared.baseline or baseline in declared_rows(declared.baseline, variants, declared)
     rivals = {baseline.label: (baseline, is_declared_baseline)}
@@ -297,7 +298,7 @@ def _claims_on_gains(
             declared=declared,
             is_exploratory=declared.metric != variant.metric,
             higher_is_better=variant.metric.higher_is_better,
-            over=over.label,
+            of_gain=(over.label, rival.label, rival_over.label),
         )
 
 

@@ -19,8 +19,8 @@ class ImageLevel:
     """Summaries over test images, in fractions: n images, mean, SD of an image's value, t interval of the mean.
 
     `accuracy` is by (group, label), an image's value being its accuracy averaged over the variant's seeds;
-    `differences` is by (group, label, rival), its value being the difference averaged over shared seeds. The `both` are
-    the same over seeds and images at once. `notes` name what was left out.
+    `differences` is by (group, label, rival), its value being the difference, or that of two gains, averaged over
+    shared seeds. The `both` are the same over seeds and images at once. `notes` name what was left out.
     """
 
     accuracy: dict[tuple[str, str], Summary] = field(default_factory=dict)
@@ -86,10 +86,14 @@ def _summarise(heading: str, variant: Variant, correct: dict[str, Correct], leve
     level.accuracy[heading, variant.label] = _summary(values)
     level.accuracy_both[heading, variant.label] = crossed(values)
     for claim in variant.claims:
-        theirs = correct.get(claim.rival)
-        shared = sorted(ours.by_seed.keys() & theirs.by_seed.keys()) if theirs else []
-        if theirs and shared and np.array_equal(ours.labels, theirs.labels):
-            differences = np.stack([ours.by_seed[seed] - theirs.by_seed[seed] for seed in shared])
+        rows = (variant.label, *(claim.of_gain or (claim.rival,)))
+        if not all(label in correct and np.array_equal(correct[label].labels, ours.labels) for label in rows):
+            continue
+        arms = [correct[label].by_seed for label in rows]
+        if shared := sorted(set(arms[0]).intersection(*arms)):
+            # A row minus its rival; of gains minus the row that it is over, minus the rival, plus the one it is over.
+            signed = list(zip((1, -1, -1, 1), arms, strict=False))
+            differences = np.stack([sum(sign * arm[seed] for sign, arm in signed) for seed in shared])
             level.differences[heading, variant.label, claim.rival] = _summary(differences)
             level.differences_both[heading, variant.label, claim.rival] = crossed(differences, claim.alpha)
 

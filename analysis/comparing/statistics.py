@@ -61,8 +61,9 @@ class Interval:
 
 
 def spread(values: np.ndarray, scale: float) -> float:
-    """Sample SD (ddof = 1), NaN below 2 values; 0 where it is but the rounding of numbers of size `scale`."""
-    if len(values) < 2:
+    """Sample SD (ddof = 1), NaN below 2 values or if one is not finite; 0 where it is but the rounding of numbers of
+    size `scale`."""
+    if len(values) < 2 or not np.isfinite(values).all():
         return math.nan
     sd = float(np.std(values, ddof=1))
     return 0.0 if sd <= 1e-12 * scale else sd
@@ -98,13 +99,15 @@ def paired(treatment: Sequence[float], baseline: Sequence[float], *, higher_is_b
     if len(treatment) != len(baseline):
         raise ValueError(f"paired arms need the same seeds, got {len(treatment)} and {len(baseline)} values")
     ours, theirs = np.asarray(treatment, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
-    difference = _summary(ours - theirs, float(np.max(np.abs([ours, theirs]), initial=0.0)))
+    with np.errstate(invalid="ignore"):  # infinite losses of both
+        differences = ours - theirs
+    difference = _summary(differences, float(np.max(np.abs([ours, theirs]), initial=0.0)))
     effect = difference.mean / difference.sd if difference.sd > 0 else math.nan
     return Paired(
         difference=difference,
         p=paired_p(effect, difference.n),
         ahead=int(np.sum(ours > theirs if higher_is_better else ours < theirs)),
-        sign_flip_p=sign_flip_p(ours - theirs),
+        sign_flip_p=sign_flip_p(differences),
         detectable=detectable_difference(difference.sd, difference.n),
         effect_size=effect,
         correlation=correlation(ours, theirs),
@@ -134,7 +137,7 @@ def detectable_difference(sd: float, n: int, alpha: float = ALPHA) -> float:
 
 def correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Pearson correlation over seeds; NaN below 3 pairs (2 always give 1 or -1) or without spread."""
-    if len(ours) < 3 or 0 in [spread(arm, float(np.max(np.abs(arm)))) for arm in (ours, theirs)]:
+    if len(ours) < 3 or not all(spread(arm, float(np.max(np.abs(arm)))) > 0 for arm in (ours, theirs)):
         return math.nan
     return float(np.corrcoef(ours, theirs)[0, 1])
 

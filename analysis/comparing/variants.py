@@ -15,7 +15,9 @@ from .statistics import Paired, Summary, summarise
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs of one study and config digest, and how they compare; no claims for the baseline and without runs.
+    """Runs of one study and config digest, and how they compare; without runs there are no claims.
+
+    The baseline has those on its declared controls and gains alone.
 
     `group` is the heading of the variants that are compared with each other, `baseline` the label of their baseline,
     empty where none of them has results. `name` is what `--rows` chose, by default the recorded name, with the model
@@ -50,6 +52,11 @@ class Variant:
     def against_control(self) -> Claim | None:
         """The claim that it beats its control, of several the first."""
         return next((claim for claim in self.claims if claim.is_control), None)
+
+    @property
+    def gains(self) -> list[Claim]:
+        """The claims that it gains more over a row than another does."""
+        return [claim for claim in self.claims if claim.over]
 
     @property
     def paired(self) -> Paired | None:

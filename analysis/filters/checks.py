@@ -25,7 +25,7 @@ from .replacement import Replacement, argmax, replaced, shuffled_across, shuffle
 from .trained import BATCH_SIZE, TrainedRun
 
 # By the layer's name and that of the tensor in its choice.
-Means = dict[tuple[str, str], Tensor]
+Tensors = dict[tuple[str, str], Tensor]
 UNTOUCHED = "untouched"
 CHECK_MEANINGS = {
     "mean over images": "every image gets the mean over the test images",
@@ -162,20 +162,27 @@ def _replacements(run: TrainedRun, split: Split) -> dict[str, Replacement | None
         scale = lengths[layer, name] / means[layer, name].norm() if name == FILTER else 1.0
         return mean(layer, name, choice) * scale
 
+    last: Tensors = {}
+
+    def across(layer: str, name: str, choice: Tensor) -> Tensor:
+        shuffled = shuffled_across(choice, last.get((layer, name)))
+        last[layer, name] = choice[-1:].clone()
+        return shuffled
+
     replacements: dict[str, Replacement | None] = {UNTOUCHED: None, "mean over images": mean}
     if FILTER in kinds:
         replacements["mean, length kept"] = mean_of_length
     if KERNEL_ATTENTION in kinds:
         replacements["argmax"] = only(KERNEL_ATTENTION, argmax)
         replacements["shuffled within an image"] = only(KERNEL_ATTENTION, within)
-    replacements["shuffled across images"] = lambda layer, name, choice: shuffled_across(choice)
+    replacements["shuffled across images"] = across
     return replacements
 
 
-def _means(run: TrainedRun, split: Split) -> tuple[Means, Means]:
+def _means(run: TrainedRun, split: Split) -> tuple[Tensors, Tensors]:
     """The means over the images, in the untouched network: each tensor of each layer's choice, and its length."""
-    means: Means = {}
-    lengths: Means = {}
+    means: Tensors = {}
+    lengths: Tensors = {}
 
     def add(layer: str, name: str, choice: Tensor) -> Tensor:
         key, share = (layer, name), choice.sum(0, dtype=torch.float64) / len(split)

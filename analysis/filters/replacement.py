@@ -89,11 +89,14 @@ def shuffled_within(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     return shuffled
 
 
-def shuffled_across(choice: Tensor) -> Tensor:
+def shuffled_across(choice: Tensor, last_before: Tensor | None = None) -> Tensor:
     """Give each image the choice of the one before it in the batch, the first the last's; no image keeps its own.
 
-    The batches must be in random order, else neighbours may be of one class.
+    An image that is alone in its batch gets `last_before`, the choice of the last image of the batch before, if there
+    was one. The batches must be in random order, else neighbours may be of one class.
     """
+    if len(choice) == 1 and last_before is not None:
+        return last_before
     return choice.roll(1, dims=0)
 
 

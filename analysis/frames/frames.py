@@ -25,9 +25,10 @@ from ..reading.sources import read_runs
 from ..tables.comparison_tables import records
 
 TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device", "source", "place")
-IN_COMPARISON = (
+# How the fields of `table --format csv` end that hold words.
+TEXT_ENDS = (
     *("study", "variant", "label", "config_digest", "seeds"),
-    *("baseline", "control", "verdict", "control_verdict"),
+    *("baseline", "control", "verdict", "over", "more_than"),
 )
 
 T = TypeVar("T")
@@ -93,7 +94,9 @@ def comparison_frame(
     """
     comparison = compare(read_runs(sources), baseline, about=about, metric=metric)
     text = records(comparison, None, image_level(comparison))
-    return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in IN_COMPARISON})
+    fields = text.partition("\n")[0].split(",")
+    texts = [name for name in fields if name.endswith(TEXT_ENDS)]
+    return pd.read_csv(io.StringIO(text), dtype={name: "string" for name in texts})
 
 
 def _sound(run: Run, read: Callable[[], T]) -> T | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dynfilt.run.folder import PREDICTIONS
+from dynfilt.run.ownership import DIGEST
 
 from ..reading.metrics import ACCURACY, COMPARED, LOSS, REPORTED, SPLITS, TEST_ACCURACY, Metric, metric_named
 from ..reading.predicted import PREDICTED
@@ -90,8 +91,8 @@ def _declared(source: str) -> str:
 
 
 def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCURACY) -> "Workspace":
-    """A workspace on all studies of a project, or on one: runs grouped by variant, means over seeds with their SD,
-    the best by `metric` first, panels on it, accuracy, loss, cost and pictures.
+    """A workspace on all studies of a project, or on one: runs grouped by variant and config, means over seeds with
+    their SD, the best by `metric` first, panels on it, accuracy, loss, cost and pictures.
 
     Asks nothing of a server. Raises ImportError without wandb-workspaces.
     """
@@ -107,7 +108,9 @@ def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCUR
             for split, name in reversed(SPLITS.items())
         ]
 
-    compared, study_of, variant = expr.Summary(metric.name), expr.Metric("Group"), expr.Metric("JobType")
+    compared, study_of = expr.Summary(metric.name), expr.Metric("Group")
+    # Two configs may have one name, as when the primary config changed between them; they are not averaged.
+    rows = [expr.Metric("JobType"), expr.Summary(DIGEST)]
     bars = wr.BarPlot(title=metric.words, metrics=[metric.name], **mean_and_sd)
     y = wr.SummaryMetric(metric.name)
     costs = [
@@ -131,7 +134,7 @@ def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCUR
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MOST_LINES),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(study_of == study) if study else "",
-            groupby=[variant] if study else [study_of, variant],
+            groupby=rows if study else [study_of, *rows],
             order=[expr.Ordering(compared, ascending=not metric.higher_is_better)],
             pinned_columns=[f"summary:{column}" for column in dict.fromkeys((metric.name, *PINNED))],
         ),

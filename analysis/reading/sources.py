@@ -20,8 +20,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a folder with runs at any depth, e.g. outputs/lab_3x3; an archive of runs, runs.zip, or a "
-        "part of it, runs.zip/lab_3x3; reference:lab_3x3, the repository's own; or wandb:entity/project[/group]",
+        help="a folder with runs at any depth, e.g. outputs/lab_3x3; an archive of runs, runs.zip, or a part "
+        "of it, runs.zip/outputs/lab_3x3; reference:lab_3x3, the repository's own; or wandb:entity/project[/group]",
     )
 
 
@@ -68,8 +68,15 @@ def _folder_of(source: str) -> str:
     if source.startswith(PREFIX):
         return folder_of(source)
     path = Path(source)
-    archive = next((file for file in (path, *path.parents) if file.is_file()), None)  # runs.zip/lab_3x3 is a part of it
-    return os.path.join(unpack(str(archive)), path.relative_to(archive)) if archive else source
+    archive = next((file for file in (path, *path.parents) if file.is_file()), None)
+    if not archive:
+        return source
+    whole = unpack(str(archive))
+    folder = os.path.join(whole, path.relative_to(archive))  # runs.zip/outputs/lab_3x3 is a part of it
+    if not os.path.isdir(folder):
+        studies = {os.path.relpath(Path(run).parents[1], whole) for run in find_runs(whole).run_folders}
+        raise ValueError(f"{source} is not a folder in the archive; {archive} holds {', '.join(sorted(studies))}")
+    return folder
 
 
 def _read_folder(source: str, folder: str, folders: RunFolders, logs_read: set[str]) -> list[Run]:

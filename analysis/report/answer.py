@@ -180,7 +180,7 @@ def _without_control(variants: Sequence[Variant]) -> list[str]:
     lacking = [
         variant.label
         for variant in variants
-        if variant.claims and not variant.against_control and variant.label not in controls
+        if variant.against_baseline and not variant.against_control and variant.label not in controls
     ]
     if not lacking:
         return []

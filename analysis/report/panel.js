@@ -59,7 +59,7 @@ const Panel = (() => {
       const frame = [width, xName, ends].join();
       if (frame !== this.frame) this.redraw(width, ends);
       this.frame = frame;
-      const shown = new Set(visible);
+      const shown = new Set(ends.length ? visible : []);
       for (const line of this.lines) {
         if (!shown.has(line)) line.group?.remove();
         else if (!line.group?.parentNode) this.layers[Number(line.isMain)].append((line.group ??= this.drawn(line)));
@@ -87,6 +87,13 @@ const Panel = (() => {
       }
       if (low > high) return [];
       return zoom ? [...zoom, low, high] : [left, right, low, high];
+    }
+
+    // First and last place of a line's values within the zoom; nothing where there is none.
+    within(line) {
+      const xs = this.chart.xs(line), [left, right] = this.chart.zoom ?? [-Infinity, Infinity];
+      const inside = [...xs.keys()].filter((i) => xs[i] >= left && xs[i] <= right);
+      return inside.length ? [inside[0], inside[inside.length - 1]] : null;
     }
 
     redraw(width, ends) {
@@ -187,7 +194,7 @@ const Panel = (() => {
 
     key(event) {
       if (event.key === "0" || event.key === "Escape") return this.chart.zoomTo(null);
-      const lines = this.visible;
+      const lines = this.visible.filter((line) => this.within(line));
       if (event.key === "+" && this.line) {
         const middle = this.chart.xs(this.line)[this.index], quarter = (this.x.high - this.x.low) / 4;
         return this.chart.zoomTo([middle - quarter, middle + quarter]);
@@ -197,8 +204,9 @@ const Panel = (() => {
       event.preventDefault();
       const now = lines.indexOf(this.line);
       const line = lines[now < 0 ? 0 : (now + step[0] + lines.length) % lines.length];
-      const i = now < 0 ? line.y.length - 1 : this.index + step[1];
-      this.show(line, Math.max(0, Math.min(line.y.length - 1, i)));
+      const [first, last] = this.within(line);
+      const i = now < 0 ? last : this.index + step[1];
+      this.show(line, Math.max(first, Math.min(last, i)));
     }
 
     show(line, index) {

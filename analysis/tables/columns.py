@@ -29,6 +29,11 @@ class Entry:
     accuracy_over_both: Crossed
     difference_over_both: Crossed
 
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the baseline itself, and not one of its claims."""
+        return self.variant.is_baseline and self.claim is NO_CLAIM
+
 
 def entry(variant: Variant, claim: Claim | None, images: ImageLevel) -> Entry:
     """An entry of the variant, whose claim may be None."""
@@ -111,7 +116,7 @@ def _compared_by(metric: metrics.Metric) -> dict[str, Column[Entry]]:
     def difference(e: Entry) -> str:
         difference = _difference_of(e)
         interval = "" if math.isnan(difference.low) else f" {form.difference_interval(difference.low, difference.high)}"
-        return "baseline" if e.variant.is_baseline else f"{form.difference(difference.mean)}{interval}"
+        return "baseline" if e.is_baseline else f"{form.difference(difference.mean)}{interval}"
 
     columns = (
         _of_variant(
@@ -166,7 +171,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
     Column(
         "pairs",
         Heading("pairs"),
-        {"pairs": lambda e: math.nan if e.variant.is_baseline else _difference_of(e).n},
+        {"pairs": lambda e: math.nan if e.is_baseline else _difference_of(e).n},
         lambda e: str(_difference_of(e).n),
         compares=True,
     ),
@@ -311,5 +316,5 @@ IMAGE_COLUMNS = chosen(
     ["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"]
     + [f"accuracy_{channels}" for channels in metrics.CHANNEL_SUBSETS]
 )
-# ... and these not a second time for the control.
+# ... and these not a second time for the control and gains.
 BASELINE_ONLY = chosen(["ratio", "effect_size", "correlation", "welch"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from ..comparing.claims import EXPLORATORY
+from ..comparing.claims import EXPLORATORY, Claim
 from ..comparing.comparison import Comparison
 from ..comparing.equivalence import MOST_PAIRS
 from ..comparing.image_level import ImageLevel
@@ -55,11 +55,11 @@ def tables_of(comparison: Comparison, columns: Columns, images: ImageLevel, *, o
 
 def claims_of(comparison: Comparison, columns: Columns) -> Table:
     """A row for the baseline, for each claim, and for a variant that makes none; no exploratory comparison."""
-    entries = [
-        entry(variant, claim, ImageLevel())
-        for variant in comparison.variants
-        for claim in tuple(claim for claim in variant.claims if claim.verdict != EXPLORATORY) or (None,)
-    ]
+    entries = []
+    for variant in comparison.variants:
+        claims = [claim for claim in variant.claims if claim.verdict != EXPLORATORY]
+        of_itself = [None] if variant.is_baseline or not claims else []
+        entries += [entry(variant, claim, ImageLevel()) for claim in (*of_itself, *claims)]
     shown = compared_by(comparison.metric, _with_values(columns, entries))
     return _by_group(RESULTS_TITLE, comparison, shown, entries, one_unit=False)
 
@@ -68,7 +68,8 @@ def records(comparison: Comparison, columns: Columns | None, images: ImageLevel)
     """CSV: one record a variant, full precision, accuracies and differences as fractions, undefined values empty.
 
     Without `columns` the fields of all that need no test images, the same whatever the variants hold, those of the
-    claim against the control beside those against the baseline; else what a variant is, and the fields of the columns.
+    claim against the control beside those against the baseline, and where there are claims on gains those of each, from
+    `gain_over` on, of a second one from `gain2_over` on; else what a variant is, and the fields of the columns.
     """
     rows = [dict(_record(variant, comparison, columns, images)) for variant in comparison.variants]
     return csv_text(rows[0], ([_shortest(value) for value in row.values()] for row in rows))
@@ -130,12 +131,21 @@ def _record(
         for field, value in column.values.items():
             yield field, value(against_baseline)
     if columns is None:
-        against_control = entry(variant, variant.against_control, images)
-        for column in COLUMNS:
-            if column.compares and column not in (*BASELINE_ONLY, *IMAGE_COLUMNS):
-                for field, value in column.values.items():
-                    name = "control" if field == "baseline" else f"control_{field}"
-                    yield name, value(against_control) if variant.against_control else None
+        yield from _more_fields(variant, variant.against_control, "control_", "control")
+        for place in range(max(len(each.gains) for each in comparison.variants)):
+            claim = variant.gains[place] if place < len(variant.gains) else None
+            prefix = f"gain{place + 1}_" if place else "gain_"
+            yield f"{prefix}over", claim.over if claim else None
+            yield from _more_fields(variant, claim, prefix, f"{prefix}more_than")
+
+
+def _more_fields(variant: Variant, claim: Claim | None, prefix: str, rival: str) -> Iterator[tuple[str, Any]]:
+    """The fields of a claim that is not against the baseline, under a prefix; the rival's name under one of its own."""
+    of_claim = entry(variant, claim, ImageLevel())
+    for column in COLUMNS:
+        if column.compares and column not in (*BASELINE_ONLY, *IMAGE_COLUMNS):
+            for field, value in column.values.items():
+                yield rival if field == "baseline" else f"{prefix}{field}", value(of_claim) if claim else None
 
 
 def _shortest(value: Any) -> Any:
@@ -148,7 +158,7 @@ def _results(comparison: Comparison, columns: Columns, images: ImageLevel, one_u
     best = _best(comparison, shown, images)
     if comparison.layout.by is not None:
         return [_two_way(comparison, column, images, best, one_unit) for column in shown]
-    entries = [_entries(variant, images)[0] for variant in comparison.variants]
+    entries = [entry(variant, variant.against_baseline, images) for variant in comparison.variants]
     return [_by_group(RESULTS_TITLE, comparison, shown, entries, one_unit, best)]
 
 
@@ -199,7 +209,8 @@ def _printed(column: Column[Entry], entries: Sequence[Entry], one_unit: bool) ->
 
 def _two_way(comparison: Comparison, column: Column[Entry], images: ImageLevel, best: Best, one_unit: bool) -> Table:
     """A row for each label, the groups side by side."""
-    heading, texts = _printed(column, [_entries(each, images)[0] for each in comparison.variants], one_unit)
+    entries = [entry(each, each.against_baseline, images) for each in comparison.variants]
+    heading, texts = _printed(column, entries, one_unit)
     headings = [Heading(comparison.layout.rows, is_text=True)]
     headings += [Heading(group, heading.unit, heading.direction) for group in comparison.groups]
     cells = {(each.group, each.label): text for each, text in zip(comparison.variants, texts, strict=True)}

@@ -145,7 +145,7 @@ def _test(comparison: Comparison) -> str:
         if declared.names_claims:
             own = [claim for claim in _claims_of(study, comparison) if not claim.is_exploratory]
             absent = comparison.absent.get(study, 0)
-            without = f" ({absent} of them without results)" if absent else ""
+            without = f" ({absent} of them not in this table)" if absent else ""
             families += [f"the {number_of(len(own) + absent, 'claim')} that {study} declares{without}"] if own else []
     if not families:
         return "."

@@ -81,7 +81,7 @@ class Mirror:
             kind_of_error = type(error).__name__
             state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
             told = {STATE: state.value, ERROR_TYPE: kind_of_error, ERROR: f"{kind_of_error}: {error}"}
-            self._attempt(lambda run: run.summary.update(told))
+            self.note(told)
         self._close(exit_code=0 if error is None else 1)
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -89,9 +89,13 @@ class Mirror:
         values = {key: value for key, value in row.items() if value is not None}
         self._attempt(lambda run: run.log(values))
 
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Writes facts into the summary."""
+        self._attempt(lambda run: run.summary.update(dict(facts)))
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes every field of result.json into the summary, unrounded, and ends the run as successful."""
-        self._attempt(lambda run: run.summary.update(dict(result)))
+        self.note(result)
         self._close(exit_code=0)
 
     def _close(self, exit_code: int) -> None:

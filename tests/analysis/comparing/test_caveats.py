@@ -1,6 +1,7 @@
 """Everything a table must not hide is said, and nothing else."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_runs_that_do_not_count_are_named_with_state_error_and_place(study: Writ
         "not counted: static_3x3 seed 5, damaged: result.json is not valid JSON; was its writing cut off? "
         "(outputs/lab_3x3/static_3x3/seed5)",
     ]
+
+
+def test_numbers_that_are_none(study: WriteRun) -> None:
+    study("dynamic_3x3", 2, 0.6, test_loss=math.nan)
+    study("static_3x3", 2, 0.6, test_loss=math.inf, val_loss=math.nan)
+    expected = [
+        "val_loss is NaN, and so is its mean over the seeds: static_3x3 (seed 2)",
+        "test_loss is infinite, and so is its mean over the seeds: static_3x3 (seed 2)",
+        "test_loss is NaN, and so is its mean over the seeds: dynamic_3x3 (seed 2)",
+    ]
+    assert sorted(told()) == sorted(expected)
+    assert set(expected) <= set(caveats(compare(read_runs(["outputs"]), None, metric="test_loss")))
 
 
 def test_a_result_that_its_status_denies(study: WriteRun) -> None:

@@ -1,5 +1,7 @@
 """Claims on gains: that a change helps one row more than another, against scipy's test of the differences of both."""
 
+import csv
+import io
 import json
 import math
 
@@ -16,7 +18,7 @@ from analysis.comparing.statistics import holm
 from analysis.figures.differences import differences_of, in_words
 from analysis.report.answer import answer_of
 from analysis.tables.columns import RESULTS, chosen
-from analysis.tables.comparison_tables import as_json, claims_of
+from analysis.tables.comparison_tables import as_json, claims_of, records, tables_of
 from analysis.tables.footer import footer
 from tests.analysis.comparing.test_declaration import runs
 
@@ -26,12 +28,13 @@ N = 5
 MEANS = {"dynamic": 0.70, "dynamic,flip=true": 0.73, "static": 0.69, "static,flip=true": 0.70}
 ARMS = {name: [mean + float(x) for x in RANDOM.normal(0, 0.002, 8)] for name, mean in MEANS.items()}
 GAINS = {"dynamic,flip=true": {"over": "dynamic", "more_than": {"static,flip=true": "static"}}}
+GAINS_OF_STATIC = {"static,flip=true": "dynamic,flip=true"}
 ABOUT = {"baseline": "dynamic", "gains": GAINS, "looks": [3, N]}
 
 
-def study(n: int = N, metric: str | None = None, **about: object) -> Comparison:
+def study(n: int = N, metric: str | None = None, named: str | None = None, **about: object) -> Comparison:
     return compare(
-        [run for name, arm in ARMS.items() for run in runs(name, arm[:n], ABOUT | about)], None, metric=metric
+        [run for name, arm in ARMS.items() for run in runs(name, arm[:n], ABOUT | about)], named, metric=metric
     )
 
 
@@ -91,6 +94,54 @@ def test_by_another_metric_it_is_exploratory_and_rows_without_results_leave_it_a
     comparison = compare([*some, *waiting], None)
     assert not any(claim.over for claim in comparison.claims) and comparison.absent == {"lab": 2}
     assert "the declared gain of dynamic,flip=true static has no result" in " ".join(caveats(comparison))
+
+
+@pytest.mark.parametrize(
+    ("named", "about"),
+    [
+        ("dynamic,flip=true", {"controls": {"dynamic,flip=true": "static,flip=true"}}),
+        # Nothing declared, the first row named static* is the baseline.
+        (None, {"baseline": None, "gains": {"static": {"over": "dynamic", "more_than": GAINS_OF_STATIC}}}),
+    ],
+)
+def test_the_gains_and_controls_of_a_row_do_not_depend_on_what_is_the_baseline(
+    named: str | None, about: dict[str, object]
+) -> None:
+    """In every format; in the results its row stays that of the baseline."""
+    plain, comparison = (study(named=each, **about) for each in ("dynamic", named))
+    row = comparison.variants[0]
+    [expected] = [each for each in plain.variants if each.label == row.label]
+    assert row.is_baseline and not expected.is_baseline and row.against_baseline is None
+    assert [claim.rival for claim in row.claims] == [claim.rival for claim in expected.claims[1:]]
+    assert not any(claim.is_exploratory for claim in row.claims)
+    against = f"gain over {row.gains[0].over} against that of {row.gains[0].rival}"
+    results, verdicts, *_ = tables_of(comparison, RESULTS, ImageLevel())
+    assert [each.cells[0] for each in results.rows] == [each.label for each in comparison.variants]
+    assert "baseline" in results.rows[0].cells and (row.label, against) in {each.cells[:2] for each in verdicts.rows}
+    declared = claims_of(comparison, chosen(["against", "pairs", "delta"])).rows
+    of_row = {each.cells[1]: each.cells[2:] for each in declared if each.cells[0] == row.label}
+    assert of_row["–"][1] == "baseline" and of_row[against][0] == str(N) and of_row[against][1] != "baseline"
+    [of_json] = [e for e in json.loads(as_json(comparison, None, ImageLevel(), [], []))["variants"] if e["is_baseline"]]
+    assert (of_json["claims"][-1]["gain_over"], of_json["claims"][-1]["pairs"]) == (row.gains[0].over, N)
+    [of_csv] = [e for e in csv.DictReader(io.StringIO(records(comparison, None, ImageLevel()))) if e["gain_over"]]
+    assert (of_csv["label"], of_csv["gain_more_than"], of_csv["pairs"]) == (row.label, row.gains[0].rival, "")
+    assert differences_of(comparison.variants, "gain")[0].label == row.label
+    assert not any(f"for {row.label}, " in note for note in answer_of(comparison.variants).notes)
+
+
+def test_csv_has_the_fields_of_every_gain() -> None:
+    more = {"static,flip=true": "static", "static": "static,flip=true"}
+    comparison = study(gains={"dynamic,flip=true": {"over": "dynamic", "more_than": more}})
+    by_label = {each["label"]: each for each in csv.DictReader(io.StringIO(records(comparison, None, ImageLevel())))}
+    [gains] = [variant.gains for variant in comparison.variants if variant.gains]
+    found = by_label["dynamic,flip=true"]
+    for prefix, gain in zip(("gain_", "gain2_"), gains, strict=True):
+        assert (found[f"{prefix}over"], found[f"{prefix}more_than"]) == ("dynamic", gain.rival)
+        assert float(found[f"{prefix}difference_mean"]) == pytest.approx(gain.paired.difference.mean)
+        assert float(found[f"{prefix}p_holm"]) == pytest.approx(gain.p_holm)
+        assert found[f"{prefix}verdict"] == gain.verdict and found[f"{prefix}pairs"] == str(N)
+        assert by_label["static"][f"{prefix}over"] == by_label["static"][f"{prefix}verdict"] == ""
+    assert found["gain_difference_mean"] != found["gain2_difference_mean"]
 
 
 def test_tables_figures_and_answers_say_what_gain_is_meant() -> None:

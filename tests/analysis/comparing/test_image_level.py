@@ -9,6 +9,7 @@ from scipy import stats
 
 from analysis.comparing import image_level as image_level_module
 from analysis.comparing.comparison import Comparison, compare
+from analysis.comparing.crossed import crossed
 from analysis.comparing.image_level import ImageLevel, image_level
 from analysis.reading.sources import read_runs
 from analysis.tables.footer import footer
@@ -68,6 +69,29 @@ def test_differences_are_paired_by_image(study: WriteRun) -> None:
     assert summary.mean == pytest.approx(comparison.claims[0].paired.difference.mean)
     assert (summary.low, summary.high) == (pytest.approx(low), pytest.approx(high))
     assert summary.standard_error == pytest.approx(summary.mean / expected.statistic)
+
+
+def test_a_difference_of_gains_is_paired_by_image_too(write_run: WriteRun) -> None:
+    gains = {"dynamic": {"over": "plain", "more_than": {"static": "untied_one"}}}
+    about = {"about.baseline": "static", "about.gains": gains}
+    for variant in ("dynamic", "plain", "static", "untied_one"):
+        for seed in range(4 if variant == "static" else 3):
+            write(write_run, variant, seed, settings=about)
+    level, comparison = found()
+    dynamic, plain, static, other = (
+        np.stack([right(variant, seed) for seed in range(3)]).astype(float)
+        for variant in ("dynamic", "plain", "static", "untied_one")
+    )
+    gain = next(claim for claim in comparison.claims if claim.over)
+    expected = stats.ttest_rel((dynamic - plain).mean(axis=0), (static - other).mean(axis=0))
+    summary = level.differences["lab_3x3", "dynamic", gain.rival]
+    assert summary.mean == pytest.approx(gain.paired.difference.mean) and summary.n == IMAGES
+    assert (summary.low, summary.high) == pytest.approx(tuple(expected.confidence_interval()))
+    both = level.differences_both["lab_3x3", "dynamic", gain.rival]
+    assert both == crossed(dynamic - plain - static + other) and both.low < gain.paired.difference.low
+    moved = {"label": LABELS[::-1], "best_class": np.where(right("untied_one", 9), LABELS[::-1], 11).tolist()}
+    write(write_run, "untied_one", 9, settings=about, predictions=moved)
+    assert ("lab_3x3", "dynamic", gain.rival) not in found()[0].differences
 
 
 def test_only_shared_seeds_make_a_difference(study: WriteRun) -> None:

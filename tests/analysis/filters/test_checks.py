@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from analysis.filters import trained
 from analysis.filters.checks import checks, score, sheet
 from dynfilt.layers.dyconv import DYConv2d
 
@@ -56,6 +57,17 @@ def test_constant_attention_passes_every_check(brightness: Callable) -> None:
     names = ("mean over images", "shuffled within an image", "shuffled across images")
     rows = {row.name: row.as_trained for row in checks(run, None, 100)}
     assert [rows[name].difference for name in names] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("bright", range(3))
+def test_an_image_alone_in_the_last_batch_gets_the_choice_of_another(
+    by_hand: Callable, monkeypatch: pytest.MonkeyPatch, bright: int
+) -> None:
+    monkeypatch.setattr(trained, "BATCH_SIZE", 2)
+    labels = (torch.arange(3) == bright).long()
+    images = (labels[:, None, None, None] * 150 + 50).to(torch.uint8).expand(3, 3, 2, 2).contiguous()
+    rows = {row.name: row.as_trained for row in checks(by_hand(Brightness(), images, labels), None, 100)}
+    assert rows["untouched"].accuracy == 1 and rows["shuffled across images"].accuracy < 1
 
 
 def test_a_score_has_the_interval_of_the_paired_difference() -> None:

@@ -31,13 +31,14 @@ def panels(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {section["name"]: section["panels"] for section in found["panelBankConfig"]["sections"]}
 
 
-def test_runs_of_a_study_are_grouped_by_variant(library: None) -> None:
+def test_runs_of_a_study_are_grouped_by_variant_and_config(library: None) -> None:
     (runs,) = spec()["runSets"]
-    assert runs["grouping"] == [{"section": "run", "name": "jobType"}]
+    rows = [{"section": "run", "name": "jobType"}, {"section": "summary", "name": "config_digest"}]
+    assert runs["grouping"] == rows
     (rule,) = runs["filters"]["filters"]
     assert (rule["key"], rule["op"], rule["value"]) == ({"section": "run", "name": "group"}, "=", "lab_3x3")
     (every,) = spec(study="")["runSets"]
-    assert [key["name"] for key in every["grouping"]] == ["group", "jobType"] and not every["filters"]["filters"]
+    assert every["grouping"] == [{"section": "run", "name": "group"}, *rows] and not every["filters"]["filters"]
 
 
 def test_a_line_is_the_mean_over_seeds_with_its_sd_over_our_own_epoch(library: None) -> None:

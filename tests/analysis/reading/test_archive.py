@@ -42,7 +42,7 @@ def test_an_archive_is_a_source_like_the_folders_in_it(packed: Path) -> None:
         np.testing.assert_array_equal(read_predictions(runs[0])[1], [1, 1, 1, 0])
     names = zipfile.ZipFile(packed).namelist()
     assert not [name for name in names if "checkpoint" in name or "seed2" in name]
-    with pytest.raises(ValueError, match="lab_3x4 is not a folder"):
+    with pytest.raises(ValueError, match=r"^runs.zip/lab_3x4 is not a folder in the archive; runs.zip holds lab_3x3$"):
         read_runs(["runs.zip/lab_3x4"])
 
 

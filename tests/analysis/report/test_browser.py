@@ -138,6 +138,23 @@ def test_the_arrow_keys_read_values(opened: Any) -> None:
     assert "seed 1" in opened.find_element("css selector", ".tip.on").text
 
 
+def test_the_arrow_keys_stay_within_the_zoom_and_read_nothing_where_it_is_empty(opened: Any) -> None:
+    address = opened.current_url.partition("#")[0]
+    down, left, right = "\ue015", "\ue012", "\ue014"
+    for zoom, epochs in (((4.5, 7.5), "567"), ((4.1, 4.9), "")):
+        opened.get("about:blank")
+        opened.get(f"{address}#curves&zoom={zoom[0]}&zoom={zoom[1]}")
+        lines = "return document.querySelectorAll('.panel')[1].querySelectorAll('path.seed').length"
+        assert opened.execute_script(lines) == (9 if epochs else 0)
+        opened.execute_script("document.querySelectorAll('.panel svg')[1].focus()")
+        told = set()
+        for key in (right, right, left, down, left, left):
+            opened.switch_to.active_element.send_keys(key)
+            told |= {tip.text.split("epoch ")[1][0] for tip in opened.find_elements("css selector", ".tip.on")}
+        assert told == set(epochs)
+    assert complaints(opened) == []
+
+
 def test_a_pointer_lists_all_variants_at_that_epoch_the_best_first(opened: Any) -> None:
     panel = opened.find_elements("css selector", ".panel svg")[1]
     opened.execute_script("arguments[0].focus()", panel)
