@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import logging
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ from tests.remembered_configs import remember_configs
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["DYNFILT_TRUST"] = "tests"  # where the tiny model of most tests is at home
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # its processes for compilation take longer to start than to compile
 # A run of a fraction of a second, see tests/conf/tiny.yaml.
 TINY = ("-cd", str(ROOT / "tests" / "conf"), "-cn", "tiny")
 
@@ -75,6 +77,7 @@ def command_line(folder: Path) -> Iterator[Command]:
 
 
 def _forget_the_last_command() -> None:
+    logging.getLogger().setLevel(logging.WARNING)  # after hydra.verbose=true Hydra would print all it does, for ever
     GlobalHydra.instance().clear()
     for resolver in ("scratch", "command"):
         OmegaConf.clear_resolver(resolver)

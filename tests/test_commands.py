@@ -18,6 +18,7 @@ from tests.run_folders import contents, read_status
 SAMPLE = ("data=cifar10_sample", "tracking=off", "trainer.device=cpu", "trainer=smoke")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -57,6 +58,7 @@ def test_a_bad_value_is_one_line(arguments: list[str], line: str, command: Comma
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "line"),
     [

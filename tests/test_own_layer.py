@@ -86,6 +86,7 @@ def test_the_check_changes_no_number(command: Command, tmp_path: Path) -> None:
     assert results[0] == results[1] and results[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dynfilt.launch import pool as pool_module
 from tests.conftest import ROOT, TINY, Command, quiet_environment
 from tests.run_folders import assert_same_outcome, read_result, read_rows, read_status
 
@@ -130,14 +132,25 @@ def assert_stopped(code: int, err: str, expected_code: int, folder: Path) -> Non
         assert read_rows(path) == []
 
 
-def test_a_budget_ends_the_command_and_its_jobs_can_go_on(tmp_path: Path) -> None:
-    """Jobs that wait for the signal within a step take no time of other tests; both must have begun by then."""
-    command = pool(tmp_path, *LONG, "model.faults='0:pause 1:pause'", "hydra.launcher.minutes=0.75")
-    _, err = command.communicate()
-    assert command.returncode == 75, err
-    begun = list(runs_of(tmp_path).values())
-    assert [read_status(path)["state"] for path in begun] == ["interrupted"] * 2
-    assert all((path / "checkpoint" / "last.pt").exists() for path in begun)
+def test_a_budget_ends_the_command_and_its_jobs_can_go_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once two jobs run, the pool's clock goes to ten seconds before the end: half of what jobs have to stop in."""
+    end = time.monotonic() - pool_module._seconds_so_far() + 60 * 1000
+    two_run = threading.Event()
+    clock = SimpleNamespace(monotonic=lambda: end - 10 if two_run.is_set() else time.monotonic())
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(**vars(time) | vars(clock)))
+
+    def watch() -> None:
+        wait_for_two_running(tmp_path)
+        two_run.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    minutes = ("hydra.launcher.minutes=1000", "hydra.launcher.timeout_minutes=null")
+    outcome = command("-m", *TINY, *POOL, *LONG, *minutes)
+    watcher.join()
+    assert_stopped(outcome.code, outcome.err, 75, tmp_path)
 
 
 def test_when_the_pool_is_killed_its_jobs_stop_with_a_checkpoint(tmp_path: Path) -> None:
