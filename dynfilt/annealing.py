@@ -17,8 +17,10 @@ def anneal(
 
     It goes from `initial` to `final` in a straight line over the first `steps`, then stays; DY-Conv (arXiv 1912.03458)
     takes 30 to 1 over the first 10 epochs. A checkpoint holds the value. Raises ValueError when no layer has such a
-    buffer, and unless steps, initial and final are positive.
+    buffer, for a step below 0, and unless steps, initial and final are positive.
     """
+    if step < 0 or not steps > 0:
+        raise ValueError(f"step={step}, steps={steps}: step must be 0 or greater and steps must be > 0")
     buffers = scheduled_buffers(network, buffer)
     value = Linear(initial, final, steps)(Progress(step, steps, steps_per_epoch=1))
     fill_temperatures(buffers, value)

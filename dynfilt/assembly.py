@@ -109,12 +109,19 @@ def load(
     """
     folder = RunFolder(Path(run_folder))
     with rebuilding(folder, "model"):
-        node = dict(folder.config_to_build(trust)["model"])
-        if "weights" in node:
-            node["weights"] = "none"  # the checkpoint holds them
-        model = make(node, "model")
+        model = make(_without_weights(folder.config_to_build(trust)["model"]), "model")
         model.load_state_dict(read_checkpoint(folder, checkpoint)["model"])
     return model.to(device).eval()
+
+
+def _without_weights(node: Any) -> Any:
+    """A model's config whose networks, at any depth, load no file to start from: the checkpoint holds the weights."""
+    if not isinstance(node, dict):
+        return node
+    bare = {key: _without_weights(value) for key, value in node.items()}
+    # torchvision's networks have other words for their weights.
+    loads = isinstance(node.get("weights"), str) and not str(node.get("_target_")).startswith("torch")
+    return bare | ({"weights": "none"} if loads and not node.get("_partial_") else {})
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def count_parameters(model: nn.Module) -> int:
 @dataclass(frozen=True)
 class LayerCost:
     """The cost of one module itself, without the modules inside it: FLOPs for one image by operation, and the
-    shape of its output, without the batch dimension where it has one."""
+    shape of its output, without the batch dimension where it has one, empty where the output is no tensor."""
 
     name: str
     output_shape: tuple[int, ...]
@@ -78,14 +78,14 @@ def _counting_by_layer(model: nn.Module) -> Iterator[dict[str, LayerCost]]:
         started.append(so_far())
         inside.append(Counter())
 
-    def leave(name: str, output: Tensor) -> None:
+    def leave(name: str, output: object) -> None:
         total = so_far() - started.pop()
         own = total - inside.pop()
         inside[-1].update(total)
         known = costs[name].flops if name in costs else {}
         flops = {key: known.get(key, 0.0) + own[key] / FLOP_BATCH for key in {**known, **own}}
-        shape = tuple(output.shape)
-        costs[name] = LayerCost(name, shape[1:] if shape[0] == FLOP_BATCH else shape, flops)
+        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+        costs[name] = LayerCost(name, shape[1:] if shape[:1] == (FLOP_BATCH,) else shape, flops)
 
     handles = []
     for name, module in model.named_modules():

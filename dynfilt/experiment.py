@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -216,8 +215,6 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
     labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
-    views: Iterable[str] = getattr(model, "partial_views", tuple)()  # of a network for images that lack channels
-    partial = {f"test_accuracy_{view}": evaluate(model, data.test, stop).accuracy for view in views}
     images = trainer.epoch * len(data.train)
     return {
         "study": identity.study,
@@ -228,7 +225,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         **train_split.numbers("train"),
         "best_epoch": trainer.best_epoch,
         "last_test_accuracy": last_test.accuracy,
-        **partial,
+        **trainer.evaluator.partial_accuracies(model, data.test, stop),
         "parameters": cost.count_parameters(model),
         "flops": cost.count_flops(model, trainer.data.image_shape),
         "latency_ms": cost.measure_latency_ms(model, trainer.data.image_shape, trainer.device),

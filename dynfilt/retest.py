@@ -9,9 +9,11 @@ import torch
 from dynfilt.assembly import build_data, load, rebuilding
 from dynfilt.config.checks import make
 from dynfilt.config.compose import Job
+from dynfilt.layers.formulation import force_formulation
 from dynfilt.run.folder import TEST, RunFolder
 from dynfilt.run.provenance import collect_provenance
 from dynfilt.run.record import write_json
+from dynfilt.seeding import seed_global_generators
 from dynfilt.train.evaluation import Evaluator
 from dynfilt.train.settings import resolve_device
 
@@ -20,8 +22,9 @@ IGNORED = ("mode", "run")
 
 
 def retest(job: Job) -> None:
-    """Write test.json with the loss and accuracy on the test split. Raises ValueError for any override that is
-    not `run`, `data.root` or `trainer.device`, and when the run has no weights."""
+    """Write test.json with the loss and accuracy on the test split, and the accuracy by parts of the channels where a
+    result has it. Raises ValueError for any override that is not `run`, `data.root` or `trainer.device`, and when the
+    run has no weights."""
     if job.config["run"] is None:
         raise ValueError("mode=test needs run=FOLDER, the folder of the run to evaluate")
     refused = [key for key in job.overridden if key not in MAY_DIFFER + IGNORED]
@@ -41,9 +44,14 @@ def retest(job: Job) -> None:
         data = build_data(config, device)
         settings = make(config["trainer"], "trainer")
     settings.set_float32_arithmetic(device)
-    evaluation = Evaluator.from_settings(data, settings, device).evaluate(model, data.test)
+    evaluator = Evaluator.from_settings(data, settings, device)
+    with force_formulation(settings.formulation):
+        seed_global_generators(device, config["seed"], "retest")  # for a layer that draws in evaluation too
+        evaluation = evaluator.evaluate(model, data.test)
+        partial = evaluator.partial_accuracies(model, data.test)
     result = {
         **evaluation.numbers("test"),
+        **partial,
         "checkpoint": folder.name_of(folder.best_checkpoint),
         "provenance": collect_provenance(torch.device(device)),
     }

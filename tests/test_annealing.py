@@ -30,6 +30,14 @@ def test_numbers_that_are_not_positive(wrong: dict[str, float]) -> None:
         anneal(DYConv2d(3, 4, 1), 0, **{"steps": 5, "initial": 30.0, "final": 1.0, **wrong})
 
 
+@pytest.mark.parametrize(("step", "steps"), [(-1, 5), (0, 0)])
+def test_numbers_of_steps_are_refused_by_their_own_names(step: int, steps: int) -> None:
+    network = DYConv2d(3, 4, 1)
+    with pytest.raises(ValueError, match=f"step={step}, steps={steps}: "):
+        anneal(network, step, steps=steps, initial=30.0, final=1.0)
+    assert get_temperature(network) == 30
+
+
 def test_an_average_of_weights_has_an_average_temperature_until_it_is_annealed_too() -> None:
     network = DYConv2d(3, 4, 1)
     average = torch.optim.swa_utils.AveragedModel(

@@ -259,3 +259,29 @@ def test_a_layer_that_looks_at_numbers_is_counted_too() -> None:
     assert sum(sum(layer.flops.values()) for layer in cost.count_layer_flops(model, (4, 5, 5))) == 2 * 4 * 8 * 25
     assert cost.name_formulations(model, (4, 5, 5), 3) == "nn.Conv2d"
     assert model.training and not any(module._forward_hooks for module in model.modules())
+
+
+class GivesTwo(nn.Module):
+    """A layer within a network that answers with more than one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.linear(x.flatten(1)), x
+
+
+class TakesTwo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.two = GivesTwo()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(x)[0]
+
+
+def test_a_layer_that_gives_no_single_tensor_has_a_cost_and_no_shape() -> None:
+    costs = {layer.name: layer for layer in cost.count_layer_flops(TakesTwo(), (6, 1, 1))}
+    assert (costs["two"].output_shape, costs[""].output_shape) == ((), (4,))
+    assert sum(sum(layer.flops.values()) for layer in costs.values()) == 2 * 6 * 4

@@ -14,7 +14,9 @@ import torch
 import yaml
 
 from dynfilt import experiment
+from dynfilt.config.checks import make
 from dynfilt.config.compose import Job
+from dynfilt.config.compose import compose as compose_config
 from dynfilt.run.identity import digest
 from dynfilt.run.record import RunRecord
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
@@ -130,6 +132,16 @@ def assert_predicts(net: torch.nn.Module, folder: Path, which: str) -> None:
         assert scores.argmax(1).tolist() == arrays[f"{which}_class"].tolist()
         probability = scores.softmax(1)[range(20), test.labels].numpy()
         np.testing.assert_allclose(probability, arrays[f"{which}_true_class_probability"], rtol=1e-5)
+
+
+def test_a_network_within_a_network_loads_without_the_file_that_it_started_from(finished_copy: Path) -> None:
+    node = compose_config(["model=zero_filled_resnet8", "data=cifar10_sample"])["model"]
+    network, best = make(node, "model"), finished_copy / "checkpoint" / "best.pt"
+    save_checkpoint({**load_checkpoint(best), "model": network.state_dict()}, best)
+    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
+    config["model"] = {**node, "network": {**node["network"], "weights": "gone.pth"}}
+    (finished_copy / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.testing.assert_close(dict(experiment.load(finished_copy).state_dict()), dict(network.state_dict()))
 
 
 @pytest.mark.parametrize("damage", ["config.yaml", "checkpoint/best.pt", "truncated", "folder"])

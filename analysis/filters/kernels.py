@@ -204,10 +204,11 @@ def choose(labels: Tensor, names: tuple[str, ...], label: str | None) -> dict[st
     if label is not None and label not in names:
         raise ValueError(f"--class {label}: unknown; the classes are {', '.join(names)}")
     one, count = names.index(label) if label is not None else 0, IMAGES_A_SIDE
-    others = [(one + step * len(names) // (count + 1)) % len(names) for step in range(1, count + 1)]
+    spread = ((one + step * len(names) // (count + 1)) % len(names) for step in range(1, count + 1))
+    others = [other for other in dict.fromkeys(spread) if other != one]
     same = (labels == one).nonzero().flatten()[:count].tolist()
     different = [position for other in others for position in (labels == other).nonzero().flatten()[:1].tolist()]
-    if len(same) < count or len(set(different)) < count:
+    if len(same) < count or len(different) < count:
         raise ValueError(f"{count} images of {names[one]} and of {count} other classes are needed; take more --images")
     return {"one class": same, "different classes": different}
 

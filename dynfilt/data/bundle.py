@@ -144,13 +144,18 @@ def hold_out_validation(
 
     A file of conf/data/ of one's own may lack `rotate_degrees`.
     Raises ValueError when num_classes is not the data's, for a validation_size other than 0 where there is a published
-    split, and for the bad values that ImageData and stratified_holdout name.
+    split, or one that takes all images of a class, and for the bad values that ImageData and stratified_holdout name.
     """
     names, training = data_set.class_names, data_set.training
     if num_classes != len(names):
         raise ValueError(f"data.num_classes must be {len(names)} for {name}, got {num_classes}")
     if data_set.validation is None:
         train, val = map(training.subset, stratified_holdout(training.labels, validation_size, split_seed))
+        if emptied := set(training.labels.tolist()) - set(train.labels.tolist()):
+            raise ValueError(
+                f"data.validation_size={validation_size} leaves no training image of the class {names[min(emptied)]}; "
+                "choose a smaller one"
+            )
     elif validation_size:
         raise ValueError(
             f"data.validation_size must be 0, got {validation_size}: {name} has validation images of its own"

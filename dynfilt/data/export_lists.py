@@ -54,10 +54,22 @@ def _splits(name: str, build: Any, root: str, argument: str) -> Iterable[tuple[s
         if argument == "train" and split == "val":
             continue
         try:
-            yield split, build(root, **{argument: split == "train" if argument == "train" else split})
+            yield split, _built(build, root, argument, split)
         except (ValueError, RuntimeError, OSError) as error:
-            if split != "val":
+            # A split of another name is none; one that cannot be read must not be left out in silence.
+            if split != "val" or not isinstance(error, ValueError):
                 raise ValueError(f"{name}: its split {split} is not to be had from {root}: {error}") from error
+
+
+def _built(build: Any, root: str, argument: str, split: str) -> Any:
+    if argument == "train":
+        return build(root, train=split == "train")
+    try:
+        return build(root, split=split)
+    except ValueError:
+        if split != "val":
+            raise
+        return build(root, split="valid")  # as Country211 calls it
 
 
 def _write_split(folder: Path, split: str, images: Any) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,22 +76,25 @@ class Preparation:
         return _stretched(pixels) if self.min_max else pixels
 
 
-def read_images(title: str, files: Sequence[ImageFile], preparation: Preparation, cache: Path) -> Tensor:
+def read_images(title: str, files: Sequence[ImageFile], preparation: Preparation, cache: Path, owner: str) -> Tensor:
     """The images (N, 3, size, size), uint8, mapped from the cache, where they are put first if need be.
 
-    The cache's key is every file's name, length and time of change with the settings, so that a changed image or list
-    is read anew; its array appears whole or not at all, and of several processes one makes it. Raises ValueError,
-    naming the place in the list, for images that are missing or unreadable, and for a cache that cannot be written.
+    The cache's key is every file's name, length and time of change with the settings and `owner`, the folder of the
+    images where others share the cache, so that a changed image or list is read anew; its array appears whole or not at
+    all, and of several processes one makes it. Raises ValueError, naming the place in the list, for images that are
+    missing or unreadable, and for a cache that cannot be written.
     """
-    path = cache / f"{_key(files, preparation)}.bin"
+    path = cache / f"{_key(files, preparation, owner)}.bin"
+    shape = (len(files), 3, preparation.size, preparation.size)
     try:
-        if not path.is_file():
+        if not _is_whole(path, math.prod(shape)):
             cache.mkdir(parents=True, exist_ok=True)
-            with _alone(cache):
-                if not path.is_file():
+            with _alone(cache) as alone:
+                if not _is_whole(path, math.prod(shape)):
+                    if alone:
+                        _remove_left_overs(path)
                     _write(path, title, files, preparation)
         # Copy on write: torch wants an array that it may write to, and the file stays as it is.
-        shape = (len(files), 3, preparation.size, preparation.size)
         return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=shape))
     except OSError as error:
         raise ValueError(f"data.cache: {error}; set data.cache to a folder that can be written") from error
@@ -131,9 +135,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _key(files: Sequence[ImageFile], preparation: Preparation) -> str:
+def _key(files: Sequence[ImageFile], preparation: Preparation, owner: str) -> str:
     """Raises ValueError for files that are missing, and for OpenCV where it is needed and missing."""
-    digest = hashlib.sha256(json.dumps(preparation.key).encode())
+    digest = hashlib.sha256(json.dumps([*preparation.key, owner] if owner else preparation.key).encode())
     missing = []
     for file in files:
         try:
@@ -146,10 +150,19 @@ def _key(files: Sequence[ImageFile], preparation: Preparation) -> str:
     return digest.hexdigest()[:32]
 
 
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether the file is there with so many bytes; a disk that failed may have cut it."""
+    return path.is_file() and path.stat().st_size == size
+
+
+def _remove_left_overs(path: Path) -> None:
+    """Remove what a process that was killed had begun to write."""
+    for left_over in path.parent.glob(f"{path.stem}.*.partial"):
+        left_over.unlink(missing_ok=True)
+
+
 def _write(path: Path, title: str, files: Sequence[ImageFile], preparation: Preparation) -> None:
     """Decode all images into a file of another name, which takes its own when it is whole."""
-    for left_over in path.parent.glob(f"{path.stem}.*.partial"):  # of a process that was killed
-        left_over.unlink(missing_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
 
     def read(file: ImageFile) -> np.ndarray | str:
@@ -182,13 +195,15 @@ def _refuse(problems: Sequence[tuple[ImageFile, str]]) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait for the other processes that fill this cache; where the file system cannot lock, they do the same work."""
-    held = os.open(folder, os.O_RDONLY)
+def _alone(folder: Path) -> Iterator[bool]:
+    """Wait for the other processes that fill this cache; where the file system cannot lock, they do the same work, and
+    the answer is False."""
+    held, locked = os.open(folder, os.O_RDONLY), False
     try:
         if fcntl is not None:
             with contextlib.suppress(OSError):
                 fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+                locked = True
+        yield locked
     finally:
         os.close(held)

@@ -35,8 +35,8 @@ def image_list(
     A line is a path, relative to the list, and a label from 0; the path may hold spaces. Class names are the lines of
     classes.txt, the folders' names, or the labels. `name` stands for the images in a run's identity, since a path does
     not. Every image is brought to image_size x image_size once, prepared as dynfilt.data.image_cache.Preparation says,
-    and kept under `cache` (None: .image_cache under `root`). With a validation split of its own,
-    validation_size must be 0.
+    and kept under `cache` (None: .image_cache under `root`), which several roots may share. With a validation split of
+    its own, validation_size must be 0.
     Raises ValueError, naming file and line, for what is missing or wrong; warns of images that two splits share.
     """
     if root is None:
@@ -53,8 +53,10 @@ def image_list(
     _require_every_class(listings["train"], class_names)
     _warn_of_shared_images(listings)
     place = folder / ".image_cache" if cache is None else Path(cache).expanduser()
+    # Images of two folders may share names, lengths and times of change.
+    owner = "" if cache is None else str(folder.resolve())
     splits = {
-        key: Split(read_images(each.source.name, each.files, preparation, place), torch.tensor(each.labels))
+        key: Split(read_images(each.source.name, each.files, preparation, place, owner), torch.tensor(each.labels))
         for key, each in listings.items()
     }
     return DataSet(splits["train"], splits["test"], class_names, splits.get("val"))

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.layers.per_position import conv2d_per_position
-from dynfilt.layers.squeeze import at_least_float32, full_precision
+from dynfilt.layers.squeeze import full_precision
+
+LEAST_LENGTH = 1e-12  # as in F.normalize
 
 
 class GeneratedLocalConv2d(nn.Module):
@@ -30,10 +32,8 @@ class GeneratedLocalConv2d(nn.Module):
 
     def choice(self, x: Tensor) -> Tensor:
         """The filters of a batch, (B, C, k, k, H, W), float32 under autocast."""
-        w = torch.tanh(self.generator(x))
-        with full_precision(w):
-            w = F.normalize(at_least_float32(w), dim=1)
-        return w.unflatten(1, (x.shape[1], self.kernel_size, self.kernel_size))
+        w, length = self._generated(x)
+        return w / length[:, :, None, None]
 
     def apply_choice(self, x: Tensor, choice: Tensor) -> Tensor:
         """Return (B, 1, H, W) for x (B, C, H, W) and filters (B, C, k, k, H, W)."""
@@ -41,7 +41,16 @@ class GeneratedLocalConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, 1, H, W) for x (B, C, H, W)."""
-        return self.apply_choice(x, self.choice(x))
+        w, length = self._generated(x)
+        y = _summed(x, w.to(x.dtype))
+        return (y / length).to(y.dtype)  # instead of C * k * k numbers for each of y's
+
+    def _generated(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Filters (B, C, k, k, H, W) before they are divided by their lengths (B, 1, H, W), at least float32."""
+        w = torch.tanh(self.generator(x))
+        with full_precision(w):
+            length = torch.linalg.vector_norm(w, dim=1, keepdim=True, dtype=torch.promote_types(w.dtype, torch.float32))
+        return w.unflatten(1, (x.shape[1], self.kernel_size, self.kernel_size)), length.clamp_min(LEAST_LENGTH)
 
 
 class UntiedConv2d(nn.Module):

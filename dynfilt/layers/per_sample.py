@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynfilt.layers.formulation import decide
+from dynfilt.layers.formulation import decide, is_canonical
 from dynfilt.layers.geometry import Geometry, Padding, Pair, Size, padded, pair, read_padding
 from dynfilt.layers.per_image import in_computing_dtype, is_half, is_offered, per_image_conv2d
-from dynfilt.layers.reach import reaching
+from dynfilt.layers.reach import reaching, unread_as_zeros
 from dynfilt.layers.taps import conv2d_taps, taps_apply
 
 
@@ -68,7 +69,15 @@ def conv2d_grouped(
     dilation: Pair,
     groups: int,
 ) -> Tensor:
-    """`conv2d_per_sample` in its canonical form: all images as the groups of one convolution."""
+    """`conv2d_per_sample` in its canonical form: all images as the groups of one convolution.
+
+    Where that is not forced, filters with one tap are a matrix product for each image.
+    """
+    if weight.shape[3:] == (1, 1) and padding == (0, 0) and groups == 1 and not is_canonical():
+        seen = x[:, :, :: stride[0], :: stride[1]]
+        y = torch.bmm(weight.flatten(2), seen.flatten(2)).unflatten(2, seen.shape[2:])
+        return y if bias is None else y + bias[:, :, None, None].to(y.dtype)
+    weight = unread_as_zeros(weight, x, Geometry(stride, padding, dilation, groups))
     batch, out_channels = weight.shape[:2]
     y = F.conv2d(
         x.reshape(1, -1, *x.shape[-2:]),

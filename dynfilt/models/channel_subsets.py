@@ -41,7 +41,8 @@ class ChannelSubsetNet(nn.Module):
         super().__init__()
         require_choice("missing", missing, Missing)
         if network.conv1.stride == (2, 2) and isinstance(network.maxpool, nn.Identity):
-            raise ValueError("network.stem=stride2: `first` takes the place of that convolution; set first.stride=2")
+            way_out = "set first.stride=2 and network.stem=cifar"
+            raise ValueError(f"network.stem=stride2: `first` takes the place of that convolution; {way_out}")
         self.first = first
         draw_kernels(first, he_normal)
         self.network = network

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dynfilt.layers.arguments import require_choice
 from dynfilt.models.backbone import FEATURE_CHANNELS, FEATURE_SIZE, Backbone
 
-Frozen = Literal["nothing", "backbone", "all_but_batch_norm"]
+Frozen = Literal["nothing", "backbone", "weights", "all_but_batch_norm"]
 
 
 class LabelNet(nn.Module):
@@ -18,9 +18,10 @@ class LabelNet(nn.Module):
     images: (B, 3, 32, 32) -> scores (B, num_classes). `responses` maps features (B, 64, 8, 8) to (B, R, 8, 8);
     the predictor FC, ReLU, FC turns each map into `scores_per_response` scores, R * scores_per_response classes.
     At test time the filters depend on no image, so the trained network is a static 64 -> R convolution.
-    `frozen: backbone` keeps the backbone's weights and its BatchNorm statistics as they were loaded,
-    `all_but_batch_norm` its convolutions only. `adapter` adds a trainable 1x1 convolution of the features to them, zero
-    at the start. Raises ValueError for another word for `frozen`.
+    `frozen: backbone` keeps the backbone's weights and its BatchNorm statistics as they were loaded, `weights` keeps
+    its weights and has BatchNorm follow the images, `all_but_batch_norm` keeps its convolutions only. `adapter` adds a
+    trainable 1x1 convolution of the features to them, zero at the start. Raises ValueError for another word for
+    `frozen`.
     """
 
     def __init__(

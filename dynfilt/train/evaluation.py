@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -95,6 +95,14 @@ class Evaluator:
             raise FloatingPointError(f"the evaluation loss is {loss}")
         accuracy = (predictions == split.labels).double().mean().item()
         return Evaluation(loss, accuracy, predictions.cpu(), probability.cpu(), torch.exp(-losses).cpu(), rank.cpu())
+
+    def partial_accuracies(
+        self, model: nn.Module, split: Split, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
+        """The accuracy by every part of the channels, `test_accuracy_RG` and so on, of a network that has
+        `partial_views`; empty for any other."""
+        views: Iterable[str] = getattr(model, "partial_views", tuple)()
+        return {f"test_accuracy_{view}": self.evaluate(model, split, stop).accuracy for view in views}
 
     def subset_to_evaluate(self, split: Split) -> Split:
         """The images of a split that are evaluated: all, or `max_images` spread evenly."""

@@ -80,7 +80,7 @@ class Trainer:
 
     @cached_property
     def total_steps(self) -> int:
-        """Training steps of the whole run; a fraction of an epoch counts its started steps."""
+        """Training steps of the whole run, at least 1; a fraction of an epoch is rounded to whole steps."""
         total = max(1, round(self.settings.epochs * self.batches.steps_per_epoch))
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
@@ -168,7 +168,7 @@ class Trainer:
     def train_step(self) -> None:
         """One optimizer step on the batch of the current global step."""
         images, labels = self.batches.batch(self.step)
-        self._apply_schedules()
+        self._apply_schedules(self.step)
         seed_global_generators(self.device, self.seed, "step", self.step)
         with naming_batch_size("trainer.batch_size", self.settings.batch_size):
             loss, scores = self.step_function(images, labels)
@@ -232,9 +232,11 @@ class Trainer:
         self.train_seconds = state["train_seconds"]
         self.seconds_at_evaluation = state["seconds_at_evaluation"]
         torch.set_rng_state(state["rng"])
+        if self.evaluation_due:  # its row tells the learning rate of the step before it
+            self._apply_schedules(self.step - 1)
 
-    def _apply_schedules(self) -> None:
-        progress = Progress(self.step, self.total_steps, self.batches.steps_per_epoch)
+    def _apply_schedules(self, step: int) -> None:
+        progress = Progress(step, self.total_steps, self.batches.steps_per_epoch)
         factor = self.schedule(progress)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             if isinstance(group["lr"], Tensor):

@@ -98,3 +98,13 @@ def test_a_decorated_loader_takes_its_own_arguments_and_then_those_of_a_run() ->
     assert loaded.rotate_degrees == 0 and stripes(count=10, **common, rotate_degrees=5.0).rotate_degrees == 5
     with pytest.raises(TypeError, match="missing a required argument: 'pad'"):
         stripes(count=10, **{key: common[key] for key in common if key != "pad"})
+
+
+def test_a_validation_split_that_takes_a_class_whole_is_refused() -> None:
+    labels = torch.tensor([0] + [1] * 99)
+    training = Split(torch.zeros(100, 3, 4, 4, dtype=torch.uint8), labels)
+    settings = {"num_classes": 2, "split_seed": 0, "mean": [0.5] * 3, "std": [0.5] * 3, "flip": False, "pad": 0}
+    data_set = DataSet(training, training, ("cat", "dog"))
+    with pytest.raises(ValueError, match=r"data\.validation_size=50 leaves no training image of the class cat"):
+        hold_out_validation("tiny", data_set, validation_size=50, **settings)  # type: ignore[arg-type]
+    assert hold_out_validation("tiny", data_set, validation_size=40, **settings).train.labels.min() == 0  # type: ignore[arg-type]

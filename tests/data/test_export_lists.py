@@ -34,9 +34,9 @@ class ByTrain:
 class BySplit(ByTrain):
     def __init__(self, root: str, split: str = "train") -> None:
         super().__init__(root, split == "train")
-        if split == "val" and root == "without":
-            raise ValueError("Unknown value 'val' for argument split")
-        if root == "nowhere":
+        if (split, root) in {("val", "without"), ("valid", "without"), ("val", "valid")}:
+            raise ValueError(f"Unknown value '{split}' for argument split")
+        if root == "nowhere" or (split, root) == ("val", "half"):
             raise RuntimeError("Dataset not found.\nYou can use download=True")
 
 
@@ -52,7 +52,8 @@ def in_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "root", "validation"), [("ByTrain", "x", 0), ("BySplit", "x", 2), ("BySplit", "without", 0)]
+    ("name", "root", "validation"),
+    [("ByTrain", "x", 0), ("BySplit", "x", 2), ("BySplit", "without", 0), ("BySplit", "valid", 2)],
 )
 def test_the_lists_give_the_images_back(name: str, root: str, validation: int, tmp_path: Path) -> None:
     out = tmp_path / "new" / "lists"
@@ -90,6 +91,7 @@ def test_the_lists_give_the_images_back(name: str, root: str, validation: int, t
     [
         ("Nothing", "x", "Nothing: is no class of torchvision.datasets that takes"),
         ("BySplit", "nowhere", "BySplit: its split train is not to be had from nowhere: Dataset not found"),
+        ("BySplit", "half", "BySplit: its split val is not to be had from half: Dataset not found"),
         ("Boxes", "x", "item 0 of train is no pair of image and label"),
     ],
 )

@@ -121,6 +121,38 @@ def test_crop_keeps_the_proportions_and_the_middle(tmp_path: Path) -> None:
     assert pixels_of(tmp_path / "x.png", 6, "stretch")[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
 
 
+def test_two_folders_whose_files_look_alike_share_a_cache_and_no_image(tmp_path: Path) -> None:
+    roots = [tmp_path / "one", tmp_path / "two"]
+    for number, root in enumerate(roots):
+        root.mkdir()
+        for name in "ab":
+            Image.new("RGB", (SIZE, SIZE), colour(number)).save(root / f"{name}.ppm")
+            os.utime(root / f"{name}.ppm", ns=(0, 0))  # as an archive without times is unpacked
+        for part in ("train", "val", "test"):
+            (root / f"{part}.txt").write_text("a.ppm 0\nb.ppm 1\n")
+    with pytest.warns(UserWarning, match="too"):
+        seen = [colours(load(root, cache=str(tmp_path / "cache")).train)[0] for root in roots]
+    assert seen == [colour(0), colour(1)]
+
+
+def test_a_cache_that_was_cut_is_made_anew(tmp_path: Path) -> None:
+    first = colours(load(write(tmp_path, SOUND)).train)
+    for path in (tmp_path / ".image_cache").glob("*.bin"):
+        os.truncate(path, 7)
+    assert colours(load(tmp_path).train) == first
+
+
+def test_without_locks_no_process_removes_what_another_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_cache, "fcntl", None)
+    load(write(tmp_path, SOUND))
+    for path in (tmp_path / ".image_cache").glob("*.bin"):
+        path.rename(path.with_suffix(".1.partial"))  # as another process has just begun
+    load(tmp_path)
+    assert len(list((tmp_path / ".image_cache").glob("*.1.partial"))) == 3
+
+
 def test_the_cache_is_made_once_and_anew_when_an_image_or_a_setting_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,3 +142,38 @@ def test_compiled_whole_and_under_autocast(size: int) -> None:
         y = layer(x)
     assert y.dtype == torch.bfloat16
     assert (y - expected).norm() < 0.01 * expected.norm()
+
+
+# Image, kernel, stride, padding, dilation: here torch's bfloat16 leaves gradients as it finds the memory.
+UNREAD_IN_16_BITS = {
+    "a stride over one pixel": ((1, 1), (3, 3), 2, 1, 1),
+    "a narrow map": ((4, 1), (5, 5), 2, 2, 1),
+    "taps between those that are read": ((2, 2), (3, 3), 3, 2, 2),
+}
+
+
+@pytest.mark.parametrize("formulation", ["grouped", "auto", "chunked"])
+@pytest.mark.parametrize("name", UNREAD_IN_16_BITS)
+def test_taps_that_never_touch_the_map_have_no_gradient_in_16_bits(name: str, formulation: str) -> None:
+    image, kernel, stride, padding, dilation = UNREAD_IN_16_BITS[name]
+    geometry = Geometry(*((n, n) for n in (stride, padding, dilation)), 1)  # type: ignore[arg-type]
+    x, pi = torch.randn(8, 4, *image), torch.rand(8, 3)
+    kernels, weight, own = torch.randn(3, 16, 4, *kernel), torch.randn(16, 4, *kernel), torch.randn(8, 16, 4, *kernel)
+    weights = [each.requires_grad_() for each in (kernels, weight, own)]
+
+    def outputs(dtype: torch.dtype) -> list[Tensor]:
+        images = x.to(dtype)
+        return [
+            conv2d_mixture(images, kernels.to(dtype), pi.to(torch.float32), None, *geometry),
+            conv2d(images[:1], weight.to(dtype), None, geometry),
+            conv2d_per_sample(images, own.to(dtype), None, stride, padding, dilation),
+        ]
+
+    exact = [torch.autograd.grad(y.sum(), w)[0] for y, w in zip(outputs(torch.float64), weights, strict=True)]
+    for _ in range(5):
+        torch.full((2**16,), torch.nan)  # what the memory may hold
+        with force_formulation(formulation):
+            ours = [torch.autograd.grad(y.sum(), w)[0] for y, w in zip(outputs(torch.bfloat16), weights, strict=True)]
+        for gradient, wanted in zip(ours, exact, strict=True):
+            torch.testing.assert_close(gradient, wanted, rtol=0.02, atol=0.02 * float(wanted.abs().max()))
+            assert not gradient[wanted == 0].any()

@@ -1,5 +1,6 @@
 """A network asked about some channels of an image: what it sees of them, in training and in the test."""
 
+import json
 from typing import Any
 
 import pytest
@@ -101,7 +102,8 @@ def test_a_run_is_tested_on_every_subset(command: Command, tmp_path: Any) -> Non
     small = ("trainer.max_steps=1", "trainer.batch_size=4", "trainer.max_eval_images=8", "tracking=off")
     outcome = command("model=varchannel_resnet8", "data=cifar10_sample", "model.first.stride=2", *small)
     assert outcome.code == 0, outcome.err
-    result = read_result(
-        tmp_path / "outputs" / "default" / next((tmp_path / "outputs" / "default").iterdir()) / "seed0"
-    )
-    assert [f"test_accuracy_{view}" for view in VIEWS] == [key for key in result if key[-1] in "RGB"]
+    [folder] = (tmp_path / "outputs" / "default").glob("*/seed0")
+    of_views = {key: value for key, value in read_result(folder).items() if key[-1] in "RGB"}
+    assert [f"test_accuracy_{view}" for view in VIEWS] == list(of_views)
+    assert command("mode=test", f"run={folder}").code == 0
+    assert json.loads((folder / "test.json").read_text()).items() >= of_views.items()

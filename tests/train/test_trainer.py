@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dynfilt.layers.attention import get_temperature
 from dynfilt.schedules import Cosine, Linear
 from dynfilt.train import trainer as trainer_module
-from dynfilt.train.evaluation import Evaluation
+from dynfilt.train.evaluation import Evaluation, Stopped
 from dynfilt.train.trainer import Trainer
 from tests.tiny_run import TinyNet
 from tests.train.conftest import fit
@@ -74,6 +74,23 @@ def test_learning_rate_and_temperature_follow_their_schedules(make_trainer: Call
     assert [lr for lr, _ in seen] == pytest.approx(lrs)
     assert [temperature for _, temperature in seen] == pytest.approx(temperatures)
     assert [(row["lr"], row["temperature"]) for row in rows] == [seen[3], seen[7], seen[11]]
+
+
+def test_an_evaluation_that_was_interrupted_tells_the_same_when_it_is_begun_again(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    schedules = {"schedule": Cosine(0.0), "temperature": Linear(30.0, 1.0, epochs=2)}
+    states: list[dict[str, Any]] = []
+    stopped = make_trainer(**schedules)
+    with pytest.raises(Stopped):
+        stopped.fit(
+            lambda row, _: None, lambda: states.append(stopped.state_dict()), lambda _: None, lambda: stopped.step == 4
+        )
+    assert states[-1]["evaluation_due"]
+    resumed = make_trainer(**schedules)
+    resumed.load_state_dict(states[-1])
+    told = [{key: row[key] for key in row if "second" not in key} for row in fit(resumed)[0]]
+    assert told == [{key: row[key] for key in row if "second" not in key} for row in fit(make_trainer(**schedules))[0]]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ def test_three_of_one_class_and_three_of_others() -> None:
         choose(labels, NAMES, "z")
     with pytest.raises(ValueError, match="take more --images"):
         choose(labels[:20], NAMES, "d")
+    with pytest.raises(ValueError, match="of 3 other classes are needed"):  # one of three is no other one
+        choose(torch.arange(30) % 3, ("a", "b", "c"), "a")
 
 
 @pytest.mark.slow
