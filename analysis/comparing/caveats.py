@@ -24,8 +24,8 @@ def caveats(comparison: Comparison) -> list[str]:
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        checks = (_not_finite, _several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing)
-        checks += (_resumed, _mixed)
+        checks = [_not_finite, _several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing]
+        checks += [_resumed, _mixed]
         of_group = _declared(variants, comparison.declared[variants[0].study])
         of_group += [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
         lines += [f"{comparison.layout.titled(heading)}: {line}" if several else line for line in of_group]
