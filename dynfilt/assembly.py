@@ -109,7 +109,7 @@ def load(
     """
     folder = RunFolder(Path(run_folder))
     with rebuilding(folder, "model"):
-        model = make(_without_weights(folder.config_to_build(trust)["model"]), "model")
+        model = make(_without_weights(dict(folder.config_to_build(trust)["model"])), "model")
         model.load_state_dict(read_checkpoint(folder, checkpoint)["model"])
     return model.to(device).eval()
 

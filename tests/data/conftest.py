@@ -75,7 +75,7 @@ def fake(tmp_path: Path) -> Callable[[PublishedData, int, Callable[..., bytes]],
             files, pixels, labels = [], [], []
             for name in names:
                 pixels.append(random.integers(0, 256, (RECORDS, 3072), dtype=np.uint8))
-                labels.append(np.arange(RECORDS) * 7 % classes)
+                labels.append(np.arange(RECORDS) // 2 * 7 % classes)
                 raw = encode(pixels[-1], labels[-1], *layout.decode.keywords.values())  # type: ignore[attr-defined]
                 (folder / name).write_bytes(raw)
                 checksum = hashlib.new(layout.checksum_kind, raw).hexdigest()
