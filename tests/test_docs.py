@@ -162,6 +162,7 @@ def test_relative_links_resolve(document: Path) -> None:
     assert not list(broken_links(document))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_name_things_that_exist(document: Path) -> None:
     for words in bash_commands(document.read_text(encoding="utf-8")):

@@ -25,6 +25,7 @@ def test_mode_test_reproduces_the_test_accuracy_and_touches_nothing_else(command
     assert [path.name for path in (finished_copy.parents[3]).iterdir()] == ["outputs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [

@@ -30,6 +30,7 @@ def choice(name: str) -> tuple[Any, dict[str, Any]]:
     return get_object(content.pop("_target_")), content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_choice_of_convolution_passes_what_is_checked_before_training(name: str) -> None:
     layer, arguments = choice(name)

@@ -49,6 +49,7 @@ def image_output(layer: Any, image: Tensor) -> Tensor:
     return F.conv2d(z[None], layer.weight, layer.bias, groups=layer.groups)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize(
     ("initial_scale", "feature_norm"), [("published", "none"), ("corrected", "none"), ("published", "rms")]

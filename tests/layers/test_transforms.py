@@ -48,6 +48,7 @@ def assert_second_derivatives(layer: nn.Module) -> None:
     assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
+@pytest.mark.slow
 @ALL
 def test_second_derivatives_are_those_of_finite_differences(name: str) -> None:
     assert_second_derivatives(layer_of(name))
