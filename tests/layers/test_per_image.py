@@ -179,7 +179,7 @@ def test_what_needs_no_gradient_has_none_computed(interpreter: Executor) -> None
 def compiled_equals_eager(inputs: list[Tensor], geometry: Geometry, backend: str) -> list[tuple[Tensor, Tensor]]:
     def layer(x: Tensor, kernels: Tensor, pi: Tensor) -> Tensor:
         assert is_offered(x)
-        return F.relu(mixture_per_image(2 * x, kernels, pi, *geometry)) + 1
+        return F.relu(mixture_per_image(2 * x, kernels, pi.softmax(1), *geometry)) + 1
 
     leaves = [t.detach().requires_grad_() for t in inputs]
     outputs = [layer(*leaves), torch.compile(layer, backend=backend, fullgraph=True)(*leaves)]
