@@ -174,6 +174,7 @@ def test_the_recipes_are_those_of_the_specification(declared: Callable[[str], li
     assert twins["data"]["std"] == [0.2023, 0.1994, 0.2010]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SWEEPS) - set(WHOLE)))
 def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(name: str) -> None:
     base = written(name)["defaults"][0]
