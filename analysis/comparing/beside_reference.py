@@ -9,7 +9,7 @@ from ..reading.reference import PREFIX
 from ..reading.run import Run
 from .words import UNSET, in_words
 
-COMPARED = "model."
+MAY_DIFFER = "model."
 MOST_KEYS = 6
 
 
@@ -54,7 +54,7 @@ def _require_comparable(runs: Sequence[Run]) -> None:
     differing = []
     for key in sorted(here.keys() | there.keys()):
         mine, other = here.get(key, unset), there.get(key, unset)
-        if not key.startswith(COMPARED) and not mine <= other and not other <= mine:
+        if not key.startswith(MAY_DIFFER) and not mine <= other and not other <= mine:
             differing.append(f"{key} {_in_words(mine)} (there {_in_words(other)})")
     if differing:
         more = f" and {len(differing) - MOST_KEYS} more" if len(differing) > MOST_KEYS else ""
