@@ -96,7 +96,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenRecipe:
     """What tuning chose for an arm: a run of that recipe, its mean validation accuracy, and how far to trust it.
 
     `grid` are the recipes that all seeds brought to an end, `unfinished` how many others there are, `edges` the keys
@@ -110,7 +110,7 @@ class Choice:
     edges: tuple[str, ...]
 
 
-def choices(runs: Sequence[Run]) -> list[Choice]:
+def choices(runs: Sequence[Run]) -> list[ChosenRecipe]:
     """The best recipe of each arm of a tuning study, all of whose runs are given, by mean validation accuracy.
 
     Raises ValueError for an arm without a recipe that all seeds brought to an end.
@@ -130,7 +130,7 @@ def choices(runs: Sequence[Run]) -> list[Choice]:
             raise ValueError(f"{members[0].variant}: no recipe has ended with all of its {len(seeds)} tuning seeds yet")
         best = max(grid, key=grid.__getitem__)
         run = next(run for run in members if recipe(run) == best)
-        chosen.append(Choice(run, grid[best], grid, len(accuracies) - len(grid), _edges(best, grid)))
+        chosen.append(ChosenRecipe(run, grid[best], grid, len(accuracies) - len(grid), _edges(best, grid)))
     return chosen
 
 
