@@ -202,7 +202,7 @@ def fit(
     for row in folder.evaluations()[-1:]:
         mirror.log(row)  # after a kill W&B may lack it; readers keep the last row of an epoch
     settings = trainer.settings
-    with writer, display.of(label, trainer.total_steps, settings.epochs, settings.progress_bar):
+    with writer, display.of(label, trainer.step, trainer.total_steps, settings.epochs, settings.progress_bar):
         trainer.fit(on_evaluation, on_checkpoint, display.show_step, stop)
 
 
