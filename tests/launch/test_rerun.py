@@ -130,3 +130,9 @@ def test_a_kill_before_the_first_checkpoint_leaves_word_of_the_old_run(command: 
     outcome = command(*TINY)
     assert (outcome.code, outcome.err) == (0, f"warning: outputs/tests/tiny/seed0: {word}\n")
     assert word not in command(*TINY).err
+
+
+def test_a_rerun_where_nothing_can_be_written_lists_its_failures(command: Command, unwritable: Path) -> None:
+    outcome = command(*SWEEP, "rerun=true", f"output_root={unwritable}")
+    assert outcome.code == 1 and "3 jobs failed:" in outcome.err, outcome.err
+    assert outcome.err.count("cannot be written (Not a directory); choose output_root=...") == 6

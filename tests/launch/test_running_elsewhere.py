@@ -44,6 +44,7 @@ def sweep(request: pytest.FixtureRequest, command: Command, monkeypatch: pytest.
 
 def test_jobs_are_called_by_what_tells_them_apart() -> None:
     assert varying_parts(["model=x seed=0", "model=x seed=1"]) == ["seed=0", "seed=1"]
+    assert varying_parts(["model=x seed=0", "model=x seed=0 width=2"]) == ["model=x seed=0", "width=2"]
     names = ["study='a b c'", "study='a b b c'"]  # the same words
     assert varying_parts(names) == names
 
