@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import io
 import os
 import shutil
 import sys
@@ -100,6 +101,8 @@ def _job(
         several = settings.mode == RunMode.MULTIRUN
         if several and not settings.sweeper._target_.startswith(NAMESPACE):
             raise ValueError("hydra/sweeper: dynfilt runs sweeps by its own sweeper, hydra/sweeper=grid")
+        if not several and settings.launcher._target_.startswith(NAMESPACE):
+            warnings.warn("hydra/launcher has no effect on a single run; -m makes it a sweep of one", stacklevel=1)
         name = " ".join(settings.overrides.task) if several else ""
         try:
             job = read_job(cfg)
@@ -169,10 +172,13 @@ def _warn_in_one_line(message: Warning | str, *_: object) -> None:
 
 
 class _Lasting:
-    """A stream that goes nowhere once its terminal is closed or its pipe has no reader: that must end no run."""
+    """A stream that goes nowhere once its terminal is closed, its pipe has no reader or its disk is full, and escapes
+    what its encoding lacks: that must end no run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -193,7 +199,7 @@ class _Lasting:
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.EPIPE):
+            if error.errno not in (errno.EIO, errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
                 raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())  # what is still in the stream's buffer goes there, too
@@ -202,6 +208,7 @@ class _Lasting:
 
 @contextmanager
 def _standard_streams_that_last() -> Iterator[None]:
+    _open_what_is_closed()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = streams = tuple(map(_Lasting, before))  # type: ignore[assignment]
     try:
@@ -210,6 +217,19 @@ def _standard_streams_that_last() -> Iterator[None]:
         for stream in streams:
             stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def _open_what_is_closed() -> None:
+    """Give standard streams that were closed before the program began (`>&-`) to the null device.
+
+    Else the next file that is opened gets the number of one of them, and what is printed.
+    """
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+            continue
+        os.close(file)
+        sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+        sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _scratch_folder() -> str:

@@ -26,7 +26,7 @@ from dynfilt.run.provenance import collect_provenance, git_state
 from dynfilt.run.record import EXECUTION, RunRecord, set_aside
 from dynfilt.run.recovery import checkpoint_to_go_on_from, warn
 from dynfilt.run.source import source_of
-from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, standing, was_begun_anew
+from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, run_before, standing, was_begun_anew
 from dynfilt.run.stopping import RunInterrupted, StopSignals
 from dynfilt.seeding import seed_global_generators
 from dynfilt.tracking.mirror import Mirror, new_run_id, open_mirror
@@ -86,6 +86,8 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
     if old is not None:
         because = "" if job.config["rerun"] is ANEW else f", {found.aside}"
         print(f"{path}: set aside as {old.name}{because}")
+    elif before := run_before(RunFolder(path)):
+        warn(RunFolder(path), before)
     with RunRecord(path, job.config, old) as record, force_formulation(job.config["trainer"]["formulation"]):
         if record.folder.state() == RunState.COMPLETED:  # another process ended it between the look above and the lock
             return _skip(path, job)
@@ -202,7 +204,7 @@ def fit(
     for row in folder.evaluations()[-1:]:
         mirror.log(row)  # after a kill W&B may lack it; readers keep the last row of an epoch
     settings = trainer.settings
-    with writer, display.of(label, trainer.total_steps, settings.epochs, settings.progress_bar):
+    with writer, display.of(label, trainer.step, trainer.total_steps, settings.epochs, settings.progress_bar):
         trainer.fit(on_evaluation, on_checkpoint, display.show_step, stop)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from dynfilt.command_line import main
+from dynfilt.command_line import _standard_streams_that_last, main
 from dynfilt.config.compose import GROUPS
 from tests.conftest import ROOT, TINY, Command, quiet_environment
 from tests.run_folders import contents, read_status
@@ -159,6 +159,14 @@ def test_help_lists_groups_and_choices(command: Command) -> None:
     assert "python run.py -cn lab_3x3 [mode=plan]" in outcome.out
 
 
+def test_a_launcher_of_sweeps_has_no_effect_on_a_single_run(command: Command) -> None:
+    outcome = command(*TINY, "mode=plan", "hydra/launcher=pool", "hydra.launcher.minutes=1")
+    assert (outcome.code, outcome.err) == (
+        0,
+        "warning: hydra/launcher has no effect on a single run; -m makes it a sweep of one\n",
+    )
+
+
 def test_flags_stand_before_or_after_all_overrides(command: Command) -> None:
     for arguments in (["-m", "mode=plan", "seed=0,1"], ["mode=plan", "seed=0,1", "-m"]):
         outcome = command(*arguments)
@@ -199,3 +207,18 @@ def test_a_reader_that_has_gone_ends_no_command(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(sys, "argv", ["run.py", "status", str(tmp_path)])
         assert main() == 2
         assert (sys.stdout, sys.stderr) == (out, err)
+
+
+def test_a_full_disk_or_a_name_beyond_the_encoding_ends_none_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering=1) as full, open(os.devnull, "w", encoding="ascii") as ascii_only:
+        for out in (full, ascii_only):
+            monkeypatch.setattr(sys, "stdout", out)
+            with _standard_streams_that_last():
+                print("штука \udcff", flush=True)
+
+
+def test_standard_streams_may_be_closed() -> None:
+    """What a command opens later must not get their numbers."""
+    script = "import os, dynfilt.command_line as c; c._open_what_is_closed(); print('x'); os._exit(os.open('.', 0))"
+    done = subprocess.run(["sh", "-c", f'exec {sys.executable} -c "{script}" <&- >&- 2>&-'], cwd=ROOT, check=False)
+    assert done.returncode == 3

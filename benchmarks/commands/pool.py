@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs-per-slot", type=int, help="instead of the sweep's own seeds: seeds 0 .. slots * this")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument(
+        "--also",
+        type=shlex.split,
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="words of a further sweep in quotation marks, timed in turn with the first",
+    )
+    parser.add_argument(
         "words",
         nargs="*",
         default=DEMO,
@@ -44,17 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
     """Time the whole command by each arm in turn; its milliseconds are those of one run of the sweep."""
     device = resolve_device(arguments.device)
-    case = " ".join(["python run.py", *arguments.words])
-    timings = {
-        arm: Timing(case, arm, "static" if arm == SEQUENTIAL else "ours", figures={FIGURE: []})
-        for arm in arguments.arms
-    }
+    timings, commands = [], []
+    for sweep in (arguments.words, *arguments.also):
+        case = " ".join(["python run.py", *sweep])
+        of_sweep = argparse.Namespace(**{**vars(arguments), "words": sweep})
+        for arm in arguments.arms:
+            timings.append(Timing(case, arm, "static" if arm == SEQUENTIAL else "ours", figures={FIGURE: []}))
+            commands.append(_words(arm, of_sweep, device.type))
     for _ in range(arguments.repetitions):
-        for arm, timing in timings.items():
+        for number, (timing, words) in enumerate(zip(timings, commands, strict=True)):
             if timing.failure is None:
-                timings[arm] = _repeat(timing, _words(arm, arguments, device.type), deadline)
-    require_any(list(timings.values()))
-    return Result("pool", device, list(timings.values()))
+                timings[number] = _repeat(timing, words, deadline)
+    require_any(timings)
+    return Result("pool", device, timings)
 
 
 def _words(arm: str, arguments: argparse.Namespace, device_type: str) -> list[str]:

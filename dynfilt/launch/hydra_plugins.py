@@ -24,7 +24,7 @@ from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
-from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.pool_settings import PoolSettings, is_done, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
@@ -88,6 +88,7 @@ class Grid(Sweeper):
         combinations = self._expand([*_overrides(self.params), *arguments])
         jobs = [self.composer.job(combination) for combination in _with_bar(combinations, "composing")]
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
+        _require_each_run_once(names, jobs)
         self._check_rows(jobs)
         rerun = SweepRerun.of(jobs)
         if rerun and all(map(is_rerun, jobs)):
@@ -240,6 +241,16 @@ def _element(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _element(item) for key, item in value.items()}
     return [_element(item) for item in value] if isinstance(value, Sequence) else value
+
+
+def _require_each_run_once(names: Sequence[str], jobs: Sequence[Job]) -> None:
+    """Raise ValueError when two jobs are one run, by a value that is written in two ways, such as 1 and '1'."""
+    seen: dict[tuple[str, str, int], tuple[str, Job]] = {}
+    for name, job in zip(names, jobs, strict=True):
+        place = job.config["study"], _variant(job), job.config["seed"]
+        first_name, first = seen.setdefault(place, (name, job))
+        if first is not job and first.config == job.config:
+            raise ValueError(f"{' and '.join(varying_parts([first_name, name]))} are one run; name it once")
 
 
 def _variant(job: Job) -> str:

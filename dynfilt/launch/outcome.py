@@ -61,6 +61,7 @@ def running_elsewhere_in_words(outcomes: Sequence[JobOutcome]) -> str:
 
 
 def varying_parts(names: Sequence[str]) -> list[str]:
-    """The names of jobs without the overrides that all of them share."""
+    """The names of jobs without the words that all of them share; whole where nothing else would tell them apart."""
     shared = set(names[0].split(" ")).intersection(*(name.split(" ") for name in names)) if len(names) > 1 else set()
-    return [" ".join(part for part in name.split(" ") if part not in shared) for name in names]
+    parts = [" ".join(part for part in name.split(" ") if part not in shared) or name for name in names]
+    return parts if len(set(parts)) == len(names) else list(names)

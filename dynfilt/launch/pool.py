@@ -163,8 +163,9 @@ class Pool:
                 reason += _last_line(running.log)
             ended = Ended(JobState.FAILED, reason, again=True)
         job = running.job
-        if ended.state == JobState.FAILED and ended.again and job.tries <= self._limits.retries and not self._stop():
-            print(f"launcher: {job.name}: {ended.reason}; trying again", file=sys.stderr, flush=True)
+        may_try_again = ended.again and job.tries <= self._limits.retries and not self._no_more_starts()
+        if ended.state == JobState.FAILED and may_try_again:
+            self._view.tried_again(job.name, ended.reason)
             self._waiting.append(job)
             return
         outcome = JobOutcome(job.name, ended.state, ended.reason)

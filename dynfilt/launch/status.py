@@ -52,7 +52,7 @@ def run(words: Sequence[str], program: str) -> int:
             return 0
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(look(arguments.folders), refresh=True)
+                live.update(look(arguments.folders, _rows_that_fit(console)), refresh=True)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     except KeyboardInterrupt:
         return 0
@@ -61,7 +61,7 @@ def run(words: Sequence[str], program: str) -> int:
         return 2
 
 
-def look(folders: Sequence[Path]) -> Group:
+def look(folders: Sequence[Path], most_rows: int = MOST_ROWS) -> Group:
     """The runs at or below some folders: those without a result in a table, then how many there are in each state.
 
     Raises ValueError when there is no run.
@@ -73,13 +73,18 @@ def look(folders: Sequence[Path]) -> Group:
             folder = RunFolder(path)
             state = folder.state()
             counts[state] += 1
-            if state != RunState.COMPLETED and len(unfinished) < MOST_ROWS:
+            if state != RunState.COMPLETED and len(unfinished) < most_rows:
                 unfinished.append(_unfinished(str(path.relative_to(root)), folder, state))
     if not counts:
         where = ", ".join(map(str, folders))
         raise ValueError(f"no runs in {where}: looked at any depth for folders with {STATUS} or {RESULT}")
     reasons = [Text(f"{run.name}: {run.reason}") for run in unfinished if run.reason]
     return Group(*([_table(unfinished)] if unfinished else []), *reasons, _sentence(counts, len(unfinished)))
+
+
+def _rows_that_fit(console: Console) -> int:
+    """Rows of a table that leave room on a terminal for a reason each and the last line, which is cut off otherwise."""
+    return max(1, min(MOST_ROWS, console.height // 2 - 2)) if console.is_terminal else MOST_ROWS
 
 
 def run_folders(folder: Path, visited: set[tuple[int, int]] | None = None) -> Iterator[Path]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +30,10 @@ class PoolView(Protocol):
 
     def reported(self, name: str, report: Report) -> None:
         """A job is so far."""
+        ...
+
+    def tried_again(self, name: str, reason: str) -> None:
+        """A job's process died, and the job waits for another one."""
         ...
 
     def ended(self, outcome: JobOutcome, folder: str, seconds: float) -> None:
@@ -59,6 +64,10 @@ class LinesView:
     def reported(self, name: str, report: Report) -> None:
         """A job is so far: its own log has it."""
 
+    def tried_again(self, name: str, reason: str) -> None:
+        """Print why."""
+        print(f"launcher: {name}: {reason}; trying again", file=sys.stderr, flush=True)
+
     def ended(self, outcome: JobOutcome, folder: str, seconds: float) -> None:
         """Print what came of a job."""
         self._done += 1
@@ -69,14 +78,15 @@ class LinesView:
 
 
 class LiveView:
-    """A table of the running jobs that stays at the foot of the terminal; jobs that end scroll above it."""
+    """How far all jobs are, with a row for each that runs, at the foot of the terminal; jobs that end scroll above."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._running: dict[str, tuple[float, Report | None]] = {}
+        self._running: dict[str, _Row] = {}
         self._states: dict[JobState, int] = {}
+        self._done_here = 0.0  # of the jobs that have ended, what was done since this command began
         self._began = self._drawn = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -88,15 +98,22 @@ class LiveView:
 
     def started(self, name: str) -> None:
         """Add a row."""
-        self._running[name] = (time.monotonic(), None)
+        self._running[name] = _Row()
 
     def reported(self, name: str, report: Report) -> None:
         """Update a job's row."""
-        self._running[name] = (self._running[name][0], report)
+        row = self._running[name]
+        row.first, row.last = row.first or (time.monotonic(), report), report
+
+    def tried_again(self, name: str, reason: str) -> None:
+        """Turn a job's row into a line above the table."""
+        self._running.pop(name, None)
+        self._console.print(f"launcher: {name}: {reason}; trying again", highlight=False, markup=False)
 
     def ended(self, outcome: JobOutcome, folder: str, seconds: float) -> None:
         """Turn a job's row into a line above the table."""
-        self._running.pop(outcome.job, None)
+        row = self._running.pop(outcome.job, _Row())
+        self._done_here += 1 - row.done_before
         self._states[outcome.state] = self._states.get(outcome.state, 0) + 1
         self._console.print(outcome_line(outcome, folder, seconds), highlight=False, markup=False)
 
@@ -106,13 +123,13 @@ class LiveView:
             self._drawn = time.monotonic()
             self._live.update(self._table(waiting), refresh=True)
 
-    def _table(self, waiting: int) -> Table:
-        table = Table(box=None, pad_edge=False, caption=self._caption(waiting), caption_justify="left")
+    def _table(self, waiting: int) -> Group:
+        table = Table(box=None, pad_edge=False)
         for heading in ("running", "epoch", "val accuracy", "images/s", "time left"):
             table.add_column(heading, no_wrap=True, justify="left" if heading == "running" else "right")
-        for name, (started, report) in self._running.items():
-            table.add_row(Text(name, overflow="ellipsis"), *_cells(report, time.monotonic() - started))
-        return table
+        for name, row in self._running.items():
+            table.add_row(Text(name, overflow="ellipsis"), *row.cells())
+        return Group(Text(self._caption(waiting)), table)  # in this order: a low terminal cuts off what comes last
 
     def _caption(self, waiting: int) -> str:
         words = [f"{number} {state}" for state, number in self._states.items()]
@@ -122,9 +139,39 @@ class LiveView:
 
     def _seconds_left(self) -> float:
         """By the pace so far, the running jobs counted by the part that is done."""
-        done = float(sum(self._states.values()))
-        done += sum(report.step / report.total_steps for _, report in self._running.values() if report)
-        return (time.monotonic() - self._began) * (self._total - done) / max(done, 1e-9)
+        rows = self._running.values()
+        left = self._total - sum(self._states.values()) - sum(row.done for row in rows)
+        done_here = self._done_here + sum(row.done - row.done_before for row in rows)
+        return (time.monotonic() - self._began) * left / max(done_here, 1e-9)
+
+
+@dataclass
+class _Row:
+    """A running job: when it began to train, at which step, and how far it is."""
+
+    first: tuple[float, Report] | None = None
+    last: Report | None = None
+
+    @property
+    def done_before(self) -> float:
+        """The part of the job that was done before it began here."""
+        return _part(self.first[1]) if self.first else 0.0
+
+    @property
+    def done(self) -> float:
+        """The part of the job that is done."""
+        return _part(self.last) if self.last else 0.0
+
+    def cells(self) -> list[str]:
+        """What the table shows of it: epoch, accuracy, images a second and the time left by its pace here."""
+        if self.first is None or self.last is None:
+            return ["starting", "", "", ""]
+        (began, first), last = self.first, self.last
+        accuracy = "" if last.val_accuracy is None else f"{last.val_accuracy:.1%}"
+        rate = "" if last.images_per_second is None else f"{last.images_per_second:,.0f}"
+        steps, seconds = last.step - first.step, time.monotonic() - began
+        left = duration(seconds * (last.total_steps - last.step) / steps) if steps else ""
+        return [f"{last.epoch:.1f}/{last.epochs:g}", accuracy, rate, left]
 
 
 def make_view(total: int) -> LinesView | LiveView:
@@ -155,10 +202,5 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
-def _cells(report: Report | None, seconds: float) -> list[str]:
-    if report is None:
-        return ["starting", "", "", ""]
-    accuracy = "" if report.val_accuracy is None else f"{report.val_accuracy:.1%}"
-    rate = "" if report.images_per_second is None else f"{report.images_per_second:,.0f}"
-    left = "" if not report.step else duration(seconds * (report.total_steps - report.step) / report.step)
-    return [f"{report.epoch:.1f}/{report.epochs:g}", accuracy, rate, left]
+def _part(report: Report) -> float:
+    return report.step / report.total_steps

@@ -78,10 +78,10 @@ class ReportingDisplay:
         self._send(Entered(str(folder)))
 
     @contextmanager
-    def of(self, label: str, total_steps: int, epochs: float, mode: str) -> Iterator[None]:
-        """Show the training of one run, for as long as the context lasts."""
+    def of(self, label: str, done_steps: int, total_steps: int, epochs: float, mode: str) -> Iterator[None]:
+        """Show the training of one run, of which some steps were done before, for as long as the context lasts."""
         self._label, self._total_steps, self._epochs = label, total_steps, epochs
-        self._report(0)
+        self._report(done_steps)
         yield
 
     def show_step(self, step: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import Identity
-from dynfilt.run.standing import standing
+from dynfilt.run.standing import run_before, standing
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Planner:
         done = 0.0 if found.aside else number_in(folder.last_evaluation(), "epoch")
         timed = number_in(farthest, "epoch")
         left = max(0.0, epochs - done) * number_in(farthest, "seconds") / timed if timed > 0 else None
-        reason = f"will be set aside, {found.aside}" if found.aside else found.flaw
+        reason = f"will be set aside, {found.aside}" if found.aside else found.flaw or run_before(folder)
         return PlannedRun(name, state, done, epochs, left, reason)
 
     def _farthest_row(self, variant_folder: Path) -> Mapping[str, Any]:

@@ -20,8 +20,10 @@ class RunDisplay(Protocol):
         """The run holds its folder now."""
         ...
 
-    def of(self, label: str, total_steps: int, epochs: float, mode: Mode) -> AbstractContextManager[None]:
-        """Show the training of one run, for as long as the context lasts."""
+    def of(
+        self, label: str, done_steps: int, total_steps: int, epochs: float, mode: Mode
+    ) -> AbstractContextManager[None]:
+        """Show the training of one run, of which some steps were done before, for as long as the context lasts."""
         ...
 
     def show_step(self, step: int) -> None:
@@ -43,11 +45,12 @@ class ProgressDisplay:
         """The run holds its folder now: nothing to show yet."""
 
     @contextmanager
-    def of(self, label: str, total_steps: int, epochs: float, mode: Mode) -> Iterator[None]:
-        """Show the training of one run, for as long as the context lasts."""
+    def of(self, label: str, done_steps: int, total_steps: int, epochs: float, mode: Mode) -> Iterator[None]:
+        """Show the training of one run, of which some steps were done before, for as long as the context lasts."""
         self._label, self._epochs = label, epochs
         hidden = not sys.stderr.isatty() if mode == "auto" else mode == "off"
-        with tqdm(total=total_steps, desc=label, unit="step", disable=hidden, leave=False) as self._bar:
+        bar = tqdm(initial=done_steps, total=total_steps, desc=label, unit="step", disable=hidden, leave=False)
+        with bar as self._bar:
             yield
 
     def show_step(self, step: int) -> None:

@@ -98,6 +98,15 @@ def was_begun_anew(folder: RunFolder) -> bool:
     return bool(asides_of(folder))
 
 
+def run_before(folder: RunFolder) -> str:
+    """A sentence on the run that was set aside last, while the one in its place has come to no checkpoint."""
+    if not folder.path.exists() or folder.holds_training():
+        return ""
+    asides = [aside for aside in asides_of(folder) if RunFolder(aside).holds_training()]
+    last = max(asides, key=lambda aside: (len(aside.name), aside.name), default=None)
+    return f"has no checkpoint yet; the run before it is whole in {last.name}" if last else ""
+
+
 def asides_of(folder: RunFolder) -> list[Path]:
     """The runs of the same place that were set aside."""
     return list(folder.path.parent.glob(f".{folder.path.name}.[0-9]*"))

@@ -1,6 +1,7 @@
-"""What a pool does with jobs that are asked to stop; its jobs are processes that train nothing."""
+"""What a pool does with jobs that are asked to stop, or die; its jobs are processes that train nothing."""
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,19 +21,19 @@ from dynfilt.run.stopping import StopSignals
 Work = Callable[[Connection], None]
 
 
-def outcome_of(work: Work, monkeypatch: pytest.MonkeyPatch) -> JobOutcome:
-    """What comes of a job in a pool that has got a SIGTERM by the time at which the job has its process."""
+def outcome_of(work: Work, monkeypatch: pytest.MonkeyPatch, then: Callable[[StopSignals], None]) -> JobOutcome:
+    """What comes of a job in a pool, where something happens once the job has its process: a SIGTERM, say."""
     stop = StopSignals()
 
     def start(process: multiprocessing.Process) -> None:
         process.start()
-        stop.request()
+        then(stop)
 
     monkeypatch.setattr(pool, "process_context", lambda: multiprocessing.get_context("fork"))
     monkeypatch.setattr(pool, "start", start)
     monkeypatch.setattr(pool, "_work", lambda job, slot, connection, log: work(connection))
     monkeypatch.setattr(pool, "GRACE_SECONDS", 1.0)
-    [outcome] = Pool([Slot(1)], PoolLimits(None, None, 1), stop, LinesView(1)).run([PoolJob("job", None)])  # type: ignore[arg-type]
+    [outcome] = Pool([Slot(1)], PoolLimits(1000.0, None, 1), stop, LinesView(1)).run([PoolJob("job", None)])  # type: ignore[arg-type]
     return outcome
 
 
@@ -46,7 +47,8 @@ def test_a_job_that_does_not_hear_yet_is_asked_again(monkeypatch: pytest.MonkeyP
                 time.sleep(0.01)
             connection.send(Ended(JobState.INTERRUPTED, "stopped at step 1"))
 
-    assert outcome_of(work, monkeypatch) == JobOutcome("job", JobState.INTERRUPTED, "stopped at step 1")
+    outcome = outcome_of(work, monkeypatch, StopSignals.request)
+    assert outcome == JobOutcome("job", JobState.INTERRUPTED, "stopped at step 1")
 
 
 def test_a_job_that_is_too_slow_to_stop_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +56,18 @@ def test_a_job_that_is_too_slow_to_stop_has_not_failed(monkeypatch: pytest.Monke
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(60)
 
-    assert outcome_of(work, monkeypatch) == JobOutcome("job", JobState.INTERRUPTED, TOO_SLOW_TO_STOP)
+    outcome = outcome_of(work, monkeypatch, StopSignals.request)
+    assert outcome == JobOutcome("job", JobState.INTERRUPTED, TOO_SLOW_TO_STOP)
+
+
+@pytest.mark.parametrize("budget_allows", [True, False])
+def test_only_a_job_that_the_budget_allows_is_tried_again(
+    budget_allows: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def then(stop: StopSignals) -> None:
+        if not budget_allows:
+            monkeypatch.setattr(pool, "LEAST_USEFUL_SECONDS", float("inf"))
+
+    outcome = outcome_of(lambda connection: os._exit(3), monkeypatch, then)
+    assert outcome == JobOutcome("job", JobState.FAILED, "the process ended with exit code 3 and no word")
+    assert capsys.readouterr().err.count("trying again") == budget_allows

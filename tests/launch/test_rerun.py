@@ -118,3 +118,21 @@ def test_a_rerun_has_begun_with_its_first_checkpoint(
     assert command(*TINY, "rerun=true").code == 1
     assert not (finished_copy / "result.json").exists() and (finished_copy / "checkpoint" / "last.pt").exists()
     assert [aside.name for aside in asides_of(RunFolder(finished_copy))] == [".seed0.1"]
+
+
+def test_a_kill_before_the_first_checkpoint_leaves_word_of_the_old_run(command: Command, finished_copy: Path) -> None:
+    config = yaml.safe_load((finished_copy / "config.yaml").read_text())
+    record = RunRecord(finished_copy, config, set_aside(finished_copy)).__enter__()
+    record.start({})
+    record._lock.release()  # as the end of a process does
+    word = "has no checkpoint yet; the run before it is whole in .seed0.1"
+    assert f"tiny/seed0: {word}" in command(*TINY, "mode=plan").out
+    outcome = command(*TINY)
+    assert (outcome.code, outcome.err) == (0, f"warning: outputs/tests/tiny/seed0: {word}\n")
+    assert word not in command(*TINY).err
+
+
+def test_a_rerun_where_nothing_can_be_written_lists_its_failures(command: Command, unwritable: Path) -> None:
+    outcome = command(*SWEEP, "rerun=true", f"output_root={unwritable}")
+    assert outcome.code == 1 and "3 jobs failed:" in outcome.err, outcome.err
+    assert outcome.err.count("cannot be written (Not a directory); choose output_root=...") == 6

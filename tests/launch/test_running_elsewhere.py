@@ -9,7 +9,7 @@ import pytest
 from dynfilt import experiment
 from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import PoolJob
-from dynfilt.launch.outcome import JobOutcome, JobState
+from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.pool_settings import PoolSettings
 from dynfilt.run.lock import RunInUse
 from tests.conftest import TINY, Command
@@ -40,6 +40,13 @@ def sweep(request: pytest.FixtureRequest, command: Command, monkeypatch: pytest.
         return command(*TINY, "-m", f"hydra/launcher={request.param}", *words)
 
     return call
+
+
+def test_jobs_are_called_by_what_tells_them_apart() -> None:
+    assert varying_parts(["model=x seed=0", "model=x seed=1"]) == ["seed=0", "seed=1"]
+    assert varying_parts(["model=x seed=0", "model=x seed=0 width=2"]) == ["model=x seed=0", "width=2"]
+    names = ["study='a b c'", "study='a b b c'"]  # the same words
+    assert varying_parts(names) == names
 
 
 def busy_below(seed: int) -> Do:

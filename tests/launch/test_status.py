@@ -88,3 +88,12 @@ def test_watching_looks_again_until_ctrl_c(command: Command, study: Path, monkey
     outcome = command("status", "--watch")
     assert outcome.code == 0
     assert re.findall(r"(\d+) runs: (\d+) completed", outcome.out)[-1] == ("7", "2")
+
+
+def test_watching_shows_no_more_rows_than_fit(study: Path) -> None:
+    console = Console(force_terminal=True, width=100, height=10)
+    with console.capture() as shown:
+        console.print(status.look([study], status._rows_that_fit(console)))
+    lines = shown.get().splitlines()
+    assert len(lines) <= 10
+    assert lines[-1].endswith("1 damaged; 2 unfinished ones are not shown")

@@ -67,6 +67,18 @@ def test_a_sweep_s_time_is_shared_by_its_runs(stand_in: Path, bench: Bench, monk
     assert "runs an hour" in text and "failed: no slot is free" in text
 
 
+def test_several_sweeps_are_timed_in_turn(stand_in: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([10, 20, 30, 40])
+    looks = iter([look for each in seconds for look in (0, each)])
+    monkeypatch.setattr(pool, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
+    also = ["--also", "-m study=y 'about.question=a b'"]
+    content, text = bench("pool", "--arms", "1x1", "--repetitions", "2", *also, "--", "-m", "study=x")
+    first, second = ((timing.case, timing.figures["runs an hour"]) for timing in content["timings"])
+    assert first == ("python run.py -m study=x", [1080.0, 360.0])
+    assert second == ("python run.py -m study=y about.question=a b", [540.0, 270.0])
+    assert text.count("runs an hour") == 2
+
+
 def test_nothing_is_begun_after_the_deadline(stand_in: Path) -> None:
     arguments = parser().parse_args(["pool", "--device", "cpu", "--arms", "1x1"])
     with pytest.raises(ValueError, match=f"1x1: {NO_TIME}"):
