@@ -189,3 +189,11 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         lock.FolderLock(tmp_path / "run").acquire()
     assert victim.read_text() == "text" and (tmp_path / "run" / "test.json").read_text() == "{}"
+
+
+def test_an_archive_holds_nothing_from_outside(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("secret").write_text("{}")
+    (study / "provenance.json").unlink()
+    (study / "provenance.json").symlink_to(Path("secret").resolve())
+    assert analysis(["archive", "out", "--out", "runs.zip"]) == 2
+    assert "provenance.json is a link; an archive holds files" in capsys.readouterr().err
