@@ -231,8 +231,8 @@ class RunFolder:
                     )
             with np.load(self.predictions_file, allow_pickle=False) as arrays:
                 kept = {name: arrays[name] for name in names or arrays if name in arrays}
-            if any(array.ndim != 1 or array.dtype.kind not in "iuf" for array in kept.values()):
-                raise DamagedFile(self.predictions_file, " holds something else than a number for each image")
+            if any(array.ndim != 1 or array.dtype.kind not in "iufU" for array in kept.values()):
+                raise DamagedFile(self.predictions_file, " holds something else than a value for each image")
             if len({len(array) for array in kept.values()}) > 1:
                 raise DamagedFile(self.predictions_file, " holds arrays of several lengths")
             return cast(Predictions, kept)

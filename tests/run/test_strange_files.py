@@ -115,7 +115,7 @@ ARRAYS = {
     "a pickle": b"\x80\x04cos\nsystem\n.",
     "an object": npy(header("(1,)", "'|O'"), b"cos\nsystem\n."),
     "a record": npy(header("(1,)", "[('a', '<i8')]"), bytes(8)),
-    "text": npy(header("(1,)", "'<U1'"), b"a\0\0\0"),
+    "bytes": npy(header("(1,)", "'|S1'"), b"a"),
     "a matrix": npy(header("(1, 1)"), bytes(8)),
     "a single number": npy(header("()"), bytes(8)),
     "two images": npy(header("(2,)"), bytes(16)),
@@ -123,7 +123,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("content", ARRAYS.values(), ids=ARRAYS.keys())
-def test_what_is_no_number_for_each_image_is_damage(study: Path, content: bytes) -> None:
+def test_what_is_no_value_for_each_image_is_damage(study: Path, content: bytes) -> None:
     with zipfile.ZipFile(study / "test_predictions.npz", "w") as arrays:
         arrays.writestr("label.npy", content)
         arrays.writestr("best_class.npy", npy(header("(1,)"), bytes(8)))
