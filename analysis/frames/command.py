@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    words = {name: column.map(no_formula) for name, column in frame.items() if not is_numeric_dtype(column)}
+    words = {str(name): column.map(no_formula) for name, column in frame.items() if not is_numeric_dtype(column)}
     return frame.assign(**words).rename(columns=no_formula)
 
 
