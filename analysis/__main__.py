@@ -12,7 +12,7 @@ from io import TextIOWrapper
 
 from dynfilt.installation import version
 from dynfilt.tracking.mirror import end_service
-from dynfilt.wording import OneLineParser
+from dynfilt.wording import OneLineParser, printable
 
 USAGE_ERROR = 2
 PROGRAM = "python -m analysis"
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         with redirect_stderr(io.StringIO()) if chosen.quiet else nullcontext():
             return chosen.run(chosen) or 0
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; at its exit Python would flush once more, and complain.

@@ -28,7 +28,7 @@ from dynfilt.run.recovery import checkpoint_to_go_on_from, warn
 from dynfilt.run.source import source_of
 from dynfilt.run.standing import ANEW, DAMAGED, changed_since, in_words, run_before, standing, was_begun_anew
 from dynfilt.run.stopping import RunInterrupted, StopSignals
-from dynfilt.seeding import seed_global_generators
+from dynfilt.seeding import global_settings_kept, seed_global_generators
 from dynfilt.tracking.mirror import Mirror, new_run_id, open_mirror
 from dynfilt.train.checkpoint import replace_atomically
 from dynfilt.train.checkpoint_writer import CheckpointWriter
@@ -47,6 +47,7 @@ class Ending(StrEnum):
     SKIPPED = "skipped"  # it was done before
 
 
+@global_settings_kept()
 def run(job: Job, stop: StopSignals | None = None, display: RunDisplay | None = None) -> Ending:
     """Train or test one run, as the config's `mode` says; all that comes of it is on disk.
 

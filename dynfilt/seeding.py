@@ -1,6 +1,9 @@
-"""Randomness by counter: a generator is a pure function of what it is for, never of what was drawn before."""
+"""Randomness by counter: a generator is a pure function of what it is for, never of what was drawn before. And no job
+inherits torch's switches from the one before."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,6 +29,19 @@ def seed_global_generators(device: torch.device, *counters: Counter) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(seed)
+
+
+@contextmanager
+def global_settings_kept() -> Iterator[None]:
+    """Afterwards torch's default dtype, gradients and deterministic algorithms are what they were before."""
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
 
 
 def _seed(counters: tuple[Counter, ...]) -> int:

@@ -1,7 +1,11 @@
 """Errors in the words of one line: those of libraries, and those of a command line."""
 
 import argparse
+import re
 from typing import NoReturn
+
+# What a terminal obeys or turns round, and halves of characters, which no file takes.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -10,6 +14,11 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises ValueError with argparse's message."""
         raise ValueError(f"{message} (`{self.prog} --help` explains)")
+
+
+def printable(text: str) -> str:
+    """The text with a mark in place of what a terminal would do otherwise than print."""
+    return CONTROL.sub("\ufffd", text)
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

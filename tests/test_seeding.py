@@ -3,7 +3,7 @@ import hashlib
 import pytest
 import torch
 
-from dynfilt.seeding import seed_global_generators, seeded_generator
+from dynfilt.seeding import global_settings_kept, seed_global_generators, seeded_generator
 
 
 def draws(*counters: int | str) -> list[int]:
@@ -56,3 +56,13 @@ def test_the_global_stream_is_a_function_of_the_counters() -> None:
         torch.manual_seed(seeded_generator("cpu", *counters).initial_seed())
         assert torch.equal(torch.rand(5), drawn[-1])
     assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
+def test_what_a_job_does_to_torch_ends_with_it() -> None:
+    with pytest.raises(RuntimeError, match="broken"), global_settings_kept():
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        raise RuntimeError("broken")
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()

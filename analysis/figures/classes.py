@@ -21,6 +21,7 @@ from ..tables.table import Heading, Row, Table
 
 # Up to so many classes are named, with the accuracy of each on the diagonal.
 NAMED = 20
+MOST_CLASSES = 2000
 # On paper white is none; the darkest is still lighter than the frame.
 COLOURS = "Blues"
 
@@ -124,6 +125,8 @@ def _accuracy(confusion: Confusion, name: str) -> str:
 def _matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Rows of true classes, which add up to 1; NaN for a class without images."""
     classes = int(max(labels.max(), predicted.max())) + 1
+    if classes > MOST_CLASSES:
+        raise ValueError(f"{PREDICTIONS} has a class {classes - 1}; figures have up to {MOST_CLASSES:,} classes")
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels.astype(np.int64), predicted.astype(np.int64)), 1)
     of_class = counts.sum(axis=1, keepdims=True)

@@ -6,8 +6,10 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from ..reading.sources import add_sources
+from ..tables.table import no_formula
 from .frames import curves_frame, runs_frame
 
 FORMATS = ("csv", "json", "parquet")
@@ -41,11 +43,20 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.out} cannot be written: {error.strerror or error}") from error
 
 
+def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    words = {str(name): column.map(no_formula) for name, column in frame.items() if not is_numeric_dtype(column)}
+    return frame.assign(**words).rename(columns=no_formula)
+
+
 def _write(frame: pd.DataFrame, form: str, out: str | None) -> None:
     if form == "parquet":
         frame.to_parquet(Path(str(out)), index=False)
         return
-    text = frame.to_csv(index=False) if form == "csv" else frame.to_json(orient="records", indent=1) + "\n"
+    text = (
+        _without_formulas(frame).to_csv(index=False)
+        if form == "csv"
+        else frame.to_json(orient="records", indent=1) + "\n"
+    )
     if out is None:
         sys.stdout.write(text)
     else:

@@ -28,7 +28,7 @@ UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, z
 def write_archive(sources: Sequence[str], file: str) -> int:
     """Pack the finished runs below some folders, `docs/runs` as `runs/...`; return how many there are.
 
-    Raises ValueError for a folder without finished runs, two runs of one name, and more than MOST_BYTES.
+    Raises ValueError for a folder without finished runs, two runs of one name, a link, and more than MOST_BYTES.
     """
     folders: dict[str, Path] = {}
     for source in sources:
@@ -45,6 +45,8 @@ def write_archive(sources: Sequence[str], file: str) -> int:
         _add(archive, MANIFEST, json.dumps({"format": FORMAT, "runs": len(folders)}).encode())
         for name, folder in sorted(folders.items()):
             for kept in KEPT:
+                if (folder / kept).is_symlink():  # it may lead to any file of whoever packs
+                    raise ValueError(f"{folder / kept} is a link; an archive holds files")
                 if (folder / kept).is_file():
                     _add(archive, f"{name}/{kept}", (folder / kept).read_bytes())
     if packed.tell() > MOST_BYTES:

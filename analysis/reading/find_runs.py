@@ -17,20 +17,22 @@ Entries = list[os.DirEntry[str]]
 
 @dataclass
 class Places:
-    """Paths of run folders, and of W&B logs that no run folder contains, each sorted."""
+    """Paths of run folders, and of W&B logs that no run folder contains, each sorted; folders that cannot be listed,
+    with the reason."""
 
     run_folders: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
+    closed: dict[str, str] = field(default_factory=dict)
 
 
 def find_runs(source: str) -> Places:
     """Runs at or below a folder; nothing inside a run folder is a further run, least of all its wandb/.
 
-    Hidden folders, where `rerun=true` sets old runs aside, are left out. Raises ValueError for a folder that does not
+    Hidden folders, where `rerun=true` sets old runs aside, are left out. Raises ValueError for a source that does not
     exist, cannot be listed or holds no run.
     """
     places = Places()
-    for folder, real, entries in _walk(source, is_closed=_is_run_folder):
+    for folder, real, entries in _walk(source, _is_run_folder, places.closed):
         if _is_run_folder(real, entries):
             places.run_folders.append(folder)
         else:
@@ -48,12 +50,15 @@ def find_logs(source: str) -> list[str]:
 
     Raises ValueError for a folder that does not exist or cannot be listed.
     """
-    walk = _walk(source, is_closed=lambda real, entries: False)
+    walk = _walk(source, lambda real, entries: False, {})
     return [log for _, real, entries in walk for log in _logs_in(real, entries)]
 
 
-def _walk(source: str, is_closed: Callable[[str, Entries], bool]) -> Iterator[tuple[str, str, Entries]]:
-    """Each folder with its real path and its sorted entries, once; nothing below a folder that is closed."""
+def _walk(
+    source: str, is_run: Callable[[str, Entries], bool], closed: dict[str, str]
+) -> Iterator[tuple[str, str, Entries]]:
+    """Each folder with its real path and its sorted entries, once; nothing below a run. A folder inside that cannot be
+    listed is noted with the reason."""
     if not os.path.isdir(source):
         raise ValueError(
             f"{source} is not a folder; a SOURCE is a folder with runs, e.g. outputs/lab_3x3, an archive of runs, "
@@ -70,9 +75,12 @@ def _walk(source: str, is_closed: Callable[[str, Entries], bool]) -> Iterator[tu
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            raise ValueError(f"cannot list {folder}: {error.strerror}") from error
+            if folder == source:
+                raise ValueError(f"cannot list {folder}: {error.strerror}") from error
+            closed[folder] = f"cannot be listed: {error.strerror}"
+            continue
         yield folder, real, entries
-        if not is_closed(real, entries) and not LOG_FOLDER.fullmatch(os.path.basename(real)):
+        if not is_run(real, entries) and not LOG_FOLDER.fullmatch(os.path.basename(real)):
             of_wandb = os.path.basename(folder) == "wandb" and folder != source
             pending += [entry.path for entry in reversed(entries) if _leads_on(entry, of_wandb)]
 

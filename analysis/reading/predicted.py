@@ -23,7 +23,7 @@ def with_metric(run: Run, metric: Metric) -> Run:
         return run
     try:
         value = _missing_channels(run) if metric.name == MISSING_CHANNELS else _from_predictions(run, metric.name)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         return replace(run, numbers={}, error=f"no {metric.name}: {error}")
     return replace(run, numbers={**run.numbers, metric.name: value})
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from dynfilt.installation import PACKAGES
 from dynfilt.run.folder import RunState
-from dynfilt.run.identity import in_digest, with_todays_targets
+from dynfilt.run.identity import in_digest, shortened, with_todays_targets
 from dynfilt.run.parsing import accuracy_flaw, attempts_of
+from dynfilt.wording import printable
 
 NO_SEED = -1
 COMMIT_DIGITS = 7
 ERROR_LENGTH = 160
+LONGEST_TEXT = 1000
 LARGEST_EXACT = 2**53
 # How W&B writes what JSON has no number for.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -48,6 +50,12 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     logged: Callable[[], Iterable[Mapping[str, Any]]] = field(default=tuple, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("study", "variant", "error", "digest"):
+            object.__setattr__(self, name, shortened(printable(getattr(self, name)), LONGEST_TEXT))
+        for name in ("commits", "devices"):
+            object.__setattr__(self, name, tuple(map(printable, getattr(self, name))))
 
     @property
     def counts(self) -> bool:
@@ -110,7 +118,7 @@ def by_epoch(logged: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
     """
     merged: dict[float, Evaluation] = {}
     for entry in logged:
-        numbers = {key: float(value) for key, value in entry.items() if type(value) in (float, int)}
+        numbers = {key: _float(value) for key, value in entry.items() if type(value) in (float, int)}
         if len(numbers) < len(entry):
             numbers |= {key: NOT_FINITE[value] for key, value in entry.items() if str(value) in NOT_FINITE}
         epoch = numbers.get("epoch", math.nan)
@@ -118,7 +126,16 @@ def by_epoch(logged: Iterable[Mapping[str, Any]]) -> list[Evaluation]:
             earlier = merged.setdefault(epoch, numbers)
             if earlier is not numbers:
                 earlier |= numbers
-    return [{key: value for key, value in merged[epoch].items() if key[:1] != "_"} for epoch in sorted(merged)]
+    return [
+        {printable(key): value for key, value in merged[epoch].items() if key[:1] != "_"} for epoch in sorted(merged)
+    ]
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, float], str]:
@@ -126,7 +143,7 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
     if flaw := accuracy_flaw(result, where):
         return {}, flaw
     try:
-        numbers = {key: float(value) for key, value in result.items() if type(value) in (float, int)}
+        numbers = {printable(key): float(value) for key, value in result.items() if type(value) in (float, int)}
     except OverflowError:
         return {}, f"{where} holds a number beyond all floats"
     if endless := next((key for key, value in numbers.items() if math.isinf(value) and not key.endswith("_loss")), ""):
@@ -147,9 +164,11 @@ def settings(config: Any) -> Any:
 
 def _sorted(config: Any) -> Any:
     if isinstance(config, Mapping):
-        return {str(key): _sorted(config[key]) for key in sorted(config, key=str) if config[key] != {}}
+        return {printable(str(key)): _sorted(config[key]) for key in sorted(config, key=str) if config[key] != {}}
     if isinstance(config, list):
         return [_sorted(value) for value in config]
+    if isinstance(config, str):
+        return printable(config)
     is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT
     return int(config) if is_whole else config
 

@@ -20,11 +20,11 @@ from dynfilt.run.folder import (
     Snapshot,
 )
 from dynfilt.run.identity import with_todays_numbers
-from dynfilt.run.parsing import DamagedFile, parse_config
+from dynfilt.run.parsing import DamagedFile, bounded, parse_config
 
-from .run import NO_SEED, Run, first_line, provenance_of, settings, usable_numbers
+from .run import LARGEST_EXACT, NO_SEED, Run, first_line, provenance_of, settings, usable_numbers
 
-STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):[ \t]*(.*?)[ \t\r]*$\n?", re.MULTILINE)
+STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):(.*)\n?", re.MULTILINE)
 
 
 class RunFolders:
@@ -71,12 +71,12 @@ class RunFolders:
     def _config(self, folder: RunFolder) -> tuple[dict[str, str], Mapping[str, Any], str]:
         """Study and seed line of the config; the rest of it, parsed once for all runs that share it; its damage."""
         try:
-            text = folder.config_file.read_text(encoding="utf-8")
+            text = bounded(folder.config_file).read_text(encoding="utf-8")
         except FileNotFoundError:
             return {}, {}, ""
         except (OSError, UnicodeDecodeError) as error:
             return {}, {}, f"{CONFIG} cannot be read ({type(error).__name__})"
-        header = {key: value.strip("'\"") for key, value in STUDY_OR_SEED_LINE.findall(text)}
+        header = {key: value.strip().strip("'\"") for key, value in STUDY_OR_SEED_LINE.findall(text)}
         shared = STUDY_OR_SEED_LINE.sub("", text)
         if shared not in self._configs:
             try:
@@ -84,6 +84,11 @@ class RunFolders:
             except ValueError as error:
                 self._configs[shared] = {}, f"{CONFIG}: {error}"
         return header, *self._configs[shared]
+
+
+def unreadable(source: str, place: str, reason: str) -> Run:
+    """What stands for a folder that cannot be looked into: a run that does not count."""
+    return Run(source, place, *_identity(place, {}), RunState.DAMAGED, reason)
 
 
 def is_mirrored(run: Run) -> bool:
@@ -117,6 +122,8 @@ def read_classes(run: Run) -> tuple[np.ndarray, np.ndarray]:
     if not kept.keys() >= {"label", "best_class"}:
         raise ValueError(f"{PREDICTIONS} has no labels (it was written before they were saved)")
     labels, predicted = kept["label"], kept["best_class"]
+    if any(array.dtype.kind not in "iu" or (array < 0).any() for array in (labels, predicted)):
+        raise ValueError(f"{PREDICTIONS} holds something else than classes")
     if not len(labels) or abs(float((predicted == labels).mean()) - run.number("test_accuracy")) > 1e-9:
         raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in {RESULT}")
     return labels, predicted
@@ -147,4 +154,6 @@ def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
         seed = int(recorded["seed"])
     except (KeyError, TypeError, ValueError, OverflowError):
         seed = int(match[1]) if match else NO_SEED
+    if not 0 <= seed <= LARGEST_EXACT:
+        seed = NO_SEED
     return str(recorded.get("study") or study), with_todays_numbers(str(recorded.get("variant") or variant)), seed

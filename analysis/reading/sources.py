@@ -10,7 +10,7 @@ from .find_runs import find_runs
 from .metrics import COMPARED
 from .reference import PREFIX, folder_of
 from .run import Run
-from .run_folder import RunFolders
+from .run_folder import RunFolders, unreadable
 from .wandb.mirrored import PROJECT_PREFIX
 
 
@@ -83,6 +83,7 @@ def _read_folder(source: str, folder: str, folders: RunFolders, logs_read: set[s
     """Runs of a source's folder: its run folders, and the W&B logs that lie outside of those."""
     places = find_runs(folder)
     runs = folders.read(source, places.run_folders)
+    runs += [unreadable(source, place, reason) for place, reason in places.closed.items()]
     logs = {os.path.realpath(log): log for log in places.logs}
     fresh = [log for real, log in logs.items() if real not in logs_read]
     logs_read.update(logs)

@@ -144,4 +144,9 @@ def csv_text(fields: Iterable[str], records: Iterable[Iterable[Any]]) -> str:
 def _csv_cell(value: Any) -> Any:
     if is_undefined(value):
         return ""
+    return no_formula(value)
+
+
+def no_formula(value: Any) -> Any:
+    """A value that a spreadsheet takes as it is."""
     return f"'{value}" if isinstance(value, str) and value.startswith(STARTS_A_FORMULA) else value

@@ -13,7 +13,7 @@ import yaml
 
 from dynfilt.config.files import PRIMARY, base_of, file_of, group_files, group_folders, in_words, primary_folders
 from dynfilt.installation import CONF
-from dynfilt.wording import one_line
+from dynfilt.wording import one_line, printable
 
 LONGEST_LINE = 1200
 
@@ -23,6 +23,10 @@ def explain(error: BaseException) -> str:
 
     Errors of Hydra and OmegaConf are recognised by their text, which says what the user wrote.
     """
+    return printable(_explained(error))
+
+
+def _explained(error: BaseException) -> str:
     text = _full_text(error)
     for pattern, explanation in _EXPLANATIONS:
         if match := re.search(pattern, text, re.DOTALL):

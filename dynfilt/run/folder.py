@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 from dynfilt.config.trust import require_trusted_targets
 from dynfilt.run import lock
 from dynfilt.run.identity import in_todays_terms
-from dynfilt.run.parsing import RERUN, DamagedFile, accuracy_flaw, parse_config, parse_object, read_json
+from dynfilt.run.parsing import (
+    MOST_BYTES_OF_ROWS,
+    RERUN,
+    DamagedFile,
+    accuracy_flaw,
+    bounded,
+    parse_config,
+    parse_object,
+    read_json,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +161,7 @@ class RunFolder:
     def recorded_config(self) -> dict[str, Any]:
         """The resolved config as it was written. Raises DamagedFile when it is missing, too."""
         try:
-            return parse_config(self.config_file.read_text(encoding="utf-8"))
+            return parse_config(bounded(self.config_file).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise DamagedFile(self.config_file, f": not the config of a run ({type(error).__name__})") from error
         except ValueError as error:
@@ -176,12 +185,12 @@ class RunFolder:
         Of a file that is damaged before its last line, the rows above the damage, or DamagedFile from a strict reader.
         """
         try:
-            lines = self.evaluations_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            text = bounded(self.evaluations_file, MOST_BYTES_OF_ROWS).read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise DamagedFile(self.evaluations_file, f" cannot be read: {error.strerror}", RERUN) from error
-        rows = []
+        rows, lines = [], text.splitlines()
         for number, line in enumerate(lines, start=1):
             try:
                 rows.append(parse_object(line))
@@ -200,7 +209,7 @@ class RunFolder:
     def last_evaluation(self) -> dict[str, Any]:
         """The last whole row of metrics.jsonl, read from the file's end; empty when there is none."""
         try:
-            with open(self.evaluations_file, "rb") as file:
+            with open(bounded(self.evaluations_file, MOST_BYTES_OF_ROWS), "rb") as file:
                 file.seek(max(0, self.evaluations_file.stat().st_size - TAIL_BYTES))
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
@@ -215,18 +224,23 @@ class RunFolder:
         import numpy as np
 
         try:
-            with zipfile.ZipFile(self.predictions_file) as packed:
+            with zipfile.ZipFile(bounded(self.predictions_file, MOST_PREDICTION_BYTES)) as packed:
                 if (size := sum(entry.file_size for entry in packed.infolist())) > MOST_PREDICTION_BYTES:
                     raise DamagedFile(
                         self.predictions_file, f" holds {size:,} bytes, of at most {MOST_PREDICTION_BYTES:,}"
                     )
             with np.load(self.predictions_file, allow_pickle=False) as arrays:
-                return cast(Predictions, {name: arrays[name] for name in names or arrays if name in arrays})
+                kept = {name: arrays[name] for name in names or arrays if name in arrays}
+            if any(array.ndim != 1 or array.dtype.kind not in "iufU" for array in kept.values()):
+                raise DamagedFile(self.predictions_file, " holds something else than a value for each image")
+            if len({len(array) for array in kept.values()}) > 1:
+                raise DamagedFile(self.predictions_file, " holds arrays of several lengths")
+            return cast(Predictions, kept)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except DamagedFile:
             raise
-        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile, zlib and numpy have a dozen kinds for what such a file may say
             raise DamagedFile(self.predictions_file, f" cannot be read ({type(error).__name__})") from error
 
     def holds_training(self) -> bool:
@@ -287,8 +301,6 @@ class RunFolder:
             ("last_test_accuracy", kept.get("last_class")),
         ):
             if predicted is None or key not in result or not np.size(labels):
-                continue
-            if np.ndim(labels) != 1 or np.shape(labels) != np.shape(predicted):
                 continue
             said, found = result[key], float((predicted == labels).mean())
             if type(said) not in (float, int) or not abs(found - said) <= ROUNDING:

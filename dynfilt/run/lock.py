@@ -22,6 +22,8 @@ NAME = "lock"
 TRIES, SECONDS_BETWEEN_TRIES = 20, 0.02
 # What a file system without locks answers: some Lustre and FUSE mounts, old NFS.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# A folder from somebody else may have a link or a pipe of that name.
+WITHIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 
@@ -56,7 +58,7 @@ class FolderLock:
         cannot be written; ValueError on a system without file locks."""
         if fcntl is None:
             raise ValueError("training needs file locks, which this system lacks; it is supported on Linux and macOS")
-        self._file = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT | WITHIN, 0o666)
         try:
             if not self._try_to_lock():
                 self._stand_in()
@@ -144,7 +146,7 @@ def is_in_use(folder: Path) -> bool:
     if fcntl is None:
         return False
     try:
-        with open(folder / NAME) as file:
+        with open(os.open(folder / NAME, os.O_RDONLY | WITHIN)) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

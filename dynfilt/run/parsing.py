@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Mapping
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ import yaml
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A config has about a hundred; YAML's aliases make billions of a few lines.
 MOST_VALUES = 10_000
+DEEPEST = 50
+# Those files have some kilobytes, and metrics.jsonl a few hundred bytes an evaluation.
+MOST_BYTES, MOST_BYTES_OF_ROWS = 10_000_000, 100_000_000
+MOST_DIGITS = 19  # more are no count of anything; as a float such a number is harmless
 SEED_LINE = re.compile(r"^seed: (0|[1-9]\d*)$", re.MULTILINE | re.ASCII)
 RERUN = "; rerun=true sets the run aside, rerun=damaged mends it"
 
@@ -32,6 +37,17 @@ class DamagedFile(ValueError):
         super().__init__(f"{path}{problem}{way_out}")
         self.problem = problem.lstrip(": ")
         self.flaw = f"{path.name}{problem}"
+
+
+def bounded(path: Path, most: int = MOST_BYTES) -> Path:
+    """The path of a file that can be read whole. Raises OSError for one that has more bytes, and for a pipe or a
+    device, at which reading may not end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
+    if found.st_size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return path
 
 
 def parse_config(text: str) -> dict[str, Any]:
@@ -56,24 +72,31 @@ def _parse(text: str) -> dict[str, Any]:
         raise ValueError(f"not the config of a run ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise ValueError("not the config of a run (no keys)")
-    if sum(1 for _ in islice(_values(content), MOST_VALUES + 1)) > MOST_VALUES:
-        raise ValueError(f"not the config of a run (more than {MOST_VALUES:,} values)")
+    if flaw := _size_flaw(content):
+        raise ValueError(f"not the config of a run ({flaw})")
     return content
 
 
-def _values(node: Any) -> Iterator[Any]:
-    """What a config holds, lists and mappings counted too, each alias as often as it is used."""
-    yield node
-    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for value in inside:
-        yield from _values(value)
+def _size_flaw(content: Any) -> str:
+    """What is too much of a config, lists and mappings counted too, each alias as often as it is used."""
+    pending, number = [(content, 1)], 0
+    while pending:
+        node, depth = pending.pop()
+        inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        number += 1
+        if number + len(pending) > MOST_VALUES:
+            return f"more than {MOST_VALUES:,} values"
+        if inside and depth > DEEPEST:
+            return f"nested more than {DEEPEST} deep"
+        pending += [(value, depth + 1) for value in inside]
+    return ""
 
 
 def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
     """The object in a JSON file, None when there is no file. A strict reader raises DamagedFile when it holds none, to
     another that is None too."""
     try:
-        return parse_object(path.read_text(encoding="utf-8"))
+        return parse_object(bounded(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -87,10 +110,17 @@ def read_json(path: Path, *, strict: bool = True) -> dict[str, Any] | None:
     return None
 
 
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
+
+
+JSON = json.JSONDecoder(parse_int=_integer)
+
+
 def parse_object(text: str) -> dict[str, Any]:
     """The JSON object of a text. Raises ValueError, saying what is wrong, when it is none."""
     try:
-        content = json.loads(text)
+        content = JSON.decode(text)
     except (ValueError, RecursionError) as error:
         raise ValueError("is not valid JSON; was its writing cut off?") from error
     if not isinstance(content, dict):

@@ -85,7 +85,7 @@ def epochs_of(trainer: Mapping[str, Any], row: Mapping[str, Any]) -> float:
 def number_in(row: Mapping[str, Any], key: str) -> float:
     """A number of a row of metrics.jsonl, or of a config; 0 where there is none, or damage took it."""
     value = row.get(key)
-    return value if isinstance(value, int | float) and math.isfinite(value) else 0.0
+    return value if isinstance(value, int | float) and -math.inf < value < math.inf else 0.0
 
 
 def _duration(seconds: float | None) -> str:

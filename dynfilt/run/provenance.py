@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -15,9 +14,9 @@ from typing import Any
 import torch
 
 from dynfilt.installation import IS_CHECKOUT, PACKAGES, PROJECT, RUN_COMMAND
+from dynfilt.run.secrets import without_secrets
 
 COMMIT_VARIABLE = "DYNFILT_COMMIT"
-SECRET, SHORTEST_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE), 8
 
 
 def collect_provenance(device: torch.device) -> dict[str, Any]:
@@ -31,21 +30,13 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
         "threads": torch.get_num_threads(),
-        "command": list(map(_without_secrets, _command())),
+        "command": list(map(without_secrets, _command())),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _command() -> list[str]:
     return [*(RUN_COMMAND.split() if sys.argv[0] == RUN_COMMAND else sys.argv[:1]), *sys.argv[1:]]
-
-
-def _without_secrets(word: str) -> str:
-    """A word of the command without the values of environment variables whose names say that they are secret."""
-    for name, value in os.environ.items():
-        if SECRET.search(name) and len(value) >= SHORTEST_SECRET:
-            word = word.replace(value, f"${name}")
-    return word
 
 
 def git_state() -> tuple[str | None, bool | None]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import shortened
+from dynfilt.run.secrets import secrets_hidden
 from dynfilt.tracking.reachability import PROBE_SECONDS, is_reachable, run_with_timeout
 from dynfilt.wording import one_line
 
@@ -254,7 +255,8 @@ def _set_up(mode: Literal["online", "offline"]) -> wandb.Settings:
         # The default of 15 s would lose as much to a kill.
         x_transaction_log_flush_interval=1.0,
     )
-    return wandb.setup(wishes).settings
+    with secrets_hidden():  # the client notes the command line, too
+        return wandb.setup(wishes).settings
 
 
 def _init(identity: dict[str, Any]) -> wandb.Run:
@@ -262,7 +264,8 @@ def _init(identity: dict[str, Any]) -> wandb.Run:
 
     try:
         silent = wandb.Settings(silent=True)  # a run's farewell; warnings are still shown, see `_set_up`
-        run = wandb.init(**identity, resume="allow", reinit="finish_previous", settings=silent)
+        with secrets_hidden():
+            run = wandb.init(**identity, resume="allow", reinit="finish_previous", settings=silent)
         # Not W&B's own step: it starts anew, or is renumbered, when a run is resumed.
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from dynfilt.wording import one_line
 
 CHECKSUM = "sha256"
+MOST_EXPANDED = 100
 WAY_OUT = "; rerun=damaged goes on from what is sound, rerun=true trains the run anew"
 
 
@@ -39,18 +41,28 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU. Raises DamagedCheckpoint, naming the file, when it is damaged."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise DamagedCheckpoint(path, f"not a readable checkpoint (it is {'a folder' if path.is_dir() else 'no file'})")
+    content = path.read_bytes()  # by itself: what the disk refuses is no damage, and torch raises OSError for both
     try:
-        content = path.read_bytes()  # by itself: what the disk refuses is no damage, and torch raises OSError for both
-    except IsADirectoryError as error:
-        raise DamagedCheckpoint(path, "not a readable checkpoint (it is a folder)") from error
-    try:
+        _require_no_more_than_written(content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         expected = state.pop(CHECKSUM)
+        if _bytes_of(state) > MOST_EXPANDED * len(content):  # a tensor of one byte can have any number of elements
+            raise ValueError("its tensors have far more elements than it has bytes")
+        found = _checksum(state)
     except Exception as error:
         raise DamagedCheckpoint(path, f"not a readable checkpoint ({one_line(error)})") from error
-    if expected != _checksum(state):
+    if expected != found:
         raise DamagedCheckpoint(path, "damaged, its content does not have the checksum it was written with")
     return state
+
+
+def _require_no_more_than_written(content: bytes) -> None:
+    """Raise ValueError for a zip whose files unpack to more bytes than it has: torch packs nothing."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(content):
+            raise ValueError("it is packed, and torch packs no checkpoint")
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -63,7 +75,8 @@ def replace_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a reader, or a crash, sees either the old content or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a crash, or a link that leads out of the folder
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -71,6 +84,13 @@ def replace_atomically(path: Path, content: bytes | memoryview) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _bytes_of(node: Any) -> int:
+    if isinstance(node, Tensor):
+        return node.numel() * node.element_size()
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    return sum(map(_bytes_of, inside))
 
 
 def _checksum(state: Any) -> str:

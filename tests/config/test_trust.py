@@ -1,5 +1,6 @@
 """What the config of a stranger's folder may build."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def test_a_composed_config_is_trusted() -> None:
         "dynfilt.train.checkpoint.load_checkpoint",
         "dynfilt.data.published.shutil.rmtree",
         "dynfilt.data.cut_sample.main",
+        "dynfilt.data.export_lists.main",
+        "dynfilt.data.cifar.read_published",
+        "dynfilt.tracking.mirror.open_mirror",
+        "torchvision.models._api.WeightsEnum.get_state_dict",  # of a URL that the config names
+        "torchvision.models.feature_extraction.create_feature_extractor",
+        "torch.nn.Module.apply",
+        "torch.nn.attention.activate_flash_attention_impl",
+        "torch.classes.load_library",
+        "torch.utils.cpp_extension.load",
+        "torch.os.system",
+        "torch.nn..Linear",
+        "..os.system",
+        "torch.n\N{MATHEMATICAL SANS-SERIF SMALL N}.Linear",
         "torchvision.models._api.sys.exit",
         "torchvision.datasets.utils.download_url",
         "torch.nn",
@@ -60,6 +74,27 @@ def test_a_composed_config_is_trusted() -> None:
 def test_what_could_run_code_is_refused_with_its_key(target: Any) -> None:
     with pytest.raises(ValueError, match=r"model\.filter\._target_=.*is not built from a run's folder"):
         require_trusted_targets(config_with(target), FILE)
+
+
+def test_what_networks_are_made_of_is_trusted() -> None:
+    for target in ("torch.nn.Linear", "torchvision.models.resnet18", "torchvision.ops.DeformConv2d", "torch.optim.SGD"):
+        require_trusted_targets(config_with(target), FILE)
+
+
+def test_a_trusted_package_lends_its_name_to_no_other() -> None:
+    require_trusted_targets(config_with("tests.tiny_run.TinyNet"), FILE, trust=["tests"])
+    for target in ("tests.tiny_run.os.kill", "tests.tiny_run.torch.load", "tests.tiny_run.os.environ.update"):
+        with pytest.raises(ValueError, match="not built from a run's folder"):
+            require_trusted_targets(config_with(target), FILE, trust=["tests"])
+
+
+def test_what_the_users_own_configs_name_is_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("conv:\n  _target_: 'my_package.MyConv'\n")
+    monkeypatch.setattr(sys, "argv", ["run.py", "-cd", str(tmp_path), "mode=test"])
+    require_trusted_targets(config_with("my_package.MyConv"), FILE)
+    with pytest.raises(ValueError, match="not built from a run's folder"):
+        require_trusted_targets(config_with("my_package.os.system"), FILE)
 
 
 def test_consent_is_for_a_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,21 @@ def test_a_run_that_was_deleted_on_the_server_begins_anew_there(
     assert "its run was deleted on the server; a new one begins there" in capsys.readouterr().out
 
 
+def test_the_client_notes_no_secret_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[list[str]] = []
+
+    def start(**_: Any) -> None:
+        noted.append(list(sys.argv))
+        raise ConnectionError
+
+    monkeypatch.setenv("MY_API_KEY", "0123456789abcdef")
+    monkeypatch.setattr(sys, "argv", typed := ["run.py", "study=x0123456789abcdef"])
+    monkeypatch.setattr("wandb.init", start)
+    with pytest.raises(ConnectionError):
+        mirror._init({})
+    assert noted == [["run.py", "study=x$MY_API_KEY"]] and sys.argv is typed
+
+
 def test_names_fit_what_the_server_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(mirror, "_start_online", lambda identity: asked.append(identity) or refuse())

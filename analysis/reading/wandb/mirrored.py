@@ -1,6 +1,5 @@
 """A run as W&B knows it, and its translation into the Run that its folder would give."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from dynfilt.run.identity import with_todays_numbers
 from dynfilt.tracking.mirror import ERROR, ERROR_TYPE, STATE
 
 from ..metrics import METRICS, SPLITS
-from ..run import NO_SEED, NOT_FINITE, Run, first_line, provenance_of, settings, usable_numbers
+from ..run import LARGEST_EXACT, NO_SEED, NOT_FINITE, Run, first_line, provenance_of, settings, usable_numbers
 
 # How a SOURCE begins that is a project on a server.
 PROJECT_PREFIX = "wandb:"
@@ -86,7 +85,7 @@ def _outcome(mirrored: MirroredRun, summary: Mapping[str, Any], seed: int) -> tu
 
 
 def _seed(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else NO_SEED
+    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_EXACT else NO_SEED
 
 
 def _finite(value: Any) -> Any:

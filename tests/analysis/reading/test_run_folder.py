@@ -1,12 +1,15 @@
 """Reading run folders: what counts as a run, and what a damaged or unfinished one is worth."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analysis.comparing.caveats import caveats
 from analysis.comparing.comparison import compare
 from analysis.reading import run_folder
 from analysis.reading.find_runs import find_runs
@@ -215,6 +218,27 @@ def test_an_unlistable_folder_is_an_error(write_run: WriteRun, monkeypatch: pyte
     monkeypatch.setattr("analysis.reading.find_runs.os.scandir", refuse)
     with pytest.raises(ValueError, match="cannot list outputs: Permission denied"):
         find_runs("outputs")
+
+
+def test_a_folder_inside_that_cannot_be_listed_is_a_run_that_does_not_count(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run("a", 0, 0.5)
+    Path("outputs/lost+found").mkdir()
+    scandir = os.scandir
+
+    def refuse(folder: str) -> Any:
+        if folder.endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr("analysis.reading.find_runs.os.scandir", refuse)
+    closed, sound = sorted(read("outputs"), key=lambda run: run.counts)
+    assert sound.counts and (closed.place, closed.error) == (
+        "outputs/lost+found",
+        "cannot be listed: Permission denied",
+    )
+    assert any("lost+found" in line and "cannot be listed" in line for line in caveats(compare([closed, sound], None)))
 
 
 def test_each_file_is_opened_once_and_a_config_that_seeds_share_is_parsed_once(
