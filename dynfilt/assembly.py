@@ -21,6 +21,7 @@ from dynfilt.seeding import seed_global_generators
 from dynfilt.train.checkpoint import load_checkpoint
 from dynfilt.train.settings import TrainerSettings
 from dynfilt.train.trainer import Trainer
+from dynfilt.wording import one_line
 
 LONGEST_PROBLEM = 300
 
@@ -66,7 +67,7 @@ def _require_scores(model: nn.Module, data: ImageData) -> None:
         with torch.inference_mode():
             shape = tuple(model(normalise(few.images, data.mean, data.std)).shape)
     except RuntimeError as error:
-        problem = " ".join(str(error).split())[:LONGEST_PROBLEM]
+        problem = one_line(error, LONGEST_PROBLEM)
         raise ValueError(f"model: cannot take the images of {data.name}, {data.image_shape} ({problem})") from error
     model.train()
     if shape != (len(few), data.num_classes):

@@ -1,5 +1,7 @@
 """The command line inside the test's own process, where it takes no start-up time."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import io
@@ -12,16 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
-import dynfilt.command_line
-import run
-from dynfilt import experiment
-from dynfilt.config.compose import Job
-from tests.remembered_configs import remember_configs
+# All else is imported where it is needed: with workers pytest's own process reads this file too, and runs no test.
+if TYPE_CHECKING:
+    from dynfilt.config.compose import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["DYNFILT_TRUST"] = "tests"  # where the tiny model of most tests is at home
@@ -32,6 +31,8 @@ TINY = ("-cd", str(ROOT / "tests" / "conf"), "-cn", "tiny")
 
 @pytest.fixture(scope="session", autouse=True)
 def remembered_configs() -> Iterator[None]:
+    from tests.remembered_configs import remember_configs
+
     with pytest.MonkeyPatch.context() as patch:
         remember_configs(patch)
         yield
@@ -56,6 +57,7 @@ Command = Callable[..., Outcome]
 @contextlib.contextmanager
 def command_line(folder: Path) -> Iterator[Command]:
     """call("seed=1", ...) is `python run.py seed=1 ...` in a folder, without a new process."""
+    import run
 
     def call(*arguments: str) -> Outcome:
         out, err = io.StringIO(), io.StringIO()
@@ -77,6 +79,9 @@ def command_line(folder: Path) -> Iterator[Command]:
 
 
 def _forget_the_last_command() -> None:
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
     logging.getLogger().setLevel(logging.WARNING)  # after hydra.verbose=true Hydra would print all it does, for ever
     GlobalHydra.instance().clear()
     for resolver in ("scratch", "command"):
@@ -105,6 +110,9 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Job]
 
 def composed(folder: Path, *arguments: str) -> list[Job]:
     """The jobs that `python run.py ...` would run in an empty folder."""
+    import dynfilt.command_line
+    from dynfilt import experiment
+
     jobs: list[Job] = []
     with pytest.MonkeyPatch.context() as patch, command_line(folder) as command:
         patch.setattr(experiment, "run", lambda job, stop: (jobs.append(job), experiment.Ending.TRAINED)[1])

@@ -30,6 +30,7 @@ from dynfilt.data.image_list import image_list
 from dynfilt.launch.hydra_plugins import Grid
 from dynfilt.launch.jobs import JobComposer, expand
 from dynfilt.models.backbone import Backbone
+from dynfilt.run.parsing import YAML_LOADER
 from dynfilt.train.checkpoint import save_checkpoint
 from dynfilt.train.settings import resolve_device
 from tests.conftest import ROOT, TINY, Command, command_line
@@ -38,7 +39,7 @@ from tests.wandb_logs import framed, run_record, summary_record
 
 CORPUS = ROOT / "tests" / "bad_inputs"
 ENTRIES: dict[str, list[dict[str, Any]]] = {
-    path.stem: yaml.safe_load(path.read_text()) for path in CORPUS.glob("*.yaml")
+    path.stem: yaml.load(path.read_text(), YAML_LOADER) for path in CORPUS.glob("*.yaml")
 }
 LONGEST_LINE = 1300
 CPU = torch.device("cpu")

@@ -22,6 +22,7 @@ def test_the_twins_of_a_sweep_cost_what_it_says() -> None:
     assert [v["model.width"] for v in variants if "model.width" in v] == [large.width, expensive.width]
 
 
+@pytest.mark.slow
 def test_what_is_set_of_the_layer_is_left_out_of_its_static_twin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynfilt.cost_twins.measure_latency_ms", lambda *_: 1.0)
     monkeypatch.setattr("dynfilt.cost_twins._nearest_width", lambda *_: 1.0)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from analysis.comparing.caveats import caveats
 from analysis.comparing.comparison import compare
 from analysis.reading.sources import read_runs
-from dynfilt.run.folder import RunFolder, RunState, parse_config
+from dynfilt.run.folder import RunFolder, RunState
 from dynfilt.run.identity import digest, file_name, shortened, variant_name
+from dynfilt.run.parsing import parse_config
 from dynfilt.run.record import RunRecord
 from dynfilt.run.standing import standing
 from dynfilt.schedules import Cosine, Linear, MultiStep, OneCycle, Progress

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
@@ -95,6 +95,11 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(tree_of(path)))
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -108,9 +113,9 @@ def room_of(module: str) -> str:
     return ".".join(module.split(".")[: 2 if module.startswith(tuple(f"{name}." for name in PACKAGES)) else 1])
 
 
-def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
+def imports_in(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
     """Dotted names of all imports, also those inside functions; `package` resolves the relative ones."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Import(names=names):
                 yield from (name.name for name in names)
@@ -125,7 +130,7 @@ def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
 @cache
 def imports_of(path: Path) -> set[str]:
     package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
-    return set(imports_in(tree_of(path), package))
+    return set(imports_in(nodes_of(path), package))
 
 
 def packages_of(path: Path) -> set[str]:
@@ -156,7 +161,7 @@ def tops_of(path: Path) -> set[str]:
     ],
 )
 def test_the_fences_see_every_kind_of_import(source: str, found: set[str]) -> None:
-    assert set(imports_in(ast.parse(source), "dynfilt.layers")) == found
+    assert set(imports_in(ast.walk(ast.parse(source)), "dynfilt.layers")) == found
 
 
 @pytest.mark.parametrize("room", FENCED_ROOMS)
@@ -294,9 +299,8 @@ def test_the_files_of_a_run_are_named_in_one_place() -> None:
     assert len(names) == 7 and "result.json" in names
     literals = re.compile("|".join(rf"(?<!conf/){re.escape(name)}" for name in [*names, "best.pt", "last.pt"]))
     for path in source_files():
-        tree = tree_of(path)
-        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        docstrings = {id(node.value) for node in nodes_of(path) if isinstance(node, ast.Expr)}
+        texts = [node for node in nodes_of(path) if isinstance(node, ast.Constant) and id(node) not in docstrings]
         found = [node.value for node in texts if isinstance(node.value, str) and literals.search(node.value)]
         if name_of(path) == "dynfilt/run/folder.py":
             assert found == names
@@ -307,7 +311,7 @@ def test_the_files_of_a_run_are_named_in_one_place() -> None:
 def test_no_file_or_function_grows_past_its_limit() -> None:
     for path in source_files():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES, name_of(path)
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION_LINES, f"{name_of(path)}:{node.name}"
 
@@ -315,7 +319,7 @@ def test_no_file_or_function_grows_past_its_limit() -> None:
 def test_names_say_what_a_thing_is() -> None:
     for path in [*source_files(), *python_files("tests")]:
         words = set(re.split(r"[_/.]", name_of(path).lower()))
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef):
                 words |= {word.lower() for word in re.findall(r"[A-Z]+[a-z0-9]*", node.name)}
         assert not words & EMPTY_NAMES, name_of(path)

@@ -112,6 +112,7 @@ def test_killed_between_any_two_writes_it_ends_the_same(start: Starter, whole: P
         assert_finished_like(whole, FOLDER)
 
 
+@pytest.mark.slow
 def test_killed_after_its_first_row_and_before_its_first_checkpoint(
     start: Starter, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, register_schema
 from dynfilt.cost import count_flops, count_parameters
 from dynfilt.run.identity import flatten, variant_name
+from dynfilt.run.parsing import YAML_LOADER
 from dynfilt.train.trainer import Trainer
 from tests.conftest import ROOT, TINY, Command
 from tests.run_folders import assert_same_outcome, contents, read_status
@@ -25,16 +26,21 @@ from tests.run_folders import assert_same_outcome, contents, read_status
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").iterdir() if path.is_file())
 
 
+@cache
+def written(name: str) -> dict[str, Any]:
+    """The keys of a sweep's own file."""
+    return cast(dict[str, Any], yaml.load((ROOT / "sweeps" / f"{name}.yaml").read_text(), YAML_LOADER))
+
+
 def content(name: str) -> dict[str, Any]:
     """A sweep's own keys, and those of the sweep that it builds on."""
-    own: dict[str, Any] = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())
-    base = own["defaults"][0]
-    merged = OmegaConf.merge(content(base) if base in SWEEPS else {}, {**own, "defaults": [base]})
+    base = written(name)["defaults"][0]
+    merged = OmegaConf.merge(content(base) if base in SWEEPS else {}, {**written(name), "defaults": [base]})
     return cast(dict[str, Any], OmegaConf.to_container(merged))
 
 
 # A sweep that builds on another differs from it in what its file says, so that one of the two is composed whole.
-WHOLE = [name for name in SWEEPS if content(name)["defaults"][0] not in SWEEPS]
+WHOLE = [name for name in SWEEPS if written(name)["defaults"][0] not in SWEEPS]
 MODELS = {
     "demo": "static_3x3,dynamic_3x3,detached_3x3",
     "lab_3x3": "static_3x3,dynamic_3x3,detached_3x3,published_bug_3x3,bypass_3x3",
@@ -168,9 +174,10 @@ def test_the_recipes_are_those_of_the_specification(declared: Callable[[str], li
     assert twins["data"]["std"] == [0.2023, 0.1994, 0.2010]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SWEEPS) - set(WHOLE)))
 def test_a_sweep_that_builds_on_another_changes_the_images_or_the_claims_alone(name: str) -> None:
-    base = str(yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())["defaults"][0])
+    base = written(name)["defaults"][0]
     register_schema()
     with initialize_config_dir(str(ROOT / "sweeps"), version_base="1.3"):
         own, former = (

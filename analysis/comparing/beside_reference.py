@@ -1,4 +1,4 @@
-"""Finished runs of the repository beside one's own, as rows of one study: only where their configs agree."""
+"""Finished runs of the repository beside other runs, as rows of one study: only where their configs agree."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,16 +9,16 @@ from ..reading.reference import PREFIX
 from ..reading.run import Run
 from .words import UNSET, in_words
 
-COMPARED = "model."
+MAY_DIFFER = "model."
 MOST_KEYS = 6
 
 
 def beside_own(runs: Sequence[Run]) -> list[Run]:
     """The runs, where those of the repository become rows of the study that they stand beside.
 
-    One's own study is the only one, or the one of the same name; its declaration counts. Raises ValueError, naming the
-    keys, unless all agree in what the digest covers but for the model, and for keys of which one side compares several
-    values and the other has some of these.
+    That is the only study of the other sources, or the one of the same name; its declaration counts. Raises ValueError,
+    naming the keys, unless all agree in what the digest covers but for the model, and for keys of which one side
+    compares several values and the other has some of these.
     """
     own = [run for run in runs if not _is_reference(run)]
     first = {run.study: run for run in sorted(own, key=lambda run: -run.seed) if run.study}
@@ -35,7 +35,7 @@ def _is_reference(run: Run) -> bool:
 
 
 def _joined(run: Run, first: Mapping[str, Run]) -> Run:
-    """A run of the repository as one of a study of one's own, of each of which the first run is given."""
+    """A run of the repository as a run of one of the other sources' studies, whose first runs are given."""
     if run.study not in first and len(first) > 1:
         raise ValueError(
             f"{run.source}: stands beside one study, but the other sources hold {', '.join(sorted(first))}; "
@@ -54,7 +54,7 @@ def _require_comparable(runs: Sequence[Run]) -> None:
     differing = []
     for key in sorted(here.keys() | there.keys()):
         mine, other = here.get(key, unset), there.get(key, unset)
-        if not key.startswith(COMPARED) and not mine <= other and not other <= mine:
+        if not key.startswith(MAY_DIFFER) and not mine <= other and not other <= mine:
             differing.append(f"{key} {_in_words(mine)} (there {_in_words(other)})")
     if differing:
         more = f" and {len(differing) - MOST_KEYS} more" if len(differing) > MOST_KEYS else ""

@@ -100,11 +100,12 @@ def compare(
         study: each if each.metric == chosen else replace(each, margin=math.nan, ratio=math.nan)
         for study, each in declared.items()
     }
-    if not any(run.counts for run in runs):
+    finished = [run.counts for run in runs]
+    if not any(finished):
         raise ValueError(_nothing_counts(runs))
     runs = [with_metric(run, chosen) for run in runs]
     if not any(run.counts for run in runs):
-        first = next(run for run in runs if run.error.startswith(f"no {chosen.name}"))
+        first = next(itertools.compress(runs, finished))
         raise ValueError(f"no run can be compared by {chosen.name}; {first.place}: {first.error}")
     # A W&B log without content does not even name its run: a caveat, but no variant.
     named = [run for run in runs if run.study]

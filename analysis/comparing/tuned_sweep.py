@@ -20,7 +20,7 @@ from dynfilt.run.identity import canonical, in_digest, variant_name
 
 from ..reading.run import Run
 from ..reading.sources import read_runs
-from .tuning import TUNED_KEYS, Choice, choices, recipe
+from .tuning import TUNED_KEYS, ChosenRecipe, choices, recipe
 from .words import number_of, seed_list
 
 GROUP_OF = {group.rpartition("/")[2]: group for group in NESTED_GROUPS}
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"warning: {line}", file=sys.stderr)
 
 
-def tuned_sweep(published: Mapping[str, Any], chosen: Sequence[Choice]) -> dict[str, Any]:
+def tuned_sweep(published: Mapping[str, Any], chosen: Sequence[ChosenRecipe]) -> dict[str, Any]:
     """The content of the tuned sweep: the published one with an own recipe for each arm, under its own study.
 
     Its rows are shown by their published names, so that `table --by study` puts both studies side by side.
@@ -86,7 +86,7 @@ def tuned_sweep(published: Mapping[str, Any], chosen: Sequence[Choice]) -> dict[
     }
 
 
-def header(chosen: Sequence[Choice], runs: Sequence[Run], sweep: str) -> str:
+def header(chosen: Sequence[ChosenRecipe], runs: Sequence[Run], sweep: str) -> str:
     """What a sweep file says at its top: command, cost, and here what chose the recipes."""
     lines = [f"# Command   python run.py -cn {sweep}_tuned", f"# Cost      1 run for each run of {sweep}"]
     seeds = seed_list(run.seed for run in runs)
@@ -95,14 +95,14 @@ def header(chosen: Sequence[Choice], runs: Sequence[Run], sweep: str) -> str:
     return "\n".join([*lines, "# Measured  not yet", ""])
 
 
-def described(choice: Choice) -> str:
+def described(choice: ChosenRecipe) -> str:
     """An arm, its recipe, and the validation accuracy that chose it."""
     edge = f"; {' and '.join(choice.edges)} at the grid's edge" if choice.edges else ""
     recipe = f"{_in_words(choice.run)} ({choice.accuracy:.2%}, best of {len(choice.grid)}{edge})"
     return f"{_published_name(choice.run)}: {recipe}"
 
 
-def doubts(choice: Choice) -> list[str]:
+def doubts(choice: ChosenRecipe) -> list[str]:
     """Why an arm's choice may not be its best."""
     name = _published_name(choice.run)
     lines = [

@@ -35,18 +35,18 @@ def split_off_tuning(
     Where it declares neither, they are of seeds 100 and 101, if these form a grid: several recipes under these seeds,
     and results of other seeds.
     """
-    told = {study: each.tuning for study, each in declared.items() if each.tuning is not None}
+    tuned_by = {study: each.tuning for study, each in declared.items() if each.tuning is not None}
     studies = set()
-    for study in {run.study for run in runs} - told.keys():
+    for study in {run.study for run in runs} - tuned_by.keys():
         members = [run for run in runs if run.study == study]
         recipes = {recipe(run) for run in members if run.seed in TUNING_SEEDS}
         if len(recipes) > 1 and any(run.counts and run.seed not in TUNING_SEEDS for run in members):
             studies.add(study)
 
     def tunes(run: Run) -> bool:
-        if run.study in told.values():
+        if run.study in tuned_by.values():
             return True
-        seeds = TUNING_SEEDS if run.study in studies else told.get(run.study, ())
+        seeds = TUNING_SEEDS if run.study in studies else tuned_by.get(run.study, ())
         return not isinstance(seeds, str) and run.seed in seeds
 
     return [run for run in runs if not tunes(run)], [run for run in runs if tunes(run)]
@@ -96,7 +96,7 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenRecipe:
     """What tuning chose for an arm: a run of that recipe, its mean validation accuracy, and how far to trust it.
 
     `grid` are the recipes that all seeds brought to an end, `unfinished` how many others there are, `edges` the keys
@@ -110,7 +110,7 @@ class Choice:
     edges: tuple[str, ...]
 
 
-def choices(runs: Sequence[Run]) -> list[Choice]:
+def choices(runs: Sequence[Run]) -> list[ChosenRecipe]:
     """The best recipe of each arm of a tuning study, all of whose runs are given, by mean validation accuracy.
 
     Raises ValueError for an arm without a recipe that all seeds brought to an end.
@@ -130,7 +130,7 @@ def choices(runs: Sequence[Run]) -> list[Choice]:
             raise ValueError(f"{members[0].variant}: no recipe has ended with all of its {len(seeds)} tuning seeds yet")
         best = max(grid, key=grid.__getitem__)
         run = next(run for run in members if recipe(run) == best)
-        chosen.append(Choice(run, grid[best], grid, len(accuracies) - len(grid), _edges(best, grid)))
+        chosen.append(ChosenRecipe(run, grid[best], grid, len(accuracies) - len(grid), _edges(best, grid)))
     return chosen
 
 

@@ -149,5 +149,5 @@ def _label(axes: Axes, confusion: Confusion) -> None:
     axes.set_yticks(places, confusion.names, fontsize=6)
     for place in places:
         share = confusion.shares[place, place]
-        told = MISSING if math.isnan(share) else f"{100 * share:.0f}"
-        axes.text(place, place, told, ha="center", va="center", fontsize=6)
+        percentage = MISSING if math.isnan(share) else f"{100 * share:.0f}"
+        axes.text(place, place, percentage, ha="center", va="center", fontsize=6)

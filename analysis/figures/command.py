@@ -17,7 +17,7 @@ from ..reading.sources import add_source_arguments, read_runs
 from .legend import looks_of
 from .selection import add_variants_argument, drawn, selected
 from .series import X_AXES
-from .study import Choice, StudyFigures
+from .study import FigureOptions, StudyFigures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,31 +39,33 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises ValueError for --before without --after, an unusable source, and as `write_figures` does.
     """
-    choice = Choice(arguments.x, arguments.width, arguments.before, arguments.after)
-    if (choice.before is None) != (choice.after is None):
+    options = FigureOptions(arguments.x, arguments.width, arguments.before, arguments.after)
+    if (options.before is None) != (options.after is None):
         raise ValueError("--before and --after go together: the losses of two variants in one figure")
     comparison = compare(
         read_runs(arguments.sources), arguments.baseline, about=arguments.about, metric=arguments.metric
     )
-    gaps = write_figures(comparison, choice, Path(arguments.out), arguments.format, arguments.variants)
+    gaps = write_figures(comparison, options, Path(arguments.out), arguments.format, arguments.variants)
     for line in [*caveats(comparison), *gaps]:
         print(f"warning: {line}", file=sys.stderr)
 
 
 def write_figures(
-    comparison: Comparison, choice: Choice, out: Path, formats: Sequence[str], names: Sequence[str] = ()
+    comparison: Comparison, options: FigureOptions, out: Path, formats: Sequence[str], names: Sequence[str] = ()
 ) -> list[str]:
     """Write the figures of each study to its folder below `out`, and return what they leave out.
 
     Raises ValueError when no study has both variants of the before/after figure, and as `selected` does.
     """
     variants = comparison.variants
-    groups, choice = selected(comparison.groups, names), replace(choice, are_named=bool(names))
+    groups, options = selected(comparison.groups, names), replace(options, are_named=bool(names))
     looks = looks_of(variants, [each for members in groups.values() for each in drawn(members, bool(names))])
-    studies = [StudyFigures(name, members, looks, choice, comparison.groups[name]) for name, members in groups.items()]
-    if choice.before and not any(study.pair() for study in studies):
+    studies = [StudyFigures(name, members, looks, options, comparison.groups[name]) for name, members in groups.items()]
+    if options.before and not any(study.pair() for study in studies):
         labels = ", ".join(variant.label for variant in variants if variant.runs)
-        raise ValueError(f"no study has results of both {choice.before} and {choice.after}; the variants are: {labels}")
+        raise ValueError(
+            f"no study has results of both {options.before} and {options.after}; the variants are: {labels}"
+        )
     for study in studies:
         _write(study, out / file_name(study.heading), formats)
     several = len(studies) > 1

@@ -170,8 +170,8 @@ def in_words(difference: Difference, name_width: float, names_rival: bool = Fals
     name = style.wrapped(f"{difference.label}{over}", name_width, size)
     if names_rival:
         name += f"\n{MINUS} {style.wrapped(difference.rival, name_width, size)}"
-    told = f"{form.difference(summary.mean)}{interval}, n = {summary.n}".replace("-", MINUS)
-    return f"{name}\n{told}{', exploratory' if difference.is_exploratory else ''}"
+    numbers = f"{form.difference(summary.mean)}{interval}, n = {summary.n}".replace("-", MINUS)
+    return f"{name}\n{numbers}{', exploratory' if difference.is_exploratory else ''}"
 
 
 def _unit(metric: Metric) -> str:

@@ -16,7 +16,7 @@ from .series import X_AXES, Evaluations, Series, series
 
 
 @dataclass(frozen=True)
-class Choice:
+class FigureOptions:
     """The choices of the user: x axis, width, the variants of the before/after figure, if any, and whether all variants
     were named."""
 
@@ -48,15 +48,15 @@ class StudyFigures:
         heading: str,
         variants: Sequence[Variant],
         looks: Mapping[str, Look],
-        choice: Choice,
+        options: FigureOptions,
         group: Sequence[Variant] = (),
     ) -> None:
         self.heading = heading
         self.variants = [variant for variant in variants if variant.runs]
         self.group = group or variants
-        self.shown = selection.drawn(self.variants, choice.are_named)
+        self.shown = selection.drawn(self.variants, options.are_named)
         self.looks = looks
-        self.choice = choice
+        self.options = options
         self._missing: list[str] = []
         self._evaluations = {
             each.label: {run.seed: self._read(run, each.label) for run in each.runs} for each in self.variants
@@ -66,7 +66,7 @@ class StudyFigures:
                 each
                 for label, by_seed in self._evaluations.items()
                 for split in SPLITS
-                if (each := series(label, by_seed, metric, split, choice.x)).lines
+                if (each := series(label, by_seed, metric, split, options.x)).lines
             ]
             for metric in METRICS
         }
@@ -75,7 +75,7 @@ class StudyFigures:
 
     def drawings(self) -> Iterator[Drawing]:
         """The figures for which there are numbers; before/after only if it was chosen."""
-        x, width = self.choice.x, self.choice.width
+        x, width = self.options.x, self.options.width
         for metric in METRICS:
             if drawing := self.overlay(metric):
                 yield drawing
@@ -102,10 +102,10 @@ class StudyFigures:
     def overlay(self, metric: Metric, split: str | None = None) -> Drawing | None:
         """The curves of the variants over each other, those of one split with an axis of its own; None where there
         are none."""
-        x, of_metric = self.choice.x, [each for each in self._drawn(metric) if split in (None, each.split)]
+        x, of_metric = self.options.x, [each for each in self._drawn(metric) if split in (None, each.split)]
         if not of_metric:
             return None
-        figure = curves.overlay(of_metric, self.looks, metric, x, self.choice.width)
+        figure = curves.overlay(of_metric, self.looks, metric, x, self.options.width)
         name = metric.name if split is None else f"{metric.name}_{SPLITS[split]}"
         return Drawing(name, figure, self._captioned(curves.caption(self.heading, of_metric, metric, x)))
 
@@ -128,7 +128,7 @@ class StudyFigures:
         """What each variant takes for what; None where no predictions are kept."""
         if not self.confusions:
             return None
-        figure = classes.confusion_figure(self.confusions, self.choice.width)
+        figure = classes.confusion_figure(self.confusions, self.options.width)
         caption = self._captioned(classes.caption(self.heading, self.confusions))
         return Drawing("confusion", figure, caption)
 
@@ -137,10 +137,10 @@ class StudyFigures:
 
         Raises ValueError when one of the names is that of several variants, or both are names of one.
         """
-        before, after = self._label(self.choice.before), self._label(self.choice.after)
+        before, after = self._label(self.options.before), self._label(self.options.after)
         if before and before == after:
             raise ValueError(
-                f"{self.choice.before} and {self.choice.after} are the same; choose two different variants"
+                f"{self.options.before} and {self.options.after} are the same; choose two different variants"
             )
         return (before, after) if before and after else None
 
@@ -181,9 +181,9 @@ class StudyFigures:
         except ValueError as error:
             self._missing.append(f"no curves of {label} seed {run.seed}: {error}")
             return []
-        key = X_AXES[self.choice.x].key
+        key = X_AXES[self.options.x].key
         if not any(math.isfinite(each.get(key, math.nan)) for each in evaluations):
-            lack = f"no {self.choice.x} recorded" if evaluations else "no evaluation recorded"
+            lack = f"no {self.options.x} recorded" if evaluations else "no evaluation recorded"
             self._missing.append(f"no curves of {label} seed {run.seed}: {lack} ({run.place})")
         return evaluations
 
@@ -194,7 +194,7 @@ class StudyFigures:
                 ends.setdefault(each.label, set()).update(float(line.x[-1]) for line in each.lines)
         return [
             f"{label}: its seeds were not all evaluated at the same steps (they end at {_range_in_words(values)} "
-            f"{self.choice.x}); mean and band are drawn where all of them have values"
+            f"{self.options.x}); mean and band are drawn where all of them have values"
             for label, values in ends.items()
         ]
 

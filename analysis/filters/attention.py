@@ -85,23 +85,23 @@ def run(options: argparse.Namespace) -> None:
 def captions(run: TrainedRun, images: int, extreme: Attention | None) -> dict[str, str]:
     """The captions of the pictures; those of attention over kernels only where there is any."""
     of = f"{run.title}, over {images:,} test images"
-    told = {
+    texts = {
         "attention-choices": f"{of}: the part of the mean squared norm of each layer's choice that varies with "
         "the image, and of it the part that the classes' means account for.",
     }
     if extreme is not None:
-        told |= {
+        texts |= {
             "attention-entropy": f"{of}: entropy of each image's attention over kernels as a part of log K, by layer; "
             "mean and 5th to 95th percentile of the images, beside the entropy of the mean attention.",
             "attention-classes": f"{of}: mean attention of each class minus that of all images, by layer and kernel.",
             "attention-extremes": f"{of}: the images that give each kernel of {extreme.layer} the least and the most "
             "attention.",
         }
-    told["attention-checks"] = (
+    texts["attention-checks"] = (
         f"{run.title}: test accuracy with every image's choice replaced as named; bars: 95 % intervals, over test "
         "images, of the paired difference to the untouched network (dotted)."
     )
-    return told
+    return texts
 
 
 def describe_choices(

@@ -58,8 +58,8 @@ def averaged(sheets: Sequence[Sheet[Any]], left_out: Collection[str] = OF_ONE_RU
         }
         for named, members in rows.items()
     ]
-    told = [_word(each.key, each.heading) for each in words]
-    return Sheet([*told, _word("runs", Heading("runs")), *map(_number, numbers)], entries)
+    labels = [_word(each.key, each.heading) for each in words]
+    return Sheet([*labels, _word("runs", Heading("runs")), *map(_number, numbers)], entries)
 
 
 def _word(key: str, heading: Heading) -> Column[Averages]:

@@ -13,7 +13,7 @@ from dynfilt.layers.choice import KERNEL_ATTENTION
 from ..tables.table import Column, Heading, Sheet, column
 from .diversity import Diversity, diversity
 from .replacement import replaced
-from .trained import TrainedRun
+from .trained import TrainedRun, evenly_spread
 
 # Of a larger choice, e.g. filters, so many numbers are looked at: all images' filters would not fit in memory.
 NUMBERS = 128
@@ -105,7 +105,7 @@ def choices_of(run: TrainedRun, split: Split) -> list[Choice]:
         numbers = choice.flatten(1)
         sizes[layer, name] = numbers.shape[1]
         if name != KERNEL_ATTENTION and numbers.shape[1] > NUMBERS:
-            numbers = numbers[:, _spread(numbers.shape[1]).to(numbers.device)]
+            numbers = numbers[:, evenly_spread(numbers.shape[1], NUMBERS).to(numbers.device)]
         batches.setdefault((layer, name), []).append(numbers.float().cpu())
         return choice
 
@@ -125,10 +125,6 @@ def attentions_of(run: TrainedRun, choices: list[Choice]) -> list[Attention]:
         for choice in choices
         if choice.name == KERNEL_ATTENTION
     ]
-
-
-def _spread(count: int) -> Tensor:
-    return torch.linspace(0, count - 1, NUMBERS, dtype=torch.float64).round().long()
 
 
 def _temperature(layer: nn.Module) -> float:

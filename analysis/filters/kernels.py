@@ -25,7 +25,7 @@ from . import panels
 from .averages import RunTables
 from .diversity import diversity
 from .replacement import inputs_of, require_sound_layers
-from .trained import TrainedRun, add_picture_arguments, add_run_arguments, require, runs_to_draw
+from .trained import TrainedRun, add_picture_arguments, add_run_arguments, evenly_spread, require, runs_to_draw
 
 IMAGES_A_SIDE = 3
 HALF, PHOTO, MOSAIC = 3.5, 0.95, 2.1  # inches
@@ -168,7 +168,7 @@ def filters_of(run: TrainedRun, name: str, indices: Tensor) -> ImageFilters:
         assert filters is not None
         of_batch = filters.flatten(1, 2)
         counts.append(of_batch.shape[1])
-        kernels.append(of_batch[:, _spread(of_batch.shape[1]).to(filters.device)].float().cpu())
+        kernels.append(of_batch[:, evenly_spread(of_batch.shape[1], KERNELS).to(filters.device)].float().cpu())
         if hasattr(layer, "saturated"):
             saturated.append(layer.saturated(arguments[0]).cpu())
 
@@ -182,11 +182,6 @@ def filters_of(run: TrainedRun, name: str, indices: Tensor) -> ImageFilters:
     in_order = torch.cat(kernels)[torch.cat(order).argsort()]
     share = torch.cat(saturated).mean().item() if saturated else math.nan
     return ImageFilters(name, indices.cpu(), split.labels.cpu(), predictions, in_order, counts[0], share)
-
-
-def _spread(count: int) -> Tensor:
-    """Indices of at most KERNELS of so many kernels."""
-    return torch.linspace(0, count - 1, min(count, KERNELS), dtype=torch.float64).round().long()
 
 
 def _chosen(run: TrainedRun, layers: dict[str, bool], name: str | None) -> str:

@@ -115,8 +115,7 @@ class TrainedRun:
         """
         if count is not None and count < 2:
             raise ValueError(f"--images {count}: at least 2 images are needed")
-        wanted = len(split) if count is None else min(count, len(split))
-        return torch.linspace(0, len(split) - 1, wanted, dtype=torch.float64).round().long().to(split.labels.device)
+        return evenly_spread(len(split), len(split) if count is None else count).to(split.labels.device)
 
     @cached_property
     def _epoch(self) -> float:
@@ -125,6 +124,11 @@ class TrainedRun:
     @property
     def _files(self) -> RunFolder:
         return RunFolder(self.folder)
+
+
+def evenly_spread(count: int, most: int) -> Tensor:
+    """Indices of at most so many of `count` things, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).round().long()
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

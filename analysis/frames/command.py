@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..reading.sources import add_sources
 from .frames import curves_frame, runs_frame
 
 FORMATS = ("csv", "json", "parquet")
@@ -14,12 +15,7 @@ FORMATS = ("csv", "json", "parquet")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `runs` and `curves`."""
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="a folder with runs, an archive, reference:STUDY or wandb:entity/project[/group]",
-    )
+    add_sources(parser)
     parser.add_argument("--format", choices=FORMATS, default="csv", help="what is written (default: csv)")
     parser.add_argument("--metric", metavar="M", help="of runs: also a metric that is computed from the predictions")
     parser.add_argument("--out", metavar="FILE", help="the file to write; default: standard output, not for parquet")
@@ -31,13 +27,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--format parquet is for a file: --out FILE")
     if arguments.metric is not None and arguments.command != "runs":
         raise ValueError("--metric is a column of runs; curves hold what was logged")
-    with warnings.catch_warnings(record=True, action="always") as told:
+    with warnings.catch_warnings(record=True, action="always") as caught:
         frame = (
             runs_frame(*arguments.sources, metric=arguments.metric)
             if arguments.command == "runs"
             else curves_frame(*arguments.sources)
         )
-    for each in told:
+    for each in caught:
         print(f"warning: {each.message}", file=sys.stderr)
     try:
         _write(frame, arguments.format, arguments.out)

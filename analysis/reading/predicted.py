@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dynfilt.run.folder import PREDICTIONS, DamagedFile, RunFolder
+from dynfilt.run.folder import PREDICTIONS, RunFolder
+from dynfilt.run.parsing import DamagedFile
 
 from .metrics import CHANNEL_SUBSETS, Metric
 from .run import Run

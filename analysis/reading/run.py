@@ -159,7 +159,7 @@ def error_message(error: Mapping[str, Any]) -> str:
     return ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
 
 
-def one_line(error: Any) -> str:
+def first_line(error: Any) -> str:
     """The first line of an error, given as text or as an object with `type` and `message`, at most 160 characters."""
     text = error_message(error) if isinstance(error, Mapping) else str(error or "")
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -15,15 +15,14 @@ from dynfilt.run.folder import (
     RESULT,
     SEED_FOLDER,
     STATUS,
-    DamagedFile,
     RunFolder,
     RunState,
     Snapshot,
-    parse_config,
 )
 from dynfilt.run.identity import with_todays_numbers
+from dynfilt.run.parsing import DamagedFile, parse_config
 
-from .run import NO_SEED, Run, one_line, provenance_of, settings, usable_numbers
+from .run import NO_SEED, Run, first_line, provenance_of, settings, usable_numbers
 
 STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):[ \t]*(.*?)[ \t\r]*$\n?", re.MULTILINE)
 
@@ -137,7 +136,7 @@ def _outcome(found: Snapshot, seed: int) -> tuple[dict[str, float], RunState, st
         return {}, found.state, found.flaw
     if said == RunState.COMPLETED:
         return {}, found.state, f"{STATUS} says {said}, but there is no {RESULT}"
-    return {}, found.state, one_line(found.status.get("error"))
+    return {}, found.state, first_line(found.status.get("error"))
 
 
 def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -12,7 +12,7 @@ from ..figures.classes import accuracy_by_class
 from ..figures.legend import looks_of
 from ..figures.selection import drawn as drawn_of
 from ..figures.selection import selected
-from ..figures.study import Choice, StudyFigures
+from ..figures.study import FigureOptions, StudyFigures
 from ..reading.run import Run, error_message
 from ..tables.columns import RESULTS
 from ..tables.comparison_tables import tables_of
@@ -23,7 +23,7 @@ from .chart import VALUES, Chart, chart_of
 from .details import Details, details_of, differing
 from .embedded import Picture, drawn
 
-FIGURES = Choice(x="epochs", width="page")
+FIGURES = FigureOptions(x="epochs", width="page")
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ def contents_of(
     """
     images = image_level(comparison)
     groups = selected(comparison.groups, names)
-    choice, shown = replace(FIGURES, are_named=bool(names)), [drawn_of(each, bool(names)) for each in groups.values()]
+    options, shown = replace(FIGURES, are_named=bool(names)), [drawn_of(each, bool(names)) for each in groups.values()]
     looks = looks_of(comparison.variants, [variant for members in shown for variant in members])
     budget = VALUES // len(comparison.groups)
     parts = []
     for heading, variants in comparison.groups.items():
-        study = StudyFigures(heading, groups.get(heading, []), looks, choice, variants)
+        study = StudyFigures(heading, groups.get(heading, []), looks, options, variants)
         parts.append(
             Part(
                 heading=heading,

@@ -74,13 +74,13 @@ def differing(variants: Sequence[Variant]) -> Table | None:
     """A row a variant, a column for each config key in which some of them differ; None where none do."""
     configs = {variant.label: flatten(dict(variant.config)) for variant in variants if variant.runs}
     keys = dict.fromkeys(key for config in configs.values() for key in config)
-    told = {key: [in_words(config[key]) if key in config else MISSING for config in configs.values()] for key in keys}
-    keys_that_differ = [key for key, values in told.items() if len(set(values)) > 1]
+    words = {key: [in_words(config[key]) if key in config else MISSING for config in configs.values()] for key in keys}
+    keys_that_differ = [key for key, values in words.items() if len(set(values)) > 1]
     if not keys_that_differ:
         return None
     headings = [Heading("variant", is_text=True), *(Heading(key, is_text=True) for key in keys_that_differ)]
     rows = [
-        Row((label, *(told[key][place] for key in keys_that_differ)), (False,) * len(headings))
+        Row((label, *(words[key][place] for key in keys_that_differ)), (False,) * len(headings))
         for place, label in enumerate(configs)
     ]
     return Table("What differs", "", tuple(headings), {"": rows})

@@ -118,8 +118,8 @@ def _answer(part: Part, embedded: Embedded, level: str) -> Iterator[str]:
         yield '<ul class="claims">'
         for each in part.answer.sentences:
             verdict = f'<span class="verdict {each.verdict}">{each.verdict}</span>'
-            told = f"<strong>{escape(each.claim)}</strong>: {escape(each.evidence)}"
-            yield f'<li data-variant="{escape(each.variant)}">{verdict} {told}</li>'
+            sentence = f"<strong>{escape(each.claim)}</strong>: {escape(each.evidence)}"
+            yield f'<li data-variant="{escape(each.variant)}">{verdict} {sentence}</li>'
         yield "</ul>"
     yield from (f'<p class="soft">{escape(note)}</p>' for note in part.answer.notes)
     if DIFFERENCES in part.pictures:

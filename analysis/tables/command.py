@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..comparing.arrangement import PLAIN, VARIANT, Layout
@@ -19,7 +19,7 @@ from .comparison_tables import as_json, records, tables_of
 from .footer import footer
 from .latex import PLAIN_FLOAT, Float
 from .narrow import Narrowed
-from .short_notes import short_notes
+from .short_notes import NotesOf, short_notes
 from .table import Column
 
 RENDER = {"md": markdown.render, "html": webpage.render}
@@ -27,8 +27,6 @@ FORMATS = ("md", "tex", "html", "csv", "json")
 FULL, SHORT, NONE = "full", "short", "none"
 NOTES = (FULL, SHORT, NONE)
 TERMINAL = "terminal"
-# From the keys of the columns that are shown to the lines that explain them.
-NotesOf = Callable[[Iterable[str]], list[str]]
 
 
 @dataclass(frozen=True)

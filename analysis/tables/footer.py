@@ -243,8 +243,8 @@ def _tuned(comparison: Comparison) -> str:
     answers = {claim.tuned for claim in comparison.claims}
     clauses = [clause for answer, clause in TUNED_CLAUSES.items() if answer in answers]
     runs = f"; the {len(comparison.tuning)} runs that tuned are in no mean" if comparison.tuning else ""
-    told = {declared.tuning for declared in _by_declaration(comparison).values()}
-    seeds = f"seeds {' and '.join(map(str, TUNING_SEEDS))}" if told <= {None} else "what the study declares as tuning"
+    tuning = {declared.tuning for declared in _by_declaration(comparison).values()}
+    seeds = f"seeds {' and '.join(map(str, TUNING_SEEDS))}" if tuning <= {None} else "what the study declares as tuning"
     return "; ".join([TUNED_NOTE.format(seeds=seeds) + runs, *clauses]) + "."
 
 

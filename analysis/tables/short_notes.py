@@ -1,12 +1,14 @@
 """At most three lines on what a table shows, for a paper or a terminal: values, tests, how they were measured."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..comparing.claims import EQUIVALENT, Claim
 from ..comparing.comparison import Comparison
 from ..comparing.statistics import ALPHA, POWER
 from ..comparing.words import number_of
 
+# From the keys of the columns that are shown to the lines that explain them.
+NotesOf = Callable[[Iterable[str]], list[str]]
 # A line each of the keys of columns, in the order in which they are explained.
 VALUES, TESTS, COSTS = "values", "tests", "costs"
 PHRASES = {

@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich import box
@@ -13,9 +13,9 @@ from rich.text import Text
 
 from .markdown import CONTROL
 from .narrow import narrowed
+from .short_notes import NotesOf
 from .table import RESULTS_TITLE, Row, Table
 
-NotesOf = Callable[[Iterable[str]], list[str]]
 UNLIMITED = 10_000
 # Names of rows are cut in the middle where they take more of the width, if they stay different from each other.
 LARGEST_NAME = 0.4

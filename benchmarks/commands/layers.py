@@ -22,6 +22,7 @@ from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.train.graphed_step import EAGER_STEPS, record_cuda_graph
 from dynfilt.train.settings import resolve_device
+from dynfilt.wording import one_line
 
 ONES = (1, 1)
 NUM_KERNELS = 4
@@ -135,7 +136,7 @@ def _measure(
             timings[name] = replace(timing, path=path, peak_mb=memory)
         except Exception as error:  # out of memory, a kernel that does not exist, a compiler's own
             steps.pop(name, None)
-            timings[name] = replace(timing, failure=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            timings[name] = replace(timing, failure=f"{type(error).__name__}: {one_line(error)}")
     hopeless = HOPELESS * min(took.values(), default=0.0) if arguments.all else float("inf")
     for name in [name for name in took if name != "auto" and took[name] > hopeless]:
         del steps[name]

@@ -12,6 +12,7 @@ import torch
 from benchmarks.measuring.arm import Arm
 from dynfilt.launch.pool import process_context, start
 from dynfilt.layers.formulation import force_formulation
+from dynfilt.wording import one_line
 
 
 class ArmFailed(Exception):
@@ -83,5 +84,5 @@ def serve(connection: Connection, arm: Arm, device_name: str, threads: int) -> N
                     arm_at_work = build(arm, config, torch.device(device_name))
                 answer = True, getattr(arm_at_work, request)(*arguments)
             except Exception as error:  # an arm may fail in any way; the others go on
-                answer = False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                answer = False, f"{type(error).__name__}: {one_line(error)}"
             connection.send(answer)

@@ -19,8 +19,6 @@ from dynfilt.layers.generated import GeneratedConv2d
 from dynfilt.models.label_net import LabelNet
 from dynfilt.models.resnet import ResNet, dyconv_resnet18, resnet18
 
-MOST_FILTERS = 5.0  # 64 channels at 32x32 have 0.6, 128 at 16x16 4.5, 256 at 8x8 36
-
 
 class LoopedConv2d(GeneratedConv2d):
     """One convolution an image, in a loop that indexes the batch: the usual first draft."""

@@ -14,6 +14,7 @@ from dynfilt.check.findings import Measured, short
 from dynfilt.check.images import SAME
 from dynfilt.check.schedule_numbers import schedule_numbers
 from dynfilt.check.subject import Subject, relative_difference, run
+from dynfilt.wording import one_line
 
 
 @torch.no_grad()
@@ -27,7 +28,7 @@ def copies(subject: Subject) -> Measured:
     try:
         other.load_state_dict(layer.state_dict(), strict=True)
     except RuntimeError as error:
-        return Measured(False, f"a new layer does not take the state dict: {' '.join(str(error).split())[:200]}")
+        return Measured(False, f"a new layer does not take the state dict: {one_line(error)}")
     memory = io.BytesIO()
     torch.save(layer, memory)
     memory.seek(0)

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-SPLITS = ("train", "val", "test")
+from dynfilt.data.image_list import CLASSES, SPLITS
 
 
 def export(name: str, root: str, out: Path) -> dict[str, int]:
@@ -42,7 +42,7 @@ def export(name: str, root: str, out: Path) -> dict[str, int]:
             _write_split(scratch, split, images)
         classes = getattr(sets["train"], "classes", None)
         if classes:
-            (scratch / "classes.txt").write_text("".join(f"{line}\n" for line in classes), encoding="utf-8")
+            (scratch / CLASSES).write_text("".join(f"{line}\n" for line in classes), encoding="utf-8")
         scratch.rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dynfilt.launch.view import duration
-from dynfilt.run.folder import RESULT, STATUS, DamagedFile, RunFolder, RunState, is_run_folder
+from dynfilt.run.folder import RESULT, STATUS, RunFolder, RunState, is_run_folder
+from dynfilt.run.parsing import DamagedFile
 from dynfilt.run.plan import epochs_of, number_in
 from dynfilt.wording import OneLineParser
 

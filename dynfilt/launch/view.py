@@ -14,7 +14,8 @@ from rich.text import Text
 
 from dynfilt.launch.messages import Report
 from dynfilt.launch.outcome import JobOutcome, JobState
-from dynfilt.run.folder import DamagedFile, RunFolder
+from dynfilt.run.folder import RunFolder
+from dynfilt.run.parsing import DamagedFile
 
 SECONDS_BETWEEN_FRAMES = 0.5
 

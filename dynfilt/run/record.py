@@ -111,8 +111,8 @@ class RunRecord:
         if len(attempts) < 2:
             return []
         before, now = ({key: attempt.get(key) for key in EXECUTION} for attempt in attempts[-2:])
-        told = (key for key in EXECUTION if None not in (before[key], now[key]))
-        return [f"{key} was {before[key]}, is {now[key]}" for key in told if before[key] != now[key]]
+        known = (key for key in EXECUTION if None not in (before[key], now[key]))
+        return [f"{key} was {before[key]}, is {now[key]}" for key in known if before[key] != now[key]]
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add one evaluation to metrics.jsonl, on disk before this returns."""

@@ -80,8 +80,8 @@ class Mirror:
         if error is not None:
             kind_of_error = type(error).__name__
             state = RunState.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
-            told = {STATE: state.value, ERROR_TYPE: kind_of_error, ERROR: f"{kind_of_error}: {error}"}
-            self.note(told)
+            outcome = {STATE: state.value, ERROR_TYPE: kind_of_error, ERROR: f"{kind_of_error}: {error}"}
+            self.note(outcome)
         self._close(exit_code=0 if error is None else 1)
 
     def log(self, row: Mapping[str, Any]) -> None:

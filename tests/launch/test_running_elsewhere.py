@@ -50,6 +50,7 @@ def busy_below(seed: int) -> Do:
     return do
 
 
+@pytest.mark.slow
 def test_what_is_running_elsewhere_is_named_and_ends_with_try_again(sweep: Callable) -> None:
     outcome = sweep(busy_below(7), "seed=range(0,8)", "trainer.epochs=2")
     assert outcome.code == 75

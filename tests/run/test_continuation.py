@@ -50,6 +50,7 @@ def test_a_continued_run_equals_an_uninterrupted_one(later_run: Path) -> None:
     shutil.rmtree(complete)
 
 
+@pytest.mark.slow
 def test_a_continued_run_names_its_parent(later_run: Path) -> None:
     parent_config = yaml.safe_load((later_run / PARENT / "config.yaml").read_text())
     name = f"{PARENT}@{digest(parent_config)}:8"
@@ -94,6 +95,7 @@ def test_going_on_without_a_sense_is_refused(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, later_run: Path) -> None:
     overrides = ("trainer.epochs=4", "schedule=cosine", "data.pad=1", "seed=5")
     outcome = command("mode=plan", f"run={later_run / PARENT}", *overrides)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dynfilt.run import record as record_module
-from dynfilt.run.folder import RunFolder, read_json
+from dynfilt.run.folder import RunFolder
 from dynfilt.run.lock import is_in_use
+from dynfilt.run.parsing import read_json
 from dynfilt.run.record import RunRecord, set_aside, write_json
 from tests.run_folders import contents, read_status
 

@@ -10,7 +10,7 @@ from dynfilt.run.identity import with_todays_numbers
 from dynfilt.tracking.mirror import ERROR, ERROR_TYPE, STATE
 
 from ..metrics import METRICS, SPLITS
-from ..run import NO_SEED, NOT_FINITE, Run, one_line, provenance_of, settings, usable_numbers
+from ..run import NO_SEED, NOT_FINITE, Run, first_line, provenance_of, settings, usable_numbers
 
 # How a SOURCE begins that is a project on a server.
 PROJECT_PREFIX = "wandb:"
@@ -71,7 +71,7 @@ def _outcome(mirrored: MirroredRun, summary: Mapping[str, Any], seed: int) -> tu
 
     W&B also calls a run failed that was killed and uploaded later; one that an exception ended has its error.
     """
-    error = one_line(summary.get(ERROR))
+    error = first_line(summary.get(ERROR))
     if mirrored.state == FAILED and error and summary.get(STATE) != RunState.INTERRUPTED:
         return {}, RunState.FAILED, error
     if mirrored.state != FINISHED:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dynfilt.tracking.reachability import PROBE_SECONDS, is_reachable, run_with_timeout
+from dynfilt.wording import one_line
 
 if TYPE_CHECKING:
     import wandb
@@ -36,7 +37,7 @@ def connect(entity: str) -> "wandb.Api":
     if not run_with_timeout(verify, 2 * VERIFY_SECONDS):
         raise ValueError(f"no answer from {server} within {2 * VERIFY_SECONDS} s")
     for refusal in refusals:
-        raise ValueError(_complaint(refusal)) from refusal
+        raise ValueError(one_line(refusal)) from refusal
     return wandb.Api(overrides={"entity": entity}, timeout=TIMEOUT_SECONDS)
 
 
@@ -46,9 +47,4 @@ def one_line_errors(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{what}: {_complaint(error)}") from error
-
-
-def _complaint(error: Exception) -> str:
-    """All lines of an error joined: the client says what matters in any of them."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{what}: {one_line(error)}") from error

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.arrangement import Layout
 from analysis.comparing.claims import Claim
@@ -51,7 +51,7 @@ def test_one_row_a_variant_with_the_baseline_first() -> None:
 def test_differences_are_paired_by_seed_and_not_by_order() -> None:
     shuffled = runs("dynamic_3x3", DYNAMIC)[::-1]
     comparison = compare(shuffled + runs("static_3x3", STATIC), None)
-    expected = stats.ttest_rel(DYNAMIC, STATIC)
+    expected = scipy.stats.ttest_rel(DYNAMIC, STATIC)
     compared = claim(comparison, "dynamic_3x3").paired
     assert compared.p == pytest.approx(expected.pvalue)
     assert compared.difference.low == pytest.approx(expected.confidence_interval().low)
@@ -61,8 +61,8 @@ def test_only_shared_seeds_are_paired_while_welch_uses_all() -> None:
     comparison = compare(runs("static_3x3", STATIC) + runs("d", DYNAMIC)[1:] + [run("d", 9, 0.72)], None)
     compared = claim(comparison, "d")
     assert compared.paired.difference.n == 3 and row(comparison, "d").summary.n == 4
-    assert compared.paired.p == pytest.approx(stats.ttest_rel(DYNAMIC[1:], STATIC[1:]).pvalue)
-    unpaired = stats.ttest_ind([*DYNAMIC[1:], 0.72], STATIC, equal_var=False).confidence_interval()
+    assert compared.paired.p == pytest.approx(scipy.stats.ttest_rel(DYNAMIC[1:], STATIC[1:]).pvalue)
+    unpaired = scipy.stats.ttest_ind([*DYNAMIC[1:], 0.72], STATIC, equal_var=False).confidence_interval()
     assert compared.welch.low == pytest.approx(unpaired.low)
 
 
@@ -181,7 +181,7 @@ def control_study(capacity: int = 100) -> list[Run]:
 def test_a_dynamic_row_is_compared_with_its_control_too_in_one_family() -> None:
     comparison = compare(control_study(), None)
     found = row(comparison, "dynamic").against_control
-    expected = stats.ttest_rel(DYNAMIC, [0.70, 0.70, 0.69, 0.71])
+    expected = scipy.stats.ttest_rel(DYNAMIC, [0.70, 0.70, 0.69, 0.71])
     assert found is not None and (found.rival, found.is_control) == ("bypass", True)
     assert found.paired.p == pytest.approx(expected.pvalue)
     assert found.paired.difference.mean == pytest.approx(-0.01125)

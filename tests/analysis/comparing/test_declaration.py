@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.caveats import caveats
 from analysis.comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED, Claim
@@ -122,7 +122,7 @@ def test_at_a_look_p_and_interval_are_those_of_its_boundary(n: int) -> None:
     level = dict(zip((3, 5, 10), boundaries((3, 5, 10)), strict=True))[n]
     found = against(comparison, "same", "static")
     ours, theirs = (list(row(comparison, label).by_seed("test_accuracy").values()) for label in ("same", "static"))
-    expected = stats.ttest_rel(ours, theirs)
+    expected = scipy.stats.ttest_rel(ours, theirs)
     interval = expected.confidence_interval(1 - level)
     assert (found.paired.difference.low, found.paired.difference.high) == pytest.approx((interval.low, interval.high))
     assert found.paired.p == pytest.approx(expected.pvalue)
@@ -177,7 +177,7 @@ def test_within_the_margin_is_equivalent_and_what_is_undecided_says_how_many_pai
     assert found.verdict == UNDECIDED and math.isnan(against(comparison, "up", "static").pairs_needed)
     sd, critical = found.paired.difference.sd, boundaries((3, 5, 10))[-1]
     power = [
-        float(stats.nct.sf(stats.t.ppf(1 - critical / 2, n - 1), n - 1, 0.005 / sd * math.sqrt(n)))
+        float(scipy.stats.nct.sf(scipy.stats.t.ppf(1 - critical / 2, n - 1), n - 1, 0.005 / sd * math.sqrt(n)))
         for n in (int(found.pairs_needed) - 1, int(found.pairs_needed))
     ]
     assert power[0] < 0.8 <= power[1]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.equivalence import equivalence_p, pairs_needed
 from analysis.comparing.statistics import sign_flip_p, summarise
@@ -13,8 +13,8 @@ DIFFERENCES = [0.004, -0.001, 0.002, 0.003, -0.002, 0.001, 0.0005]
 
 
 def test_p_is_the_larger_of_two_one_sided_tests() -> None:
-    below = stats.ttest_1samp(DIFFERENCES, 0.005, alternative="less").pvalue
-    above = stats.ttest_1samp(DIFFERENCES, -0.005, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(DIFFERENCES, 0.005, alternative="less").pvalue
+    above = scipy.stats.ttest_1samp(DIFFERENCES, -0.005, alternative="greater").pvalue
     assert equivalence_p(summarise(DIFFERENCES), 0.005) == pytest.approx(max(below, above))
     flipped = summarise([-difference for difference in DIFFERENCES])
     assert equivalence_p(flipped, 0.005) == pytest.approx(max(below, above))
@@ -34,8 +34,8 @@ def test_without_margin_or_spread_nothing_is_equivalent() -> None:
 @pytest.mark.parametrize(("sd", "alpha"), [(0.01, 0.05), (0.004, 0.04), (0.03, 0.05)])
 def test_so_many_pairs_find_the_margin_with_power_0_8_and_one_fewer_do_not(sd: float, alpha: float) -> None:
     def power(n: int) -> float:
-        critical = stats.t.ppf(1 - alpha / 2, n - 1)
-        return float(stats.nct.sf(critical, n - 1, 0.005 / sd * math.sqrt(n)))
+        critical = scipy.stats.t.ppf(1 - alpha / 2, n - 1)
+        return float(scipy.stats.nct.sf(critical, n - 1, 0.005 / sd * math.sqrt(n)))
 
     n = int(pairs_needed(sd, 0.005, alpha))
     assert power(n) >= 0.8 > power(n - 1)
@@ -48,7 +48,7 @@ def test_a_margin_out_of_reach_takes_more_pairs_than_anybody_runs() -> None:
 @pytest.mark.parametrize("n", [6, 7, 12])
 def test_sign_flip_p_is_that_of_all_sign_patterns(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.5, 1, n)
-    exact = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    exact = scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip_p(differences) == pytest.approx(exact.pvalue)
 
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.caveats import caveats
 from analysis.comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, Claim
@@ -51,7 +51,7 @@ def differences(n: int = N) -> np.ndarray:
 def test_a_gain_is_tested_as_a_difference_of_differences() -> None:
     comparison = study()
     found = gain_of(comparison)
-    expected = stats.ttest_1samp(differences(), 0)
+    expected = scipy.stats.ttest_1samp(differences(), 0)
     assert found.paired.difference.mean == pytest.approx(differences().mean(), rel=1e-9)
     assert found.part.p == pytest.approx(expected.pvalue, rel=1e-6) and found.verdict == SUPPORTED
     low, high = expected.confidence_interval(1 - boundaries((3, N))[1])

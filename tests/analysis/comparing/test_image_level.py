@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing import image_level as image_level_module
 from analysis.comparing.comparison import Comparison, compare
@@ -49,7 +49,7 @@ def test_the_standard_error_of_an_accuracy_is_over_images(study: WriteRun) -> No
     level, comparison = found()
     of_image = np.mean([right("dynamic", seed) for seed in range(3)], axis=0)
     summary = level.accuracy["lab_3x3", "dynamic"]
-    assert (summary.n, summary.standard_error) == (IMAGES, pytest.approx(stats.sem(of_image)))
+    assert (summary.n, summary.standard_error) == (IMAGES, pytest.approx(scipy.stats.sem(of_image)))
     assert summary.mean == pytest.approx(comparison.variants[1].summary.mean)
 
 
@@ -63,7 +63,7 @@ def test_one_run_alone_has_the_binomial_standard_error(write_run: WriteRun) -> N
 def test_differences_are_paired_by_image(study: WriteRun) -> None:
     level, comparison = found()
     ours, theirs = ([right(variant, seed) for seed in range(3)] for variant in ("dynamic", "static"))
-    expected = stats.ttest_rel(np.mean(ours, axis=0), np.mean(theirs, axis=0))
+    expected = scipy.stats.ttest_rel(np.mean(ours, axis=0), np.mean(theirs, axis=0))
     summary = level.differences["lab_3x3", "dynamic", "static"]
     low, high = expected.confidence_interval()
     assert summary.mean == pytest.approx(comparison.claims[0].paired.difference.mean)
@@ -83,7 +83,7 @@ def test_a_difference_of_gains_is_paired_by_image_too(write_run: WriteRun) -> No
         for variant in ("dynamic", "plain", "static", "untied_one")
     )
     gain = next(claim for claim in comparison.claims if claim.over)
-    expected = stats.ttest_rel((dynamic - plain).mean(axis=0), (static - other).mean(axis=0))
+    expected = scipy.stats.ttest_rel((dynamic - plain).mean(axis=0), (static - other).mean(axis=0))
     summary = level.differences["lab_3x3", "dynamic", gain.rival]
     assert summary.mean == pytest.approx(gain.paired.difference.mean) and summary.n == IMAGES
     assert (summary.low, summary.high) == pytest.approx(tuple(expected.confidence_interval()))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.anytime import anytime_half_width, e_value
 from analysis.comparing.looks import adjusted_p, boundaries, error_over_looks
@@ -24,7 +24,7 @@ def simulated() -> np.ndarray:
 
 def rejected(t: np.ndarray, looks: tuple[int, ...], levels: tuple[float, ...]) -> float:
     """How often |t| passes the two-sided critical value at any look."""
-    critical = [stats.t.ppf(1 - level / 2, n - 1) for n, level in zip(looks, levels, strict=True)]
+    critical = [scipy.stats.t.ppf(1 - level / 2, n - 1) for n, level in zip(looks, levels, strict=True)]
     return float(np.mean(np.any([np.abs(t[n - 2]) > c for n, c in zip(looks, critical, strict=True)], axis=0)))
 
 
@@ -56,7 +56,7 @@ def test_without_boundaries_looking_often_errs_more(simulated: np.ndarray) -> No
 
 def test_of_a_one_sided_test_too(simulated: np.ndarray) -> None:
     looks, c = (3, 5, 10), 0.04
-    critical = [stats.t.ppf(1 - c * (n / 10) ** 2, n - 1) for n in looks]
+    critical = [scipy.stats.t.ppf(1 - c * (n / 10) ** 2, n - 1) for n in looks]
     found = np.mean(np.any([simulated[n - 2] > t for n, t in zip(looks, critical, strict=True)], axis=0))
     assert error_over_looks(looks, c, one_sided=True) == pytest.approx(found, abs=0.0015)
 
@@ -105,8 +105,8 @@ def test_an_e_value_is_the_average_likelihood_ratio_over_its_prior() -> None:
     # The Bayes factor by integration: noncentral t over central t, the noncentrality from the prior's effects.
     t, n = 2.5, 6
     effects = np.linspace(-12, 12, 4001)
-    ratio = stats.nct.pdf(t, n - 1, effects * math.sqrt(n)) / stats.t.pdf(t, n - 1)
-    averaged = np.trapezoid(ratio * stats.norm.pdf(effects, scale=2), effects)
+    ratio = scipy.stats.nct.pdf(t, n - 1, effects * math.sqrt(n)) / scipy.stats.t.pdf(t, n - 1)
+    averaged = np.trapezoid(ratio * scipy.stats.norm.pdf(effects, scale=2), effects)
     assert e_value(t / math.sqrt(n), n) == pytest.approx(averaged, rel=1e-5)
 
 

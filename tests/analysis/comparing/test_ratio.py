@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.claims import EQUIVALENT, INTERIM, REFUTED, SUPPORTED, UNDECIDED, claim
 from analysis.comparing.comparison import Comparison, compare
@@ -22,7 +22,7 @@ LARGE = [0.50, 0.52, 0.49, 0.51, 0.53]
 
 
 def reach(n: int, alpha: float = 0.05) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, n - 1)) / math.sqrt(n)
+    return float(scipy.stats.t.ppf(1 - alpha / 2, n - 1)) / math.sqrt(n)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -32,7 +32,7 @@ def test_the_ends_are_the_ratios_at_which_the_paired_test_just_rejects(n: int) -
     found = fieller(list(y), list(x), reach(n))
     assert found.mean == pytest.approx(y.mean() / x.mean()) and found.low < found.mean < found.high
     for end in (found.low, found.high):
-        assert stats.ttest_1samp(y - end * x, 0).pvalue == pytest.approx(0.05, rel=1e-6)
+        assert scipy.stats.ttest_1samp(y - end * x, 0).pvalue == pytest.approx(0.05, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n", "correlation"), [(3, 0.0), (3, 0.9), (6, -0.5)])
@@ -76,7 +76,7 @@ def test_a_declared_ratio_is_what_each_row_claims_of_the_baseline_and_no_other()
     assert near.part.p == claim(ours, tenths, "", is_control=False, tuned="").paired.p
     level = boundaries((3, 5))[1]
     differences = np.array([ours[seed] - near.ratio.low * LARGE[seed] for seed in range(5)])
-    assert stats.ttest_1samp(differences, 0).pvalue == pytest.approx(level, rel=1e-4)
+    assert scipy.stats.ttest_1samp(differences, 0).pvalue == pytest.approx(level, rel=1e-4)
 
 
 def test_between_looks_there_is_no_verdict_and_the_wider_interval() -> None:

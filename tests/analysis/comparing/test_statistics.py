@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing import statistics
 
@@ -26,7 +26,7 @@ def test_summary_agrees_with_scipy(n: int) -> None:
     summary = statistics.summarise(values)
     mean = math.fsum(values) / n
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    low, high = stats.t.interval(0.95, n - 1, loc=mean, scale=sd / math.sqrt(n))
+    low, high = scipy.stats.t.interval(0.95, n - 1, loc=mean, scale=sd / math.sqrt(n))
     assert (summary.n, summary.mean, summary.sd) == (n, pytest.approx(mean), pytest.approx(sd, rel=1e-9))
     assert (summary.low, summary.high) == (pytest.approx(low, rel=1e-12), pytest.approx(high, rel=1e-12))
 
@@ -62,7 +62,7 @@ def test_equal_values_have_no_spread_and_no_interval() -> None:
 def test_paired_comparison_agrees_with_scipy(n: int) -> None:
     ours, theirs = arms(n)
     found = statistics.paired(ours, theirs)
-    expected = stats.ttest_rel(ours, theirs)
+    expected = scipy.stats.ttest_rel(ours, theirs)
     low, high = expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert (found.difference.low, found.difference.high) == (pytest.approx(low), pytest.approx(high))
@@ -73,7 +73,7 @@ def test_paired_comparison_agrees_with_scipy(n: int) -> None:
 def test_pairing_narrows_the_interval_of_correlated_arms() -> None:
     ours, theirs = arms(10)
     found, unpaired = statistics.paired(ours, theirs), statistics.welch(ours, theirs)
-    assert found.correlation == pytest.approx(stats.pearsonr(ours, theirs).statistic)
+    assert found.correlation == pytest.approx(scipy.stats.pearsonr(ours, theirs).statistic)
     assert found.correlation > 0.5
     assert found.difference.high - found.difference.low < unpaired.high - unpaired.low
 
@@ -101,7 +101,7 @@ def test_correlation_is_undefined_for_two_pairs_or_a_constant_arm(ours: list[flo
 def test_welch_interval_agrees_with_scipy(n: int, m: int) -> None:
     ours, theirs = arms(n)[0], arms(m)[1]
     found = statistics.welch(ours, theirs)
-    low, high = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    low, high = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
@@ -131,8 +131,10 @@ def test_holm_stays_below_one_and_counts_defined_values_only() -> None:
 
 def power(n: int, difference: float, sd: float) -> float:
     """Both tails of the noncentral t beyond the critical values."""
-    critical, shift = stats.t.ppf(0.975, n - 1), difference / sd * math.sqrt(n)
-    return float(stats.nct.sf(critical, n - 1, shift) + np.nan_to_num(stats.nct.cdf(-critical, n - 1, shift)))
+    critical, shift = scipy.stats.t.ppf(0.975, n - 1), difference / sd * math.sqrt(n)
+    return float(
+        scipy.stats.nct.sf(critical, n - 1, shift) + np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, shift))
+    )
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6, 10, 30, 200])
@@ -145,7 +147,7 @@ def test_detectable_difference_in_simulated_experiments() -> None:
     n, sd = 4, 0.003
     random = np.random.default_rng(1)
     differences = random.normal(statistics.detectable_difference(sd, n), sd, (20_000, n))
-    assert np.mean(stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.01)
+    assert np.mean(scipy.stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.01)
 
 
 @pytest.mark.parametrize(("sd", "n"), [(0.01, 1), (0.0, 5), (math.nan, 1)])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.text import Annotation
-from scipy import stats
 
 from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
@@ -51,7 +51,8 @@ def test_a_point_is_the_mean_and_its_bars_end_at_scipys_intervals(axes: Axes, va
     assert marker.get_xydata() == pytest.approx(np.array([[np.mean(TIMES), np.mean(ACCURACIES)]]))
     horizontal, vertical = error_bars(axes)
     expected = [
-        stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values)) for values in (TIMES, ACCURACIES)
+        scipy.stats.t.interval(0.95, 2, loc=np.mean(values), scale=scipy.stats.sem(values))
+        for values in (TIMES, ACCURACIES)
     ]
     assert horizontal[:, 0] == pytest.approx(expected[0]) and vertical[:, 1] == pytest.approx(expected[1])
     assert horizontal[:, 1] == pytest.approx([np.mean(ACCURACIES)] * 2)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
-from scipy import stats
 
 from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
@@ -40,7 +40,7 @@ def test_only_shared_seeds_are_paired(variants: Sequence[Variant]) -> None:
 
 def test_dots_mean_and_interval_are_those_of_scipy(axes: Axes, variants: Sequence[Variant]) -> None:
     draw_differences(axes, differences_of(variants)[:1], LOOKS)
-    expected = stats.ttest_rel(DYNAMIC, STATIC).confidence_interval(0.95)
+    expected = scipy.stats.ttest_rel(DYNAMIC, STATIC).confidence_interval(0.95)
     (dots,) = [found for found in axes.collections if isinstance(found, PathCollection)]
     assert np.asarray(dots.get_offsets())[:, 0] == pytest.approx(np.subtract(DYNAMIC, STATIC))
     (bar,) = [segment for c in axes.collections if isinstance(c, LineCollection) for segment in c.get_segments()]

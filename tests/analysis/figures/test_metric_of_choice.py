@@ -11,7 +11,7 @@ from analysis.comparing.variants import Variant
 from analysis.drawing import style
 from analysis.figures import cost, differences
 from analysis.figures.legend import looks
-from analysis.figures.study import Choice, StudyFigures
+from analysis.figures.study import FigureOptions, StudyFigures
 from analysis.reading.metrics import COMPARED
 from analysis.reading.sources import read_runs
 
@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_finite_has_no_place_and_is_named(odd: str, write_run
         for seed in range(2):
             write_run(variant, seed, 0.6, test_loss=np.inf if (variant, seed) == (odd, 1) else 1.0 + seed / 10)
     variants = compare(read_runs(["outputs"]), None, metric="test_loss").variants
-    study = StudyFigures("lab", variants, looks(row.label for row in variants), Choice("epochs", "page"))
+    study = StudyFigures("lab", variants, looks(row.label for row in variants), FigureOptions("epochs", "page"))
     with style.figure_style():
         assert [drawing.name for drawing in study.accuracies("page")][:1] == ["accuracy_against_cost"]
     points = cost.cost_points(variants)["parameters"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.figures.series import Series, series
 from analysis.reading.metrics import ACCURACY
@@ -26,7 +26,7 @@ def made(rows_by_seed: dict[int, list[dict[str, Any]]], x: str = "epochs", split
 def test_mean_and_interval_are_those_of_scipy_at_each_evaluation() -> None:
     found = made({seed: rows_of(levels) for seed, levels in LEVELS.items()})
     values = np.array(list(LEVELS.values()))
-    low, high = stats.t.interval(0.95, 2, loc=values.mean(axis=0), scale=stats.sem(values, axis=0))
+    low, high = scipy.stats.t.interval(0.95, 2, loc=values.mean(axis=0), scale=scipy.stats.sem(values, axis=0))
     np.testing.assert_allclose(found.x, [1, 2, 3, 4])
     np.testing.assert_allclose(found.mean, values.mean(axis=0))
     np.testing.assert_allclose(found.low, low)

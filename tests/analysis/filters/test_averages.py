@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.filters.averages import averaged
 from analysis.tables.table import Heading, Sheet, column
@@ -46,7 +46,7 @@ def test_csv_has_the_t_interval_of_scipy() -> None:
     header, first, _ = averaged(sheets()).csv().splitlines()
     found = dict(zip(header.split(","), first.split(","), strict=True))
     shares = SHARES["conv1"]
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(shares), scale=stats.sem(shares))
+    low, high = scipy.stats.t.interval(0.95, 2, loc=np.mean(shares), scale=scipy.stats.sem(shares))
     expected = {"mean": np.mean(shares), "sd": np.std(shares, ddof=1), "low": low, "high": high}
     assert {name: float(found[f"share_{name}"]) for name in expected} == pytest.approx(expected)
     assert "seed_mean" not in found and found["images_low"] == ""

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 
 import pytest
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from analysis.filters.choices import (
@@ -27,7 +27,7 @@ def test_entropy_is_a_part_of_log_k(noise: Callable[..., Tensor]) -> None:
     known = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
     torch.testing.assert_close(entropy(known), torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64))
     shares = noise(20, 5).softmax(1)
-    expected = stats.entropy(shares.double().numpy(), axis=1, base=5)
+    expected = scipy.stats.entropy(shares.double().numpy(), axis=1, base=5)
     assert entropy(shares).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
     assert entropy(torch.ones(3, 1)).tolist() == [0, 0, 0]
 

@@ -12,6 +12,7 @@ from analysis.__main__ import main
 from analysis.filters.responses import responses_of, sheet
 
 
+@pytest.mark.slow
 def test_maps_and_scores_are_the_networks_own(opened: Callable) -> None:
     run = opened("label_guided_1x1")
     found = responses_of(run, 17)

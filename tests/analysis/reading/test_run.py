@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.reading.run import Run, by_epoch, one_line, provenance_of, settings, usable_numbers
+from analysis.reading.run import Run, by_epoch, first_line, provenance_of, settings, usable_numbers
 from dynfilt.run.folder import RunFolder, RunState
 
 
@@ -83,8 +83,8 @@ def test_without_a_fraction_there_is_no_result(accuracy: object) -> None:
 
 
 def test_an_error_is_one_short_line() -> None:
-    assert one_line({"type": "OSError", "message": "full\nreally"}) == one_line("\n OSError: full\nreally")
-    assert len(one_line("x" * 500)) == 160 and one_line(None) == ""
+    assert first_line({"type": "OSError", "message": "full\nreally"}) == first_line("\n OSError: full\nreally")
+    assert len(first_line("x" * 500)) == 160 and first_line(None) == ""
 
 
 @pytest.mark.parametrize("told", [None, "x", [], {}, {"resumed": "x"}, {"resumed": ["x"], "dirty": None}])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.__main__ import main
 from analysis.reading.sources import read_runs
@@ -71,7 +71,7 @@ def test_elsewhere_it_must_fall_where_one_more_seed_would(accuracy: float, repro
     answer = compare_runs(seeds[0], replace(seeds[0], numbers={**seeds[0].numbers, "test_accuracy": accuracy}), seeds)
     assert answer.reproduces == reproduces
     recorded = np.array([run.numbers["test_accuracy"] for run in seeds])
-    low, high = stats.t.interval(0.95, 4, recorded.mean(), np.sqrt(1.2) * recorded.std(ddof=1))
+    low, high = scipy.stats.t.interval(0.95, 4, recorded.mean(), np.sqrt(1.2) * recorded.std(ddof=1))
     assert answer.words.endswith(f"one more run of its 5 seeds falls into {low:.2%} to {high:.2%} with 95 %")
 
 

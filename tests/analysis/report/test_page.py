@@ -56,6 +56,7 @@ def addresses(page: str) -> set[str]:
     return set(re.findall(r"""https?://[^"'\s<]*""", page))
 
 
+@pytest.mark.slow
 def test_it_is_self_contained(study: WriteRun, report: Report) -> None:
     page, _ = report()
     assert addresses(page) == NAMESPACES
@@ -70,6 +71,7 @@ def test_every_cell_of_the_table_is_in_it(study: WriteRun, report: Report) -> No
     assert len(expected) > 30 and expected <= set(Cells(page).cells)
 
 
+@pytest.mark.slow
 def test_the_answer_has_the_numbers_of_the_verdicts(study: WriteRun, report: Report) -> None:
     page, _ = report()
     known = cells_of(table(["outputs"], None, "md").text)

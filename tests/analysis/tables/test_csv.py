@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from analysis.comparing.arrangement import PLAIN
 from analysis.tables import columns, comparison_tables, latex, markdown
@@ -53,7 +53,7 @@ def test_csv_agrees_with_scipy_in_full_precision(sound: WriteRun) -> None:
     found = records()
     claims = [(v, "", "static_3x3") for v in ("bypass_3x3", "detached_3x3", "dynamic_3x3")]
     claims += [(v, "control_", "bypass_3x3") for v in ("detached_3x3", "dynamic_3x3")]
-    tests = [stats.ttest_rel(ACCURACIES[ours], ACCURACIES[theirs]) for ours, _, theirs in claims]
+    tests = [scipy.stats.ttest_rel(ACCURACIES[ours], ACCURACIES[theirs]) for ours, _, theirs in claims]
     adjusted = holm_by_definition([float(test.pvalue) for test in tests])
     for (ours, prefix, theirs), test, p_holm in zip(claims, tests, adjusted, strict=True):
         record, interval = found[ours], test.confidence_interval()
@@ -75,13 +75,13 @@ def test_csv_agrees_with_scipy_in_full_precision(sound: WriteRun) -> None:
 def test_csv_means_and_intervals_agree_with_scipy(sound: WriteRun) -> None:
     for variant, accuracies in ACCURACIES.items():
         found = {key: value for key, value in records()[variant].items()}
-        low, high = stats.t.interval(0.95, 2, np.mean(accuracies), stats.sem(accuracies))
+        low, high = scipy.stats.t.interval(0.95, 2, np.mean(accuracies), scipy.stats.sem(accuracies))
         assert float(found["test_accuracy_mean"]) == pytest.approx(np.mean(accuracies), rel=1e-14)
         assert float(found["test_accuracy_sd"]) == pytest.approx(np.std(accuracies, ddof=1), rel=1e-12)
         assert float(found["test_accuracy_ci95_low"]) == pytest.approx(low, rel=1e-12)
         assert float(found["test_accuracy_ci95_high"]) == pytest.approx(high, rel=1e-12)
         assert found["train_seconds_mean"] == "519.5" and found["images_per_second_mean"] == "1800"
-    unpaired = stats.ttest_ind(ACCURACIES["dynamic_3x3"], ACCURACIES["static_3x3"], equal_var=False)
+    unpaired = scipy.stats.ttest_ind(ACCURACIES["dynamic_3x3"], ACCURACIES["static_3x3"], equal_var=False)
     high = float(records()["dynamic_3x3"]["welch_ci95_high"])
     assert high == pytest.approx(unpaired.confidence_interval().high, rel=1e-12)
 
@@ -100,8 +100,8 @@ def test_chosen_columns_of_csv_are_those_fields_only(sound: WriteRun) -> None:
         v: np.mean([np.equal(*predictions(a, seed).values()) for seed, a in enumerate(ACCURACIES[v])], axis=0)
         for v in ("dynamic_3x3", "static_3x3")
     }
-    assert float(dynamic["image_se"]) == pytest.approx(stats.sem(correct["dynamic_3x3"]))
-    interval = stats.ttest_rel(correct["dynamic_3x3"], correct["static_3x3"]).confidence_interval()
+    assert float(dynamic["image_se"]) == pytest.approx(scipy.stats.sem(correct["dynamic_3x3"]))
+    interval = scipy.stats.ttest_rel(correct["dynamic_3x3"], correct["static_3x3"]).confidence_interval()
     assert float(dynamic["image_difference_ci95_low"]) == pytest.approx(interval.low)
 
 

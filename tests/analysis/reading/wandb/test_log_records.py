@@ -28,6 +28,7 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(records, "record_type", lambda: None)
 
 
+@pytest.mark.slow
 def test_a_log_of_the_client_is_read_whole(decoder: None, tmp_path: Path) -> None:
     with open_mirror(
         Tracking("offline", "dynfilt", None),
