@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|pool|all|gpu|compare`."""
+"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|pool|page|all|gpu|compare`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.commands import compare, data, gpu, layers, pool, replicas, startup, step, suite
+from benchmarks.commands import compare, data, gpu, layers, page, pool, replicas, startup, step, suite
 from benchmarks.measuring.timing import Deadline
 from benchmarks.reporting.report import default_path, require_writable, write_result
 from benchmarks.reporting.tables import render
 
-BENCHMARKS = {"layers": layers, "step": step, "data": data, "startup": startup, "pool": pool, "replicas": replicas}
+BENCHMARKS = {
+    **{"layers": layers, "step": step, "data": data, "startup": startup},
+    **{"pool": pool, "replicas": replicas, "page": page},
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from functools import partial
 
 from ..reading.run import Run
 from .comparison import Comparison, declared_rows
-from .declaration import ABOUT_KEYS, Declaration
+from .declaration import ABOUT_KEYS, Declaration, recorded
 from .variants import Variant
 from .words import in_words, seed_list
 
@@ -16,6 +16,7 @@ SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_
 # Numbers that all runs of one config have in common.
 CONSTANTS = ("parameters", "flops")
 MOST_LABELS = 6
+NONE_RECORDED, OTHERS_RECORDED = "did not record them", "recorded others"
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -129,9 +130,7 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
     if declared.flaw:
         differing = [declared.flaw, *differing]
     if declared.origin:
-        differing = [
-            f"claims and looks are those of {declared.origin}, applied afterwards: these runs did not record them"
-        ]
+        differing = _applied(variants, declared)
     metric = variants[0].metric
     if declared.names_claims and declared.metric != metric:
         differing.append(
@@ -147,6 +146,23 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         if any(variant.runs for variant in variants) and not declared_rows(name, variants, declared)
     ]
     return differing + missing
+
+
+def _applied(variants: list[Variant], declared: Declaration) -> list[str]:
+    """That a file declares claims and looks for runs which recorded none, or others."""
+    labels = _labels_by(variants, partial(_recorded, declared))
+    who = [f"{labels[answer]} {answer}" for answer in (NONE_RECORDED, OTHERS_RECORDED) if answer in labels]
+    if labels.keys() == {NONE_RECORDED}:
+        who = [f"these runs {NONE_RECORDED}"]
+    return [f"claims and looks are those of {declared.origin}, applied afterwards: {'; '.join(who)}"] if who else []
+
+
+def _recorded(declared: Declaration, run: Run) -> str:
+    """Whether a run recorded these claims and looks, as what is said of it; empty where it did."""
+    own = recorded(run)
+    if own.makes_claims_of(declared):
+        return ""
+    return OTHERS_RECORDED if own.names_claims or own.looks or own.flaw else NONE_RECORDED
 
 
 def _settings(variants: list[Variant], keys: Iterable[str]) -> list[str]:

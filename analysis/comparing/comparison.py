@@ -251,7 +251,8 @@ def _claims(
     """Against the baseline, the declared controls, and the one that `control_of` finds; then those on gains.
 
     Where a study declares claims, those that it does not declare, or declares by another metric, are exploratory. A row
-    that became the baseline keeps its declared controls and gains, which do not depend on what is the baseline.
+    that became the baseline keeps its declared controls and gains, which do not depend on what is the baseline, and a
+    declared control that became the baseline is to be beaten all the same.
     """
     if not variant.runs:
         return ()
@@ -260,7 +261,7 @@ def _claims(
     for name in declared.controls_of(variant.recorded_name, [row.recorded_name for row in variants]):
         if controls := declared_rows(name, variants, declared):
             control = max(controls, key=lambda row: len(_settings(row) & _settings(variant)))
-            rivals.setdefault(control.label, (control, True))
+            rivals[control.label] = (control, True)
     if found := control_of(variant, variants, baseline):
         rivals.setdefault(found.label, (found, False))
     is_declared_metric = declared.metric == variant.metric
@@ -271,7 +272,7 @@ def _claims(
             rival.label,
             is_control=rival is not baseline,
             tuned=tuning.answer(variant.runs[0], rival.runs[0]),
-            declared=declared,
+            declared=declared if rival is not baseline or is_declared_baseline else replace(declared, ratio=math.nan),
             is_exploratory=declared.names_claims and not (is_declared and is_declared_metric),
             higher_is_better=variant.metric.higher_is_better,
         )

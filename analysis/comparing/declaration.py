@@ -58,6 +58,15 @@ class Declaration:
         """Whether it says what is compared with what, so that all else is exploratory."""
         return bool(self.baseline or self.controls or self.gains)
 
+    def makes_claims_of(self, other: "Declaration") -> bool:
+        """Whether it declares what another does, beside its words: the same comparisons, read alike at the same looks.
+
+        A margin or ratio that the other lacks is not asked for.
+        """
+        keys = ["baseline", "controls", "gains", "metric", "looks"]
+        keys += [key for key in ("margin", "ratio") if not math.isnan(getattr(other, key))]
+        return all(getattr(self, key) == getattr(other, key) for key in keys)
+
     def rows_meant(self, name: str, rows: Iterable[str]) -> list[str]:
         """The rows that one of its names means, of those of a table."""
         named = itertools.chain(*self.controls.values(), *itertools.chain(*self.gains.values()))
@@ -117,11 +126,16 @@ def declarations_of(runs: Sequence[Run]) -> dict[str, Declaration]:
         said = [str(run.config.get("about")) for run in members if run.seed == first]
         commonest = max(said, key=said.count)
         speaker = next(run for run in members if run.seed == first and str(run.config.get("about")) == commonest)
-        try:
-            found[study] = _declaration(speaker.config.get("about"))
-        except UnusableAbout as error:
-            found[study] = Declaration(flaw=f"what {speaker.place} declares does not count: {error}")
+        found[study] = recorded(speaker)
     return found
+
+
+def recorded(run: Run) -> Declaration:
+    """What a run declares; one that cannot be meant is none, with a `flaw`. Raises ValueError for an unknown metric."""
+    try:
+        return _declaration(run.config.get("about"))
+    except UnusableAbout as error:
+        return Declaration(flaw=f"what {run.place} declares does not count: {error}")
 
 
 def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration]:

@@ -28,7 +28,7 @@ TEXT = ("study", "variant", "state", "error", "config_digest", "commit", "device
 # How the fields of `table --format csv` end that hold words.
 TEXT_ENDS = (
     *("study", "variant", "label", "config_digest", "seeds"),
-    *("baseline", "control", "verdict", "over", "more_than"),
+    *("baseline", "control", "verdict", "tuned_alike", "over", "more_than"),
 )
 
 T = TypeVar("T")
@@ -39,8 +39,9 @@ def runs_frame(*sources: str, metric: str | None = None) -> pd.DataFrame:
 
     Columns: what the run is (`state`, one-line `error`, `config_digest`, `commit`, `dirty`, `device`, `source`,
     `place`), each number of result.json under its own name, NaN where the run has none, and each config key as
-    `config.<key>`, such as `config.optimizer.lr`. A metric that is computed from these or from the predictions, such as
-    `calibration_error`, is a column where it is asked for, NaN for runs that lack what it needs.
+    `config.<key>`, such as `config.optimizer.lr`, text where runs hold values of several types. A metric that is
+    computed from these or from the predictions, such as `calibration_error`, is a column where it is asked for, NaN for
+    runs that lack what it needs.
     Raises ValueError also for a metric that there is not.
     """
     runs = read_runs(sources)
@@ -49,6 +50,10 @@ def runs_frame(*sources: str, metric: str | None = None) -> pd.DataFrame:
         runs = [found[run.place] if found[run.place].counts else run for run in runs]
     rows = [{**_identity(run), **_origin(run), **run.numbers, **dict(_flat(run.config, "config"))} for run in runs]
     frame = pd.DataFrame(rows)
+    for name in frame:
+        # A key that is a number in some runs and a word in others, such as data.split_seed.
+        if frame[name].dtype == object and pd.api.types.infer_dtype(frame[name], skipna=True).startswith("mixed"):
+            frame[name] = frame[name].map(str, na_action="ignore")
     return frame.astype({name: "string" for name in TEXT} | {"seed": "int64", "dirty": "bool"})
 
 

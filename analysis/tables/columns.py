@@ -309,7 +309,7 @@ ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_de
 DISPENSABLE = (
     *("interval", "train", "tuned", "correlation", "effect_size", "images", "welch", "flops"),
     *("detectable", "sign_flip", "boundary", "equivalence", "n", "e_value", "image_se", "image_delta_se"),
-    *("delta_sd", "image_delta", "needed", "ahead", "pairs", "both", "params", "p_unadjusted", "p"),
+    *("delta_sd", "image_delta", "needed", "ahead", "pairs", "both", "params", "p_unadjusted", "p", "points"),
 )
 # In CSV these columns, of the test images and their channels, come only when they are chosen, ...
 IMAGE_COLUMNS = chosen(

@@ -174,14 +174,15 @@ def table(
 def _for_paper(
     fits: Sequence[Narrowed], notes_of: NotesOf, caveats: list[str], presentation: Presentation
 ) -> tuple[str, list[str]]:
-    """The LaTeX, and what its reader would not see: columns left out, signs without a font.
+    """The LaTeX, and what its reader would not see: columns and tables left out, signs without a font.
 
     Full notes stand below the first table, short ones below each.
     """
+    lost = [fit.note for fit in fits if fit.note]
+    fits = [fit for fit in fits if not fit.is_empty]
     below = [notes_of(fit.table.keys) for fit in fits]
     if presentation.notes == FULL:
         below[1:] = [[] for _ in below[1:]]
-    lost = [fit.note for fit in fits if fit.note]
     lines = [*caveats, *(line for lines in below for line in lines)]
     text = latex.render(fits, below, caveats, presentation.float)
     return text, [*lost, *latex.unprintable([fit.table for fit in fits], lines)]

@@ -7,6 +7,8 @@ from .columns import DISPENSABLE
 from .table import Table
 
 FEWEST_COLUMNS = 2
+# Without any other column a table says nothing.
+NAMING = {"against"}
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,15 @@ class Narrowed:
     lost: list[str]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it lost all that it says of what its rows name."""
+        return bool(self.lost) and set(self.table.keys) <= NAMING
+
+    @property
     def note(self) -> str:
         """What it lost, in words; empty where it is whole."""
+        if self.is_empty:
+            return f"left out for its width: {self.table.title}"
         return f"left out of {self.table.title} for its width: {', '.join(self.lost)}" if self.lost else ""
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ..comparing.claims import EQUIVALENT, Claim
 from ..comparing.comparison import Comparison
 from ..comparing.statistics import ALPHA, POWER
+from ..comparing.words import number_of
 
 # From the keys of the columns that are shown to the lines that explain them.
 NotesOf = Callable[[Iterable[str]], list[str]]
 # A line each of the keys of columns, in the order in which they are explained.
 VALUES, TESTS, COSTS = "values", "tests", "costs"
 PHRASES = {
-    "accuracy": (VALUES, "{metric}: mean ± SD over the n seeds"),
+    "accuracy": (VALUES, "{metric}: mean ± SD over {seeds}"),
     "interval": (VALUES, "95 % interval: Student t"),
     "delta": (VALUES, "Δ: difference to {baseline} with the same seed, with its {interval}"),
     "points": (VALUES, "Δ: difference with the same seed"),
@@ -45,9 +46,12 @@ def short_notes(comparison: Comparison, keys: Iterable[str]) -> list[str]:
     shown = set(keys)
     metric = comparison.metric
     baselines = {variants[0].baseline for variants in comparison.groups.values()}
+    counts = sorted({variant.summary.n for variant in comparison.variants if variant.runs})
+    number = number_of(counts[-1], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     has_looks = any(claim.declared.looks for claim in comparison.claims)
     words = {
         "metric": metric.label,
+        "seeds": "the n seeds" if "n" in shown else number,
         "baseline": next(iter(baselines)) if len(baselines) == 1 else "the baseline",
         "interval": " or ".join(dict.fromkeys(claim.interval_in_words for claim in comparison.claims)),
         "looks": " and adjusted for the declared looks" if has_looks else "",

@@ -31,13 +31,15 @@ def render(tables: Sequence[Table], notes_of: NotesOf, caveats: Sequence[str], w
         return Measurement.get(console, console.options.update(max_width=UNLIMITED), _grid(table)).maximum
 
     fits = [narrowed(_shortened(table, round(LARGEST_NAME * width)), width_of, width) for table in tables]
-    lines = notes_of([key for each in fits for key in each.table.keys])
+    lines = notes_of([key for each in fits if not each.is_empty for key in each.table.keys])
     for each in fits:
+        if each.note:
+            lines.append(f"{each.note[0].upper()}{each.note[1:]}; --format md has all.")
+        if each.is_empty:
+            continue
         if each.table.title != RESULTS_TITLE:
             console.print(_text(each.table.title, "bold"))
         console.print(_grid(each.table), "")
-        if each.note:
-            lines.append(f"{each.note[0].upper()}{each.note[1:]}; --format md has all.")
     for line in [*lines, *(f"Caveat: {line}." for line in caveats)]:
         console.print(
             _text(

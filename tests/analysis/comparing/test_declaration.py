@@ -76,10 +76,24 @@ def test_only_declared_comparisons_are_claims_and_holm_covers_these() -> None:
 
 
 def test_a_baseline_from_the_command_line_is_exploratory_where_another_was_declared() -> None:
-    comparison = compare(study(5, {"baseline": "static", "controls": {"up": "same"}}), "same")
-    assert {claim.verdict for variant in comparison.variants for claim in variant.claims} == {EXPLORATORY}
-    assert all(math.isnan(claim.p_holm) for claim in comparison.claims)
+    about = {"baseline": "static", "controls": {"up": "same"}}
+    comparison = compare(study(5, about), "down")
+    others = [claim for claim in comparison.claims if not claim.is_control]
+    assert {claim.verdict for claim in others} == {EXPLORATORY}
+    assert all(math.isnan(claim.p_holm) for claim in others)
     assert {claim.verdict for claim in compare(study(5, {}), "same").claims} <= {SUPPORTED, REFUTED, UNDECIDED}
+
+
+@pytest.mark.parametrize("ratio", [None, 0.5])
+def test_a_declared_control_stays_a_claim_where_it_is_named_as_the_baseline(ratio: float | None) -> None:
+    about = {"baseline": "static", "controls": {"up": "same"}, "ratio": ratio}
+    usual, named = compare(study(5, about), None), compare(study(5, about), "same")
+    found = against(named, "up", "same")
+    assert found.paired == against(usual, "up", "same").paired
+    assert found.verdict == SUPPORTED and not found.is_control and not found.is_of_a_ratio
+    # The other claims on rows of this study are not in the table, and of the family all the same.
+    assert found.p_holm == pytest.approx(4 * found.paired.p)
+    assert {claim.verdict for claim in named.claims if claim is not found} == {EXPLORATORY}
 
 
 def test_the_control_that_a_rule_finds_is_exploratory_where_claims_are_declared() -> None:
@@ -277,6 +291,24 @@ def test_a_sweep_file_may_declare_for_runs_that_did_not(tmp_path: Path) -> None:
     assert f"claims and looks are those of {path}, applied afterwards: these runs did not record them" in caveats(
         comparison
     )
+
+
+def test_of_a_sweep_file_the_runs_that_did_not_record_its_claims_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("study: lab\nabout:\n  baseline: up\n  looks: [3, 5]\n  margin: 1\n")
+
+    def told(*abouts: Any) -> list[str]:
+        made = [replace(run, config={"about": abouts[run.seed]}) for run in study(len(abouts), None)]
+        lines = caveats(compare(made, None, about=str(path)))
+        return [line.partition("applied afterwards: ")[2] for line in lines if "applied afterwards" in line]
+
+    same = {"baseline": "up", "looks": [3, 5], "margin": 1.0, "question": "Why?"}
+    each = "up ({0}), down ({0}), same ({0}), static ({0})"
+    assert told(same, same, same) == []
+    assert told(None, {}, same) == [f"{each.format('seeds 0, 1')} did not record them"]
+    for other in ({"looks": [3, 9]}, {"margin": 2}, {"looks": [9, 3]}):
+        both = f"{each.format('seed 1')} did not record them; {each.format('seed 2')} recorded others"
+        assert told(same, None, same | other) == [both]
 
 
 @pytest.mark.parametrize(

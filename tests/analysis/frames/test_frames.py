@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from analysis.__main__ import main
 from analysis.frames import comparison_frame, curves_frame, predictions_frame, runs_frame
 from tests.conftest import ROOT
 
+WriteRun = Callable[..., Path]
 STUDY = str(ROOT / "docs" / "runs_h100" / "label_guided")
 
 
@@ -45,6 +47,24 @@ def test_predictions_give_the_recorded_accuracy_and_the_comparison_its_table() -
     difference = (runs["label_guided_1x1"] - runs["static_1x1"]).mean()
     assert comparison.loc["label_guided_1x1", "difference_mean"] == pytest.approx(difference)
     assert comparison.loc["label_guided_1x1", "verdict"] == "undecided"
+
+
+def test_a_key_that_is_a_number_in_some_runs_and_a_word_in_others_is_text(write_run: WriteRun, tmp_path: Path) -> None:
+    for seed, split in enumerate((0, "seed", None)):
+        write_run("a", seed, 0.5, settings={"data.split_seed": split, "trainer.cuda_graph": bool(seed) or None})
+    frame = runs_frame("outputs")
+    assert frame["config.data.split_seed"].tolist()[:2] == ["0", "seed"]
+    assert frame["config.data.split_seed"].isna().tolist() == [False, False, True]
+    assert frame["config.trainer.cuda_graph"].tolist() == [None, True, True]
+    assert main(["runs", "outputs", "--format", "parquet", "--out", str(tmp_path / "runs.parquet")]) == 0
+    assert pd.read_parquet(tmp_path / "runs.parquet")["config.data.split_seed"].tolist()[:2] == ["0", "seed"]
+
+
+def test_words_of_a_comparison_are_text_even_where_no_row_has_any(write_run: WriteRun) -> None:
+    write_run("a", 0, 0.5)
+    frame = comparison_frame("outputs")
+    words = ["study", "seeds", "baseline", "verdict", "tuned_alike", "control", "control_tuned_alike"]
+    assert {str(frame[name].dtype) for name in words} == {"string"}
 
 
 def test_the_commands_write_the_same_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

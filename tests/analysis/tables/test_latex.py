@@ -135,5 +135,7 @@ def test_a_float_has_own_words_few_columns_and_three_lines_of_notes(sound: Write
     lost = results.splitlines()[0]
     assert lost.startswith("% left out of Results for its width: 95") and ("train" in lost) == (width == "column")
     assert f"warning: {lost.removeprefix('% ')}".replace("\\", "") in printed.beside
+    assert " & verdict " in verdicts and "against" in verdicts
+    assert ("SD over the n seeds" in results) == (" n " in results.split(r"\toprule")[1].split(r"\midrule")[0])
     none = table(["outputs"], None, "tex", presentation=Presentation("none")).text
     assert "minipage" not in none

@@ -40,6 +40,13 @@ def test_a_row_that_no_width_can_hold_still_shows_its_accuracy(troubled: WriteRu
     assert "69.14 ± 0.19" in shown(30)
 
 
+def test_a_table_of_verdicts_has_its_verdicts_or_is_left_out(sound: WriteRun) -> None:
+    texts = {width: STYLE.sub("", shown(width)) for width in (60, 40)}
+    for row in re.findall(r"\n(?:dynamic|detached)_3x3 .*", texts[60].split("\nVerdicts\n")[1].split("\n\n")[0]):
+        assert row.rstrip().endswith(("supported", "refuted", "undecided"))
+    assert "\nVerdicts\n" not in texts[40] and "Left out for its width: Verdicts" in texts[40]
+
+
 def test_names_are_cut_in_the_middle_unless_they_would_look_alike(sound: WriteRun) -> None:
     start, end = "dyconv_resnet18,model.num_kernels=", ",optimizer.lr=0.1"
     sound(f"{start}4{end}", 0, 0.6)
