@@ -100,7 +100,7 @@ def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCUR
     from wandb_workspaces import expr
     from wandb_workspaces import workspaces as ws
 
-    mean_and_sd = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+    mean_and_sd: dict[str, Any] = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 
     def curves(logged: Metric) -> list[Any]:
         return [
@@ -110,7 +110,7 @@ def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCUR
 
     compared, study_of = expr.Summary(metric.name), expr.Metric("Group")
     # Two configs may have one name, as when the primary config changed between them; they are not averaged.
-    rows = [expr.Metric("JobType"), expr.Summary(DIGEST)]
+    rows: list[Any] = [expr.Metric("JobType"), expr.Summary(DIGEST)]
     bars = wr.BarPlot(title=metric.words, metrics=[metric.name], **mean_and_sd)
     y = wr.SummaryMetric(metric.name)
     costs = [

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, require_any
+from dynfilt.run.folder import CONFIG, EVALUATIONS, PROVENANCE, RESULT, STATUS
 from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -116,8 +117,8 @@ def browser(profile: Path) -> Iterator[Any]:
 
 def _study(folder: Path, variants: int) -> Path:
     """Finished run folders, a learning rate a variant."""
-    config, result = (PATTERN / "config.yaml").read_text(), json.loads((PATTERN / "result.json").read_text())
-    rows = [json.loads(line) for line in (PATTERN / "metrics.jsonl").read_text().splitlines()]
+    config, result = (PATTERN / CONFIG).read_text(), json.loads((PATTERN / RESULT).read_text())
+    rows = [json.loads(line) for line in (PATTERN / EVALUATIONS).read_text().splitlines()]
     chance = random.Random(0)
     for place in range(variants):
         lr = f"{1e-4 * (place + 1):g}"
@@ -127,12 +128,12 @@ def _study(folder: Path, variants: int) -> Path:
             run = folder / name / f"seed{seed}"
             run.mkdir(parents=True)
             luck = level + chance.gauss(0, 0.005)
-            for file in ("status.json", "provenance.json"):
+            for file in (STATUS, PROVENANCE):
                 shutil.copy(PATTERN / file, run / file)
-            (run / "config.yaml").write_text(text.replace("seed: 0\n", f"seed: {seed}\n", 1))
+            (run / CONFIG).write_text(text.replace("seed: 0\n", f"seed: {seed}\n", 1))
             own = {"variant": name, "seed": seed, "config_digest": f"{place:016x}"}
             own["test_accuracy"] = round(result["test_accuracy"] + luck, 4)
-            (run / "result.json").write_text(json.dumps(result | own))
+            (run / RESULT).write_text(json.dumps(result | own))
             moved = [row | {key: row[key] + luck for key in row if key.endswith("accuracy")} for row in rows]
-            (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in moved))
+            (run / EVALUATIONS).write_text("".join(f"{json.dumps(row)}\n" for row in moved))
     return folder

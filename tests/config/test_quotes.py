@@ -46,5 +46,5 @@ def test_text_that_must_be_text_stays(key: str, value: Any, compose: Any) -> Non
 
 
 def test_a_quoted_seed_is_the_seed(compose: Any) -> None:
-    jobs = compose("-m", "seed=1,'1'", "tracking=off")
-    assert [job.config["seed"] for job in jobs] == [1, 1]
+    jobs = compose("-m", "seed='1','2'", "tracking=off")
+    assert [job.config["seed"] for job in jobs] == [1, 2]
