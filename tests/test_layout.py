@@ -254,6 +254,7 @@ def declared_dependencies() -> tuple[set[str], set[str], set[str]]:
     return needed, some, dev
 
 
+@pytest.mark.slow
 def test_every_imported_package_is_a_declared_dependency() -> None:
     needed, some, dev = declared_dependencies()
     of_checkout = python_files("benchmarks")
@@ -268,6 +269,7 @@ def test_every_imported_package_is_a_declared_dependency() -> None:
                 assert distributions_of(package) & declared, f"{name_of(path)} imports {package}, which is not declared"
 
 
+@pytest.mark.slow
 def test_every_declared_dependency_is_imported() -> None:
     installed = [*python_files("dynfilt", "analysis"), ROOT / "run.py"]
     needed, some, dev = declared_dependencies()

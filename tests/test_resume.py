@@ -127,6 +127,7 @@ def test_killed_after_its_first_row_and_before_its_first_checkpoint(
     assert_finished_like(whole, FOLDER)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_the_same(start: Starter, whole: Path) -> None:
     rng, deaths = random.Random(1), 0
     start(5)

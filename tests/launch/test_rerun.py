@@ -74,6 +74,7 @@ def test_an_interrupted_rerun_of_a_sweep_goes_on_with_what_is_left(
     assert not list((tmp_path / "outputs").glob(".rerun-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [ValueError("no data"), torch.OutOfMemoryError("CUDA out of memory"), KeyboardInterrupt()]
 )
@@ -120,6 +121,7 @@ def test_a_rerun_has_begun_with_its_first_checkpoint(
     assert [aside.name for aside in asides_of(RunFolder(finished_copy))] == [".seed0.1"]
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_first_checkpoint_leaves_word_of_the_old_run(command: Command, finished_copy: Path) -> None:
     config = yaml.safe_load((finished_copy / "config.yaml").read_text())
     record = RunRecord(finished_copy, config, set_aside(finished_copy)).__enter__()
@@ -132,6 +134,7 @@ def test_a_kill_before_the_first_checkpoint_leaves_word_of_the_old_run(command: 
     assert word not in command(*TINY).err
 
 
+@pytest.mark.slow
 def test_a_rerun_where_nothing_can_be_written_lists_its_failures(command: Command, unwritable: Path) -> None:
     outcome = command(*SWEEP, "rerun=true", f"output_root={unwritable}")
     assert outcome.code == 1 and "3 jobs failed:" in outcome.err, outcome.err

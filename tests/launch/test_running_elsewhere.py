@@ -67,6 +67,7 @@ def test_what_is_running_elsewhere_is_named_and_ends_with_try_again(sweep: Calla
     )
 
 
+@pytest.mark.slow
 def test_what_others_have_finished_by_the_end_is_done(sweep: Callable, finished_run: Path, tmp_path: Path) -> None:
     def do(job: Job) -> None:
         if job.config["seed"] == 0:
@@ -77,6 +78,7 @@ def test_what_others_have_finished_by_the_end_is_done(sweep: Callable, finished_
     assert (outcome.code, "elsewhere" in outcome.err) == (0, False)
 
 
+@pytest.mark.slow
 def test_a_rerun_that_another_process_was_in_the_way_of_is_not_done(
     sweep: Callable, finished_copy: Path, tmp_path: Path
 ) -> None:

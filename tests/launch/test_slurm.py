@@ -66,6 +66,7 @@ def seeds(queue: Queue) -> list[list[int]]:
     return [[job.job.config["seed"] for job in share.jobs] for share in queue.shares]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "shares"),
     [
@@ -87,6 +88,7 @@ def test_jobs_are_dealt_out_in_order(
     assert all(share.pool.retries == 4 for share in queue.shares)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_queued_and_what_is_run_anew_stays_until_its_job_starts(
     queue: Queue, command: Command, finished_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +154,7 @@ def test_numbers_are_checked_and_what_is_missing_is_named(command: Command, monk
     assert outcome.err == "error: hydra/launcher=slurm needs submitit: pip install 'dynfilt[slurm]'\n"
 
 
+@pytest.mark.slow
 def test_more_allocations_than_an_array_of_the_cluster_holds_are_refused_with_the_way_out(
     queue: Queue, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

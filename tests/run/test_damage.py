@@ -75,6 +75,7 @@ def is_like(folder: Path, whole: Path) -> None:
     assert read_status(folder)["state"] == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, make_a_folder])
 def test_a_damaged_last_checkpoint_is_set_aside_and_the_run_goes_on_from_the_best(
     damage: Damage, make: Make, interrupted: Path, finished_run: Path, capsys: pytest.CaptureFixture[str]
@@ -87,6 +88,7 @@ def test_a_damaged_last_checkpoint_is_set_aside_and_the_run_goes_on_from_the_bes
     is_like(interrupted, finished_run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, make_a_folder])
 def test_a_damaged_best_checkpoint_is_made_of_the_last_where_they_are_the_same(
     damage: Damage, make: Make, interrupted: Path, finished_run: Path
@@ -96,6 +98,7 @@ def test_a_damaged_best_checkpoint_is_made_of_the_last_where_they_are_the_same(
     is_like(interrupted, finished_run)
 
 
+@pytest.mark.slow
 def test_when_no_checkpoint_is_left_only_a_flag_starts_over(make: Make, interrupted: Path, finished_run: Path) -> None:
     for name in ("last.pt", "best.pt"):
         truncate(interrupted / "checkpoint" / name)
@@ -118,6 +121,7 @@ def test_lost_best_weights_are_no_result_of_the_rest(make: Make, folder: Path, f
     is_like(folder, finished_run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
@@ -202,6 +206,7 @@ DAMAGED_RESULTS: dict[str, Damage] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGED_RESULTS)
 def test_a_damaged_result_is_damaged_for_everybody_and_computed_again_by_consent(
     damage: str, make: Make, folder: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
@@ -223,6 +228,7 @@ def test_a_damaged_result_is_damaged_for_everybody_and_computed_again_by_consent
     assert experiment.run(mend) == experiment.Ending.SKIPPED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [[".seed0.1"], []])
 def test_a_run_begun_anew_and_interrupted_goes_on(
     before: list[str], make: Make, folder: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
@@ -312,6 +318,7 @@ def test_begun_anew_with_another_config_it_begins_anew_again(make: Make, interru
     assert experiment.plan(job, Planner()).state == RunState.TO_DO
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resumed", [5, "x", [5, {"threads": 1}], {"a": 1}])
 def test_a_provenance_of_any_shape_ends_no_run(resumed: Any, make: Make, interrupted: Path) -> None:
     (interrupted / "provenance.json").write_text(json.dumps({"threads": 1, "resumed": resumed}))
@@ -333,6 +340,7 @@ def test_what_makes_other_last_bits_is_said_when_a_run_goes_on(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "warned"), [(10, True), (3, False)])
 def test_annealing_longer_than_training_is_said_at_the_start(
     epochs: int, warned: bool, make: Make, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -19,6 +19,7 @@ def simulated(seed_sd: float, image_sd: float, rest_sd: float, seeds: int, image
     return held / studies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed_sd", "image_sd", "rest_sd", "seeds"),
     [(0.03, 0.1, 0.4, 5), (0.005, 0.35, 0.3, 5), (0.012, 0.3, 0.0, 5), (0.01, 0.4, 0.2, 10)],

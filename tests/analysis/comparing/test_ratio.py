@@ -35,6 +35,7 @@ def test_the_ends_are_the_ratios_at_which_the_paired_test_just_rejects(n: int) -
         assert scipy.stats.ttest_1samp(y - end * x, 0).pvalue == pytest.approx(0.05, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "correlation"), [(3, 0.0), (3, 0.9), (6, -0.5)])
 def test_it_covers_the_true_ratio_as_often_as_it_says(n: int, correlation: float) -> None:
     spread = np.array([[0.03**2, correlation * 0.03 * 0.02], [correlation * 0.03 * 0.02, 0.02**2]])

@@ -106,6 +106,7 @@ def test_three_formats_are_printed_and_written(
     assert "prints one table: name one RUN, not 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_network_is_left_as_it_was(opened: Callable) -> None:
     run = opened("static_3x3")
     before = {name: value.clone() for name, value in run.model.state_dict().items()}

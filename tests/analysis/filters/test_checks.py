@@ -80,6 +80,7 @@ def test_a_score_has_the_interval_of_the_paired_difference() -> None:
     assert found.margin == pytest.approx(1.96 * math.sqrt(variance / 8))
 
 
+@pytest.mark.slow
 def test_dynamic_filters_have_two_means_and_one_shuffle(opened: Callable) -> None:
     run = opened("dynamic_3x3")
     rows = checks(run, 60, 100)

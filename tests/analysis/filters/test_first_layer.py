@@ -26,6 +26,7 @@ def test_activations_are_the_filters_answers_to_the_photograph(opened: Callable)
     assert found.names == ("backbone.conv1", "backbone.layer1.0.conv2") and found.last.shape == (10, 8, 8)
 
 
+@pytest.mark.slow
 def test_the_last_convolution_sees_the_image_at_the_datas_size(opened: Callable) -> None:
     run = opened("cnn_5x5")
     found = activations_of(run, read_photograph(run, None, 0), None)

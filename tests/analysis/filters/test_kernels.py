@@ -36,6 +36,7 @@ def test_a_layer_that_does_not_tell_its_kernels_is_refused(opened: Callable) -> 
         layers_with_filters(run)
 
 
+@pytest.mark.slow
 def test_a_filter_of_a_batch_goes_to_the_images_of_that_batch(opened: Callable) -> None:
     run = opened("published_bug_3x3")
     indices = torch.arange(0, 500, 5)

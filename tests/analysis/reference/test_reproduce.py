@@ -64,15 +64,15 @@ def test_a_run_that_ends_early_is_one_line(
     assert words in (printed.out + printed.err).splitlines()[-1]
 
 
-@pytest.mark.parametrize(("accuracy", "reproduces"), [(0.7325, True), (0.768, True), (0.718, False), (0.774, False)])
+@pytest.mark.parametrize(("accuracy", "reproduces"), [(0.7255, True), (0.764, True), (0.7245, False), (0.765, False)])
 def test_elsewhere_it_must_fall_where_one_more_seed_would(accuracy: float, reproduces: bool) -> None:
     seeds = [run for run in read_runs(["reference:lab_3x3"]) if run.variant == "dynamic_3x3"]
-    assert len(seeds) == 5 and all(is_same_variant(run, seeds[0]) for run in seeds)
+    assert len(seeds) == 10 and all(is_same_variant(run, seeds[0]) for run in seeds)
     answer = compare_runs(seeds[0], replace(seeds[0], numbers={**seeds[0].numbers, "test_accuracy": accuracy}), seeds)
     assert answer.reproduces == reproduces
     recorded = np.array([run.numbers["test_accuracy"] for run in seeds])
-    low, high = scipy.stats.t.interval(0.95, 4, recorded.mean(), np.sqrt(1.2) * recorded.std(ddof=1))
-    assert answer.words.endswith(f"one more run of its 5 seeds falls into {low:.2%} to {high:.2%} with 95 %")
+    low, high = scipy.stats.t.interval(0.95, 9, recorded.mean(), np.sqrt(1.1) * recorded.std(ddof=1))
+    assert answer.words.endswith(f"one more run of its 10 seeds falls into {low:.2%} to {high:.2%} with 95 %")
 
 
 def test_a_strangers_run_is_not_done(finished_copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_partial_batches_are_left_out(seen: list[tuple[int, int]], lab: TrainerA
     assert seen == [(0, 700), (1, 700), (3, 700), (4, 700), (6, 700)]
 
 
+@pytest.mark.slow
 def test_preparing_says_what_a_step_is_made_of(lab: TrainerArm) -> None:
     facts = lab.prepare(0.0)
     flops = count_flops(lab.trainer.model, (3, 32, 32))
@@ -72,6 +73,7 @@ def test_preparing_says_what_a_step_is_made_of(lab: TrainerArm) -> None:
     assert lab.steps == 1
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_step_hold_the_optimizer_s_state(lab: TrainerArm) -> None:
     plain = built(tiny_arm("static_3x3", "optimizer=sgd", "optimizer.momentum=0"))
     parameters = sum(p.numel() for p in lab.trainer.model.parameters())
@@ -100,6 +102,7 @@ class Hands:
         self.monkeypatch.setattr(of, name, slowed)
 
 
+@pytest.mark.slow
 def test_a_repetition_takes_about_the_seconds_asked_for(
     lab: TrainerArm, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_the_parts_of_a_step_are_told_apart(lab: TrainerArm, monkeypatch: pytest
     ) == own  # the clock and the stand-ins are off again
 
 
+@pytest.mark.slow
 def test_a_forced_formulation_is_the_path_that_is_told() -> None:
     arm = tiny_arm("dynamic_3x3", "trainer.formulation=grouped")
     with force_formulation("grouped"):
@@ -148,6 +152,7 @@ def test_the_public_loop_trains_the_same_network(monkeypatch: pytest.MonkeyPatch
     assert not torch.equal(before, loop.model.classifier.weight)
 
 
+@pytest.mark.slow
 def test_a_way_to_run_reaches_the_trainer() -> None:
     trainer: Trainer = built(tiny_arm("static_3x3", run="nchw")).trainer
     assert not trainer.settings.channels_last
