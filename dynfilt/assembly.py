@@ -32,7 +32,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     The initial weights depend on `seed` only. Raises ValueError for what the user can mend.
     """
     settings: TrainerSettings = make(config["trainer"], "trainer")
-    settings.set_float32_arithmetic(device)
+    settings.set_arithmetic(device)
     if settings.check_layer and (conv := config["model"].get("conv")):
         check_own_layer(conv["_target_"], make(conv, "model.conv"), settings.channels_last)
     data = build_data(config, device)

@@ -43,7 +43,7 @@ def retest(job: Job) -> None:
     with rebuilding(folder, "data and trainer"):
         data = build_data(config, device)
         settings = make(config["trainer"], "trainer")
-    settings.set_float32_arithmetic(device)
+    settings.set_arithmetic(device)
     evaluator = Evaluator.from_settings(data, settings, device)
     with force_formulation(settings.formulation):
         seed_global_generators(device, config["seed"], "retest")  # for a layer that draws in evaluation too

@@ -114,11 +114,13 @@ def composed(folder: Path, *arguments: str) -> list[Job]:
     from dynfilt import experiment
 
     jobs: list[Job] = []
+    chosen = any(argument.startswith("hydra/launcher=") for argument in arguments)
+    in_this_process = () if chosen else ("hydra/launcher=basic",)  # where what is patched here holds
     with pytest.MonkeyPatch.context() as patch, command_line(folder) as command:
         patch.setattr(experiment, "run", lambda job, stop: (jobs.append(job), experiment.Ending.TRAINED)[1])
         patch.setattr(experiment, "plan", lambda job, planner: jobs.append(job))
         patch.setattr(dynfilt.command_line, "format_plan", lambda runs: "")
-        outcome = command(*arguments)
+        outcome = command(*arguments, *in_this_process)
     assert outcome.code == 0, outcome.err
     assert not list(folder.iterdir())
     return jobs

@@ -293,3 +293,15 @@ def test_a_damaged_checkpoint_is_never_trained_on(command: Command, finished_cop
     assert "checkpoint/last.pt not a readable checkpoint (" in outcome.err
     assert last.with_name("last.pt.damaged").read_bytes() == damaged
     assert_same_outcome(finished_copy, finished_run)
+
+
+@pytest.mark.slow
+def test_deterministic_algorithms_leave_a_run_on_a_cpu_as_it_is(
+    command: Command, finished_run: Path, tmp_path: Path
+) -> None:
+    outcome = command(*TINY, "trainer.deterministic=true")
+    assert outcome.code == 0, outcome.err
+    assert not torch.are_deterministic_algorithms_enabled()
+    run = tmp_path / "outputs" / "tests" / "tiny" / "seed0"
+    assert_same_outcome(run, finished_run)
+    assert json.loads((run / "provenance.json").read_text())["trainer.deterministic"] is True

@@ -71,10 +71,21 @@ def _unknown_key(match: re.Match[str]) -> str:
         if not isinstance(allowed, dict):
             return f"{key}: no such key; {'.'.join([group, *inside[: number + 1]])} is a value, {allowed}"
     if allowed == {} and file == config:
-        return f"{key}: is not there yet; put a + before it, +{key}=..."
+        return _of_another_choice(key) or f"{key}: is not there yet; put a + before it, +{key}=..."
     names = [name for name in allowed if not name.startswith("_")]
     allowed_here = f"allows: {', '.join(names)}" if names else "has no keys to set"
     return f"{key}: no such key{_did_you_mean(rest.split('.')[-1], names)}; {in_words(file)} {allowed_here}"
+
+
+def _of_another_choice(key: str) -> str:
+    """That other choices of one of Hydra's own groups have a key, or one like it; empty where none has."""
+    group, _, name = key.replace(".", "/").rpartition("/")
+    names = {path.stem: _keys(path) for path in group_files(group)}
+    having = [f"{group}={choice}" for choice, keys in names.items() if name in keys]
+    if having:
+        return f"{key}: the chosen {group} has no such key; these have: {', '.join(having)}"
+    close = _did_you_mean(name, sorted({each for keys in names.values() for each in keys}))
+    return f"{key}: no such key{close}" if close else ""
 
 
 def _unknown_top_level(key: str) -> str:
@@ -202,6 +213,13 @@ _EXPLANATIONS = (
     (
         r"^Error in call to target '[^']*':\nValueError\((?P<quote>['\"])(?P<line>.*)(?P=quote)\)",
         lambda match: match["line"],
+    ),
+    (
+        r"(?P<operation>\S+) does not have a deterministic implementation",
+        lambda match: (
+            f"trainer.deterministic=true: {match['operation']} has no deterministic implementation in torch; "
+            "choose trainer.deterministic=false or a model without it"
+        ),
     ),
     (r"Primary config module '[^']*' not found", lambda match: "-cp: is not for use; -cd FOLDER adds your own configs"),
     (r"^Error merging override (?P<override>[^\n]*)", _other_shape),

@@ -1,4 +1,4 @@
-"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, a launcher that runs jobs in a pool."""
+"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, launchers with a process for each job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
-from dynfilt.launch.pool_settings import PoolSettings, is_done, run_unfinished
+from dynfilt.launch.pool_settings import PoolSettings, QueueSettings, is_done, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
 from dynfilt.run.identity import variant_name
@@ -96,7 +96,7 @@ class Grid(Sweeper):
         if self.mode == "plan":
             self._plan(combinations, names, jobs)
             return
-        if isinstance(self.launcher, PoolLauncher):
+        if isinstance(self.launcher, QueueLauncher):
             outcomes = self.launcher.run(names, jobs, self.stop)
         else:
             returns = self.launcher.launch(combinations, initial_job_idx=0)
@@ -157,20 +157,21 @@ class Grid(Sweeper):
                 self.outcomes.append(JobOutcome(name, JobState.FAILED, str(error)))
 
 
-class PoolLauncher(Launcher):
-    """Runs jobs side by side on this machine, each in a process of its own."""
+class QueueLauncher(Launcher):
+    """Runs jobs one after the other, each in a process of its own with all that a single run would take."""
 
     __module__ = NAMESPACE
+    settings_type: ClassVar[type[QueueSettings]] = QueueSettings
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = PoolSettings(**settings)
+        self.settings = self.settings_type(**settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing: jobs come composed."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Raise ValueError: the pool takes composed jobs from its own sweeper."""
-        raise ValueError("hydra/launcher=pool needs hydra/sweeper=grid")
+        """Raise ValueError: it takes composed jobs from its own sweeper."""
+        raise ValueError("dynfilt's launchers need hydra/sweeper=grid")
 
     def run(self, names: Sequence[str], jobs: Sequence[Job], stop: StopSignals) -> list[JobOutcome]:
         """What came of each job; those whose run is done start no process."""
@@ -178,6 +179,14 @@ class PoolLauncher(Launcher):
 
     def _run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
         return self.settings.run(jobs, stop)
+
+
+class PoolLauncher(QueueLauncher):
+    """Runs jobs side by side on this machine, each in a process of its own."""
+
+    __module__ = NAMESPACE
+    settings: PoolSettings
+    settings_type = PoolSettings
 
 
 class SlurmLauncher(PoolLauncher):
@@ -210,7 +219,7 @@ def register_plugins(
     DeclaredSweeps.own = config_dir
     state = {"stop": stop, "outcomes": outcomes, "planned": planned, "__module__": NAMESPACE}
     plugins = ModuleType(NAMESPACE)
-    for plugin in (type("GridSweeper", (Grid,), state), PoolLauncher, SlurmLauncher, DeclaredSweeps):
+    for plugin in (type("GridSweeper", (Grid,), state), QueueLauncher, PoolLauncher, SlurmLauncher, DeclaredSweeps):
         setattr(plugins, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
     package, _, name = NAMESPACE.rpartition(".")

@@ -27,6 +27,14 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Printed:
+    """What the job has printed, where its pool passes that on."""
+
+    text: str
+    is_error: bool
+
+
+@dataclass(frozen=True)
 class Ended:
     """How the job ended; `again` says whether another try may help."""
 

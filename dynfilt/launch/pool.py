@@ -1,4 +1,4 @@
-"""Jobs side by side on one machine, each in a process of its own: whatever ends one of them, the others go on."""
+"""Jobs on one machine, each in a process of its own: whatever ends one of them, the others go on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import PoolJob
-from dynfilt.launch.messages import Ended, Entered, Report
+from dynfilt.launch.messages import Ended, Entered, Printed, Report
 from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, shared_gpus
 from dynfilt.launch.view import PoolView
@@ -81,6 +81,7 @@ class Pool:
         self._limits = limits
         self._stop = stop
         self._view = view
+        self._passes_on = len(slots) == 1  # lines of several jobs would mingle
         self._running: list[_Running] = []
         self._outcomes: dict[str, JobOutcome] = {}
         self._asked_to_stop = 0.0
@@ -116,7 +117,7 @@ class Pool:
             job.tries += 1
             ours, theirs = self._context.Pipe(duplex=False)
             log = self._scratch / f"{len(self._outcomes)}-{time.monotonic_ns()}.txt"
-            process = self._context.Process(target=_work, args=(job.job, slot, theirs, str(log)))
+            process = self._context.Process(target=_work, args=(job.job, slot, theirs, str(log), self._passes_on))
             start(process)
             theirs.close()
             self._running.append(_Running(job, slot, process, ours, log))
@@ -140,6 +141,8 @@ class Pool:
                         running.folder = folder
                     case Report() as report:
                         self._view.reported(running.job.name, report)
+                    case Printed(text=text, is_error=is_error):
+                        self._view.printed(text, is_error)
                     case Ended() as ended:
                         running.ended = ended
                 running.heard = time.monotonic()
@@ -194,10 +197,10 @@ class Pool:
             running.process.join()
 
 
-def _work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
+def _work(job: Job, slot: Slot, connection: Connection, log: str, passes_on: bool) -> None:
     from dynfilt.launch.worker import work  # only the job's own process needs torch
 
-    work(job, slot, connection, log)
+    work(job, slot, connection, log, passes_on)
 
 
 def process_context() -> ForkServerContext | SpawnContext:

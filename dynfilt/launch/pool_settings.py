@@ -1,4 +1,4 @@
-"""How a pool on one machine is set up, and which jobs of a command it has still to do."""
+"""How a queue or a pool on one machine is set up, and which jobs of a command it has still to do."""
 
 from __future__ import annotations
 
@@ -10,44 +10,60 @@ from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.identity import identify
+from dynfilt.run.identity import Identity, identify
 from dynfilt.run.ownership import DIGEST
-from dynfilt.run.standing import standing
+from dynfilt.run.standing import changed_since, in_words, standing
 from dynfilt.run.stopping import StopSignals
 
 
 @dataclass(frozen=True)
-class PoolSettings:
-    """What hydra.launcher sets for a pool; conf/hydra/launcher/pool.yaml says what each number is.
+class QueueSettings:
+    """What hydra.launcher sets for jobs one after the other; conf/hydra/launcher/queue.yaml says what each number is.
 
     Raises ValueError for a number that makes no sense.
     """
 
-    slots: int | None
-    threads: int | None
-    slots_per_gpu: int | None
     minutes: float | None
     timeout_minutes: float | None
     retries: int
 
     def __post_init__(self) -> None:
-        for name in ("slots", "threads", "slots_per_gpu", "retries"):
-            value, least = getattr(self, name), 0 if name == "retries" else 1
-            if value is not None and (type(value) is not int or value < least):
-                raise ValueError(f"hydra.launcher.{name}={value}: must be a whole number >= {least}")
+        self._require_whole("retries", least=0)
         for name in ("minutes", "timeout_minutes"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise ValueError(f"hydra.launcher.{name}={value}: must be a number > 0, or null for no limit")
 
     def run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:
-        """Run jobs side by side, each in a process of its own; what came of each."""
+        """Run jobs in the slots there are, each in a process of its own; what came of each."""
         from dynfilt.launch.pool import Pool, PoolLimits
         from dynfilt.launch.view import make_view
 
         limits = PoolLimits(self.minutes, self.timeout_minutes, self.retries)
         with make_view(len(jobs)) as view:
             return Pool(self._slots(jobs[0].job), limits, stop, view).run(jobs)
+
+    def _slots(self, job: Job) -> list[Slot]:
+        return [Slot()]
+
+    def _require_whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is not None and (type(value) is not int or value < least):
+            raise ValueError(f"hydra.launcher.{name}={value}: must be a whole number >= {least}")
+
+
+@dataclass(frozen=True)
+class PoolSettings(QueueSettings):
+    """What hydra.launcher sets for jobs side by side; conf/hydra/launcher/pool.yaml says what each number is."""
+
+    slots: int | None
+    threads: int | None
+    slots_per_gpu: int | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("slots", "threads", "slots_per_gpu"):
+            self._require_whole(name, least=1)
 
     def _slots(self, job: Job) -> list[Slot]:
         device = job.config["trainer"]["device"]
@@ -65,10 +81,10 @@ def run_unfinished(
 ) -> list[JobOutcome]:
     """What came of each job; `run` gets those whose run is not done."""
     labels = varying_parts(names)
-    done = {label for label, job in zip(labels, jobs, strict=True) if is_done(job)}
+    done = {label: job for label, job in zip(labels, jobs, strict=True) if is_done(job)}
     unfinished = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
     if done:
-        print(f"{len(done)} of {len(jobs)} runs are done already; skipped, rerun=true runs them anew", flush=True)
+        print(_skipped_in_words(list(done.values()), len(jobs)), flush=True)
     outcomes = {label: JobOutcome(label, JobState.SKIPPED) for label in done}
     if unfinished:
         outcomes.update({outcome.job: outcome for outcome in run(unfinished)})
@@ -79,10 +95,23 @@ def is_done(job: Job) -> bool:
     """Whether a job's run has a sound result of this very config."""
     if job.config["run"] is not None or job.config["mode"] != "train":
         return False
-    identity = identify(job.config, job.choices, job.differences)
-    folder = RunFolder(identity.folder(job.config["output_root"]))
+    identity, folder = _place_of(job)
     try:
         found = standing(folder, job.config)
     except ValueError:  # its own process says why
         return False
     return found.state == RunState.COMPLETED and (folder.result() or {}).get(DIGEST) == identity.digest
+
+
+def _place_of(job: Job) -> tuple[Identity, RunFolder]:
+    identity = identify(job.config, job.choices, job.differences)
+    return identity, RunFolder(identity.folder(job.config["output_root"]))
+
+
+def _skipped_in_words(done: Sequence[Job], total: int) -> str:
+    words = f"{len(done)} of {total} runs are done already; skipped, rerun=true runs them anew"
+    changed = [modules for job in done if (modules := changed_since(_place_of(job)[1], job.config))]
+    if not changed:
+        return words
+    modules = sorted({module for each in changed for module in each})
+    return f"{words}; {in_words(modules)} changed since {len(changed)} of them, rerun=changed runs only these anew"

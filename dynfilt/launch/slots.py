@@ -35,21 +35,22 @@ GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job at a time: its threads, and its GPU as CUDA numbers it.
+    """A place for one job at a time: its threads, and its GPU as CUDA numbers it; None is what a single run would take.
 
     No job is bound to cores: pools on one machine know nothing of each other, and would choose the same ones.
     """
 
-    threads: int
+    threads: int | None = None
     gpu: str | None = None
 
     def occupy(self) -> None:
         """Bind this process to the slot. Call before CUDA or a thread pool is used."""
         if self.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
-        import torch
+        if self.threads is not None:
+            import torch
 
-        torch.set_num_threads(self.threads)
+            torch.set_num_threads(self.threads)
 
 
 def cpu_slots(slots: int | None, threads: int | None) -> list[Slot]:

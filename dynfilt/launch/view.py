@@ -1,4 +1,4 @@
-"""What a pool of jobs looks like: a live table on a terminal, one line a job elsewhere."""
+"""What a pool of jobs looks like: a live table on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class PoolView(Protocol):
         """A job is so far."""
         ...
 
+    def printed(self, text: str, is_error: bool) -> None:
+        """The only job that runs has printed this."""
+        ...
+
     def tried_again(self, name: str, reason: str) -> None:
         """A job's process died, and the job waits for another one."""
         ...
@@ -46,7 +50,7 @@ class PoolView(Protocol):
 
 
 class LinesView:
-    """One line a job that ends, for logs and pipes."""
+    """One line a job that ends, and what a job prints that runs alone, for logs and pipes."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -63,6 +67,10 @@ class LinesView:
 
     def reported(self, name: str, report: Report) -> None:
         """A job is so far: its own log has it."""
+
+    def printed(self, text: str, is_error: bool) -> None:
+        """Print it, too."""
+        print(text, end="", file=sys.stderr if is_error else sys.stdout, flush=True)
 
     def tried_again(self, name: str, reason: str) -> None:
         """Print why."""
@@ -104,6 +112,10 @@ class LiveView:
         """Update a job's row."""
         row = self._running[name]
         row.first, row.last = row.first or (time.monotonic(), report), report
+
+    def printed(self, text: str, is_error: bool) -> None:
+        """Print it above the table."""
+        self._console.print(text, end="", highlight=False, markup=False)
 
     def tried_again(self, name: str, reason: str) -> None:
         """Turn a job's row into a line above the table."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import os
 import sys
 import time
@@ -11,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dynfilt import experiment
 from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
-from dynfilt.launch.messages import Ended, Entered, Report
+from dynfilt.launch.messages import Ended, Entered, Printed, Report
 from dynfilt.launch.outcome import JobState
 from dynfilt.launch.slots import Slot
 from dynfilt.run.folder import RunFolder
@@ -28,13 +29,15 @@ from dynfilt.tracking.mirror import end_service
 SECONDS_BETWEEN_REPORTS = 0.5
 
 
-def work(job: Job, slot: Slot, connection: Connection, log: str) -> None:
-    """Run a job to its end in this process, and send what came of it."""
+def work(job: Job, slot: Slot, connection: Connection, log: str, passes_on: bool) -> None:
+    """Run a job to its end in this process, and send what came of it and, where it `passes_on`, what it prints."""
     stop = StopSignals()
     with stop.handled():
         if hasattr(os, "setsid"):
             os.setsid()  # leave Ctrl-C to the parent, which passes it on
         _write_output_to(Path(log))
+        if passes_on:
+            sys.stdout, sys.stderr = _Told(sys.stdout, connection), _Told(sys.stderr, connection, is_error=True)
         slot.occupy()
         ended = _run(job, stop, ReportingDisplay(connection, log, stop))
         end_service()
@@ -106,6 +109,26 @@ class ReportingDisplay:
             self._connection.send(message)
         except OSError:  # the parent was killed
             self._stop.request()
+
+
+class _Told(io.TextIOBase):
+    """A stream that also tells the parent what is written to it."""
+
+    def __init__(self, stream: TextIO, connection: Connection, is_error: bool = False) -> None:
+        self._stream, self._connection, self._is_error = stream, connection, is_error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, as the stream itself does."""
+        with contextlib.suppress(OSError):  # the parent was killed
+            self._connection.send(Printed(text, self._is_error))
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, as the stream itself does."""
+        self._stream.flush()
 
 
 def _write_output_to(path: Path, after: Path | None = None) -> None:

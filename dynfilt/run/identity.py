@@ -29,6 +29,7 @@ OUTSIDE_DIGEST = (
     "trainer.device",
     "trainer.eval_batch_size",
     "trainer.channels_last",
+    "trainer.deterministic",
     "trainer.compile",
     "trainer.compile_mode",
     "trainer.cuda_graph",
@@ -46,6 +47,7 @@ ADDED_LATER: dict[str, Any] = {
     "trainer.check_layer": True,
     "trainer.compile_mode": "default",
     "trainer.cuda_graph": False,
+    "trainer.deterministic": False,
 }
 # Dotted targets that have moved: former name -> today's. A config is read in today's names; the digest goes on using
 # the first name, so that a renamed class leaves every finished run what it is.

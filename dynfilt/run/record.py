@@ -25,7 +25,14 @@ from dynfilt.run.standing import asides_of
 from dynfilt.train.checkpoint import replace_atomically
 
 # Facts of an attempt that change the last bits of its numbers, and no more.
-EXECUTION = ("threads", "device", "trainer.channels_last", "trainer.formulation", "trainer.compile")
+EXECUTION = (
+    "threads",
+    "device",
+    "trainer.channels_last",
+    "trainer.deterministic",
+    "trainer.formulation",
+    "trainer.compile",
+)
 # What file systems answer that cannot reserve room: some network mounts.
 CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 REPLACES = "replaces"  # among the facts of an attempt: the run that was set aside for it

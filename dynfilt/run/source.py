@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,23 @@ def _module_of(dotted: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _file_of(module: str) -> str | None:
     try:
-        loaded = sys.modules.get(module)
-        spec = loaded.__spec__ if loaded is not None else find_spec(module)
+        spec = _spec_of(module)
     except (ImportError, AttributeError, ValueError):
         return None
     origin = spec.origin if spec is not None else None
     return origin if origin is not None and origin.endswith(".py") else None
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    """Where a module is, without importing the packages that it is in: ours would bring torch."""
+    if (loaded := sys.modules.get(module)) is not None:
+        return loaded.__spec__
+    package = module.rpartition(".")[0]
+    if not package:
+        return find_spec(module)
+    above = _spec_of(package)
+    places = above.submodule_search_locations if above is not None else None
+    return PathFinder.find_spec(module, places) if places is not None else None
 
 
 @lru_cache(maxsize=4096)

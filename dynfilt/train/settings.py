@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,7 @@ class TrainerSettings:
     device: str
     precision: Literal["float32", "tf32", "bfloat16"]
     channels_last: bool
+    deterministic: bool
     compile: bool
     compile_mode: Literal["default", "reduce-overhead"]
     cuda_graph: bool
@@ -65,14 +67,19 @@ class TrainerSettings:
         """bfloat16 where `precision` asks for it; attention and norms leave it themselves."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def set_float32_arithmetic(self, device: torch.device) -> None:
+    def set_arithmetic(self, device: torch.device) -> None:
         """Have this process compute float32 products and convolutions in IEEE float32, or in TF32 where `precision`
-        says so; torch's own default is TF32 for convolutions on a GPU.
+        says so, and by torch's deterministic algorithms where `deterministic` does; torch's own default on a GPU is
+        TF32 for convolutions, and sums in any order.
 
         Raises ValueError for TF32 on a CPU.
         """
         if self.precision == "tf32" and device.type != "cuda":
             raise ValueError(f"trainer.precision=tf32 needs a CUDA device, but trainer.device is {device}")
+        if self.deterministic:
+            # cuBLAS adds up in any order unless its workspaces are fixed; torch reads this before it uses cuBLAS first.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
         if device.type != "cuda":  # nothing to choose; and once chosen, torch.export refuses to run in this process
             return
         arithmetic = "tf32" if self.precision == "tf32" else "ieee"

@@ -7,47 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt.layers.per_sample import conv2d_per_sample
-
-
-class Filter(nn.Module):
-    """A right layer to put the faults into: attention over K kernels from globally averaged features."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
-        bias: bool = True,
-        num_kernels: int = 4,
-    ) -> None:
-        super().__init__()
-        self.stride, self.padding, self.size = stride, padding, (kernel_size, kernel_size)
-        self.num_kernels = num_kernels
-        self.weight = nn.Parameter(torch.empty(num_kernels * out_channels, in_channels, kernel_size, kernel_size))
-        # Such that the mean of K kernels is as large as one of nn.Conv2d's.
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(6 / num_kernels - 1))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.head = nn.Linear(in_channels, num_kernels)
-        self.register_buffer("temperature", torch.tensor(30.0))
-
-    def attention(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            logits = self.head(x.to(self.head.weight.dtype).mean((2, 3)))
-            return (logits / self.temperature).softmax(1)
-
-    def mixed(self, pi: Tensor) -> Tensor:
-        bank = self.weight.unflatten(0, (self.num_kernels, -1))
-        return (pi.to(bank.dtype) @ bank.flatten(1)).unflatten(1, bank.shape[1:])
-
-    def convolve(self, x: Tensor, filters: Tensor) -> Tensor:
-        y = conv2d_per_sample(x, filters.to(x.dtype), None, self.stride, self.padding)
-        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolve(x, self.mixed(self.attention(x)))
+from tests.check.sound_layer import Filter
 
 
 class AssignsData(nn.Module):
@@ -379,39 +339,3 @@ class WrongShape(Filter):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x)[:, :, 1:]
-
-
-# Each fault, the property that must reject it, and what its line must say.
-FAULTS: dict[type[nn.Module], tuple[str, str]] = {
-    AssignsData: ("gradients", r"generator\.(weight|bias) gets no gradient|no effect"),
-    NormOverBatch: ("own image", "depends on other images"),
-    ScaledByBatchSize: ("own image", "depends on the batch size"),
-    ReadsEmbeddingData: ("gradients", r"embeds\.weight gets no gradient, though the output depends on it"),
-    DetachedNorm: ("gradients", r"weight: gradient .*, finite difference"),
-    DetachedAttention: ("gradients", r"the input: gradient .*, finite difference"),
-    DetachedInTraining: ("gradients", r"in training the input: gradient .*, finite difference"),
-    RandomInForward: ("repeat", "two forwards of one batch differ"),
-    BuildsInForward: ("registered", r"gate.*: made in forward"),
-    PlainTemperature: ("copies", r"a state dict gives an output that differs .* misses temperature"),
-    UndefinedBias: ("output shape", "NameError: name 'aggregate_bias' is not defined"),
-    HalfTheHeads: ("schedules", r"update_temperature\(\) leaves temperature at"),
-    BrokenUpdate: ("schedules", r"updata_temperature\(\) raises NameError"),
-    IgnoredTemperature: ("schedules", "1 of 2 softmaxes ignore temperature"),
-    RandomStart: ("initial variance", "of nn.Conv2d's output's variance"),
-    WrongGroups: ("geometry", "groups=2: forward raises|groups=2: gives"),
-    FourierWithoutSize: ("geometry", "in_channels=17: forward raises"),
-    MissingAttribute: ("output shape", "AttributeError: .* has no attribute 'phi'"),
-    NotANumber: ("autocast", "not finite"),
-    SharedNorm: ("train and eval", "differ by"),
-    KeptInAList: ("registered", "heads: in a plain container"),
-    DeadParameters: ("dynamic", "parameters more than nn.Conv2d's do nothing for it"),
-    ViewsMemory: ("layouts", "view size is not compatible"),
-    NormOfOneImage: ("small batches", "a batch of 1 in training raises ValueError"),
-    KnowsTwoTypes: ("autocast", "KeyError: torch.bfloat16"),
-    WholeStrides: ("odd sizes", r"5x7, stride=2: gives \(2, 16, 2, 3\), nn.Conv2d \(2, 16, 3, 4\)"),
-    OutputOfInputSize: ("geometry", "stride=2: forward raises RuntimeError"),
-    FlatGates: ("initial variance", "of nn.Conv2d's output's variance"),
-    SmallBank: ("initial variance", "of nn.Conv2d's output's variance"),
-    Prints: ("compile", "makes no whole graph"),
-    WrongShape: ("output shape", r"\(2, 16, 7, 8\) where nn.Conv2d gives \(2, 16, 8, 8\)"),
-}

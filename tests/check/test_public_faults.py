@@ -9,7 +9,45 @@ from dynfilt.check.layer import CHEAP, check_layer
 from dynfilt.layers.dcd import DCDConv2d
 from dynfilt.layers.involution import InvolutionConv2d
 from dynfilt.layers.se import SEConv2d
-from tests.check.public_faults import FAULTS, Filter, FixedBasis, Hangs, NormOverBatch, UndefinedBias
+from tests.check import public_faults as faults
+from tests.check.public_faults import FixedBasis, Hangs, NormOverBatch, UndefinedBias
+from tests.check.sound_layer import Filter
+
+# Each fault, the property that must reject it, and what its line must say.
+FAULTS: dict[type[nn.Module], tuple[str, str]] = {
+    faults.AssignsData: ("gradients", r"generator\.(weight|bias) gets no gradient|no effect"),
+    faults.NormOverBatch: ("own image", "depends on other images"),
+    faults.ScaledByBatchSize: ("own image", "depends on the batch size"),
+    faults.ReadsEmbeddingData: ("gradients", r"embeds\.weight gets no gradient, though the output depends on it"),
+    faults.DetachedNorm: ("gradients", r"weight: gradient .*, finite difference"),
+    faults.DetachedAttention: ("gradients", r"the input: gradient .*, finite difference"),
+    faults.DetachedInTraining: ("gradients", r"in training the input: gradient .*, finite difference"),
+    faults.RandomInForward: ("repeat", "two forwards of one batch differ"),
+    faults.BuildsInForward: ("registered", r"gate.*: made in forward"),
+    faults.PlainTemperature: ("copies", r"a state dict gives an output that differs .* misses temperature"),
+    faults.UndefinedBias: ("output shape", "NameError: name 'aggregate_bias' is not defined"),
+    faults.HalfTheHeads: ("schedules", r"update_temperature\(\) leaves temperature at"),
+    faults.BrokenUpdate: ("schedules", r"updata_temperature\(\) raises NameError"),
+    faults.IgnoredTemperature: ("schedules", "1 of 2 softmaxes ignore temperature"),
+    faults.RandomStart: ("initial variance", "of nn.Conv2d's output's variance"),
+    faults.WrongGroups: ("geometry", "groups=2: forward raises|groups=2: gives"),
+    faults.FourierWithoutSize: ("geometry", "in_channels=17: forward raises"),
+    faults.MissingAttribute: ("output shape", "AttributeError: .* has no attribute 'phi'"),
+    faults.NotANumber: ("autocast", "not finite"),
+    faults.SharedNorm: ("train and eval", "differ by"),
+    faults.KeptInAList: ("registered", "heads: in a plain container"),
+    faults.DeadParameters: ("dynamic", "parameters more than nn.Conv2d's do nothing for it"),
+    faults.ViewsMemory: ("layouts", "view size is not compatible"),
+    faults.NormOfOneImage: ("small batches", "a batch of 1 in training raises ValueError"),
+    faults.KnowsTwoTypes: ("autocast", "KeyError: torch.bfloat16"),
+    faults.WholeStrides: ("odd sizes", r"5x7, stride=2: gives \(2, 16, 2, 3\), nn.Conv2d \(2, 16, 3, 4\)"),
+    faults.OutputOfInputSize: ("geometry", "stride=2: forward raises RuntimeError"),
+    faults.FlatGates: ("initial variance", "of nn.Conv2d's output's variance"),
+    faults.SmallBank: ("initial variance", "of nn.Conv2d's output's variance"),
+    faults.Prints: ("compile", "makes no whole graph"),
+    faults.WrongShape: ("output shape", r"\(2, 16, 7, 8\) where nn.Conv2d gives \(2, 16, 8, 8\)"),
+}
+
 
 IMAGES = (16, 8, 8)
 

@@ -156,6 +156,7 @@ def test_every_key_that_can_change_the_numbers_changes_the_digest(config: dict) 
         *("about.ratio", "about.tuning", "about.names", "about.gains"),
         *("tracking._target_", "tracking.mode", "tracking.project", "tracking.entity"),
         *("trainer.device", "trainer.eval_batch_size", "trainer.channels_last", "trainer.compile"),
+        "trainer.deterministic",
         "trainer.compile_mode",
         "trainer.cuda_graph",
         "trainer.formulation",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dynfilt.schedules import Cosine, Linear
+from dynfilt.seeding import global_settings_kept
 from dynfilt.train import trainer as trainer_module
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from dynfilt.train.evaluation import Stopped
@@ -139,3 +140,15 @@ def test_the_config_decides_where_the_optimizer_keeps_its_state(make_trainer: Ca
     new.optimizer.register_load_state_dict_pre_hook(lambda _, state: seen.extend(state["param_groups"]))
     new.load_state_dict(old.state_dict())
     assert [group["fused"] for group in seen] == [True]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_on_cuda_deterministic_algorithms_give_the_same_bits(make_trainer: Callable[..., Trainer]) -> None:
+    def rows() -> Rows:
+        with global_settings_kept():
+            trainer = make_trainer(epochs=3, device="cuda:0", deterministic=True)
+            trainer.settings.set_arithmetic(trainer.device)
+            return without_times(fit(trainer))
+
+    assert rows() == rows()

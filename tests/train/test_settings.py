@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from dynfilt.config.errors import explain
+from dynfilt.seeding import global_settings_kept
 from dynfilt.train.settings import resolve_device
 
 POSITIVE = ("epochs", "batch_size", "eval_batch_size", "evaluate_every_epochs", "checkpoint_every_seconds")
@@ -34,6 +36,22 @@ def test_bfloat16_is_autocast_and_float32_is_not(settings: Callable[..., Any]) -
 def test_channels_last_is_a_memory_format(settings: Callable[..., Any]) -> None:
     assert settings(channels_last=True).memory_format == torch.channels_last
     assert settings(channels_last=False).memory_format == torch.contiguous_format
+
+
+def test_deterministic_is_what_torch_calls_so_and_an_operation_without_it_is_one_line(
+    settings: Callable[..., Any],
+) -> None:
+    x = torch.zeros(3)
+    with global_settings_kept():
+        settings(deterministic=True).set_arithmetic(torch.device("cpu"))
+        assert torch.are_deterministic_algorithms_enabled()
+        with pytest.raises(RuntimeError) as error:
+            x.put_(torch.tensor([0]), torch.ones(1))  # has none, on a CPU either
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert explain(error.value) == (
+        "trainer.deterministic=true: put_ has no deterministic implementation in torch; choose "
+        "trainer.deterministic=false or a model without it"
+    )
 
 
 @pytest.mark.parametrize(

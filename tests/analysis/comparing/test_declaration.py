@@ -1,64 +1,20 @@
 """A declared study: which comparisons are claims, when they have a verdict, and what Holm covers."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import scipy
 
 from analysis.comparing.caveats import caveats
-from analysis.comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED, Claim
-from analysis.comparing.comparison import Comparison, compare
-from analysis.comparing.declaration import UNDECLARED, declarations_of, read_declaration
+from analysis.comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED
+from analysis.comparing.comparison import compare
+from analysis.comparing.declaration import UNDECLARED, declarations_of
 from analysis.comparing.looks import adjusted_p, boundaries
 from analysis.comparing.statistics import holm
-from analysis.comparing.variants import Variant
 from analysis.reading.run import Run
-
-RANDOM = np.random.default_rng(5)
-STATIC = [0.70 + float(x) for x in RANDOM.normal(0, 0.004, 12)]
-LOOKS = {"looks": [3, 5, 10]}
-
-
-def runs(variant: str, accuracies: Sequence[float], about: Any = None, study: str = "lab", **config: Any) -> list[Run]:
-    told = {**config, **({} if about is None else {"about": about})}
-    return [
-        Run(
-            "outputs",
-            f"outputs/{study}/{variant}/seed{seed}",
-            study,
-            variant,
-            seed,
-            "completed",
-            numbers={"test_accuracy": accuracy, "val_accuracy": accuracy},
-            digest=f"of {variant}",
-            config=told,
-        )
-        for seed, accuracy in enumerate(accuracies)
-    ]
-
-
-def better(by: float, n: int, spread: float = 0.003) -> list[float]:
-    random = np.random.default_rng(round(1e4 * (by + 1)) + n)
-    noise = random.normal(0, spread, n)
-    return [base + by + float(x) for base, x in zip(STATIC, noise - noise.mean(), strict=False)]
-
-
-def study(n: int, about: Any, study: str = "lab") -> list[Run]:
-    arms = {"static": STATIC[:n], "up": better(0.02, n), "same": better(0.0002, n), "down": better(-0.02, n)}
-    return [run for variant, accuracies in arms.items() for run in runs(variant, accuracies, about, study)]
-
-
-def row(comparison: Comparison, label: str) -> Variant:
-    return next(variant for variant in comparison.variants if variant.label == label)
-
-
-def against(comparison: Comparison, label: str, rival: str) -> Claim:
-    return next(claim for claim in row(comparison, label).claims if claim.rival == rival)
+from tests.analysis.comparing.declared_runs import LOOKS, STATIC, against, better, row, runs, study, without_result
 
 
 def test_only_declared_comparisons_are_claims_and_holm_covers_these() -> None:
@@ -215,58 +171,6 @@ def test_a_declared_row_without_result_is_a_caveat() -> None:
     assert comparison.variants[0].label == "static"
 
 
-def test_declared_names_mean_rows_with_settings_after_them_too() -> None:
-    about = {"baseline": "b", "controls": {"up": "same"}}
-    made = [
-        replace(run, variant=f"{run.variant},trainer.epochs=9") if run.variant in ("up", "same") else run
-        for run in study(4, about)
-    ]
-    comparison = compare(made, None)
-    assert against(comparison, "up,trainer.epochs=9", "same,trainer.epochs=9").is_control
-
-
-@pytest.mark.parametrize("given", [(), ("a=0",), ("model.z=0", "trainer.precision=bfloat16")])
-def test_settings_of_all_rows_leave_each_declared_name_its_own_row(given: tuple[str, ...]) -> None:
-    """Names that say more than others, beside settings given on the command line, in a name's sorted order."""
-    said = {"plain": (), "frozen": ("frozen=all",), "random": ("frozen=all", "weights=none"), "scaled": ("scale=2",)}
-    names = {arm: ",".join(["net", *settings]) for arm, settings in said.items()}
-    labels = {arm: ",".join(["net", *sorted([*settings, *given])]) for arm, settings in said.items()}
-    about = {
-        "baseline": names["plain"],
-        "controls": {names["frozen"]: names["random"], names["scaled"]: names["frozen"]},
-        "names": {names["frozen"]: "Frozen"},
-    }
-    made = [run for arm in ("scaled", "random", "frozen", "plain") for run in runs(labels[arm], STATIC[:3], about)]
-    comparison = compare(made, None)
-    labels["frozen"] = ",".join(["Frozen", *given])
-    labels["random"] = ",".join(["Frozen", *sorted(["weights=none", *given])])
-    assert {(row.label, claim.rival) for row in comparison.variants for claim in row.claims} == {
-        *((labels[arm], labels["plain"]) for arm in ("frozen", "random", "scaled")),
-        *((labels["frozen"], labels["random"]), (labels["scaled"], labels["frozen"])),
-    }
-    assert not any(claim.is_exploratory for claim in comparison.claims)
-
-
-def test_of_a_grid_of_settings_a_rows_control_is_the_one_with_its_settings() -> None:
-    about = {"baseline": "static", "controls": {"up": "same"}}
-    names = [f"{variant},lr={lr}" for lr in (1, 2) for variant in ("static", "same", "up")]
-    made = [run for name in names for run in runs(name, STATIC[:3], about)]
-    controls = [
-        claim.rival for row in compare(made, None).variants for claim in row.claims if row.label.startswith("up")
-    ]
-    assert controls == ["static,lr=1", "same,lr=1", "static,lr=1", "same,lr=2"]
-
-
-def test_rows_are_shown_under_their_declared_names_and_known_by_both() -> None:
-    about = {"baseline": "static", "names": {"static": "Static 3x3", "up": "Dynamic"}}
-    comparison = compare(study(4, about), None)
-    assert [variant.label for variant in comparison.variants] == ["Static 3x3", "down", "same", "Dynamic"]
-    assert against(comparison, "Dynamic", "Static 3x3").verdict == SUPPORTED
-    assert compare(study(4, about), "up").variants[0].label == "Dynamic"
-    with_settings = runs("up,trainer.epochs=9", STATIC[:3], about, trainer={"epochs": 9})
-    assert row(compare([*study(4, about), *with_settings], None), "Dynamic,trainer.epochs=9").summary.n == 3
-
-
 def test_tuning_seeds_are_those_that_the_study_declares() -> None:
     def made(about: Any) -> list[Run]:
         arms = [("a,lr=1", {"lr": 1}), ("a,lr=2", {"lr": 2})]
@@ -280,79 +184,6 @@ def test_tuning_seeds_are_those_that_the_study_declares() -> None:
     assert [run.seed for run in compare(made({"tuning": [0]}), None).tuning] == [0]
     other = compare([replace(run, study="tuned") for run in made(None)] + study(3, {"tuning": "tuned"}), None)
     assert len(other.tuning) == 7 and set(other.groups) == {"lab"}
-
-
-def test_a_sweep_file_may_declare_for_runs_that_did_not(tmp_path: Path) -> None:
-    path = tmp_path / "lab.yaml"
-    path.write_text("study: lab\nabout:\n  baseline: up\n  looks: [3, 5]\n  margin: 1\n")
-    comparison = compare(study(4, None), None, about=str(path))
-    assert comparison.declared["lab"].looks == (3, 5) and comparison.variants[0].label == "up"
-    assert {claim.verdict for claim in comparison.claims} == {INTERIM}
-    assert f"claims and looks are those of {path}, applied afterwards: these runs did not record them" in caveats(
-        comparison
-    )
-
-
-def test_of_a_sweep_file_the_runs_that_did_not_record_its_claims_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "lab.yaml"
-    path.write_text("study: lab\nabout:\n  baseline: up\n  looks: [3, 5]\n  margin: 1\n")
-
-    def told(*abouts: Any) -> list[str]:
-        made = [replace(run, config={"about": abouts[run.seed]}) for run in study(len(abouts), None)]
-        lines = caveats(compare(made, None, about=str(path)))
-        return [line.partition("applied afterwards: ")[2] for line in lines if "applied afterwards" in line]
-
-    same = {"baseline": "up", "looks": [3, 5], "margin": 1.0, "question": "Why?"}
-    each = "up ({0}), down ({0}), same ({0}), static ({0})"
-    assert told(same, same, same) == []
-    assert told(None, {}, same) == [f"{each.format('seeds 0, 1')} did not record them"]
-    for other in ({"looks": [3, 9]}, {"margin": 2}, {"looks": [9, 3]}):
-        both = f"{each.format('seed 1')} did not record them; {each.format('seed 2')} recorded others"
-        assert told(same, None, same | other) == [both]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("study: lab\n", "is no sweep file with a block `about:`"),
-        (
-            "study: lab\nabout: {looks: [3], lokos: 3}\n",
-            "a block `about:`; its keys may be question",
-        ),
-        ("study: other\nabout: {looks: [3]}\n", "is of the study other; the sources hold lab"),
-        ("study: lab\nabout: {looks: [5, 3]}\n", r"about.looks=\[5, 3\]: must be rising"),
-        ("study: lab\nabout: {margin: 0}\n", "about.margin=0: must be more than 0"),
-        ("a: [", "cannot be read as YAML"),
-    ],
-)
-def test_a_sweep_file_that_declares_nothing_usable_is_one_line(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "lab.yaml"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_declaration(str(path), ["lab"])
-    with pytest.raises(ValueError, match="cannot be read as YAML"):
-        read_declaration(str(tmp_path / "absent.yaml"), ["lab"])
-
-
-def without_result(made: Sequence[Run]) -> list[Run]:
-    return [replace(run, numbers={}, state="running", digest="") for run in made]
-
-
-def test_a_row_that_still_runs_is_not_replaced_by_one_with_more_settings() -> None:
-    about = {"baseline": "static", "controls": {"up": "same"}}
-    waiting = [*runs("static", STATIC[:5], about), *runs("same", STATIC[:5], about)]
-    others = [*runs("static,channels=R", STATIC[:5], about), *runs("same,x=1", STATIC[:5], about)]
-    comparison = compare([*runs("up", better(0.02, 5), about), *without_result(waiting), *others], None)
-    assert {claim.verdict for claim in comparison.claims} == {EXPLORATORY}
-    lines = caveats(comparison)
-    assert "the declared baseline static has no result" in lines
-    assert "the declared control of up same has no result" in lines
-
-
-def test_names_that_make_two_rows_one_are_not_used() -> None:
-    comparison = compare(study(4, {"baseline": "static", "names": {"static": "up", "same": "Same"}}), None)
-    assert [variant.label for variant in comparison.variants] == ["static", "down", "same", "up"]
-    assert [variant.label for variant in comparison.variants if variant.is_baseline] == ["static"]
 
 
 def test_equal_differences_to_a_control_are_a_caveat_too() -> None:

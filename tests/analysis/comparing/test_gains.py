@@ -20,7 +20,7 @@ from analysis.report.answer import answer_of
 from analysis.tables.columns import RESULTS, chosen
 from analysis.tables.comparison_tables import as_json, claims_of, records, tables_of
 from analysis.tables.footer import footer
-from tests.analysis.comparing.test_declaration import runs
+from tests.analysis.comparing.declared_runs import runs
 
 RANDOM = np.random.default_rng(11)
 N = 5

@@ -15,7 +15,7 @@ from analysis.report.answer import answer_of
 from analysis.tables.columns import RESULTS
 from analysis.tables.footer import footer
 from analysis.tables.short_notes import short_notes
-from tests.analysis.comparing.test_declaration import runs
+from tests.analysis.comparing.declared_runs import runs
 
 RANDOM = np.random.default_rng(3)
 LARGE = [0.50, 0.52, 0.49, 0.51, 0.53]

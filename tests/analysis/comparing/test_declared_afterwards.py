@@ -1,0 +1,65 @@
+"""A sweep file that declares for runs that are there already."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.comparing.caveats import caveats
+from analysis.comparing.claims import INTERIM
+from analysis.comparing.comparison import compare
+from analysis.comparing.declaration import read_declaration
+from tests.analysis.comparing.declared_runs import study
+
+
+def test_a_sweep_file_may_declare_for_runs_that_did_not(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("study: lab\nabout:\n  baseline: up\n  looks: [3, 5]\n  margin: 1\n")
+    comparison = compare(study(4, None), None, about=str(path))
+    assert comparison.declared["lab"].looks == (3, 5) and comparison.variants[0].label == "up"
+    assert {claim.verdict for claim in comparison.claims} == {INTERIM}
+    assert f"claims and looks are those of {path}, applied afterwards: these runs did not record them" in caveats(
+        comparison
+    )
+
+
+def test_of_a_sweep_file_the_runs_that_did_not_record_its_claims_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("study: lab\nabout:\n  baseline: up\n  looks: [3, 5]\n  margin: 1\n")
+
+    def told(*abouts: Any) -> list[str]:
+        made = [replace(run, config={"about": abouts[run.seed]}) for run in study(len(abouts), None)]
+        lines = caveats(compare(made, None, about=str(path)))
+        return [line.partition("applied afterwards: ")[2] for line in lines if "applied afterwards" in line]
+
+    same = {"baseline": "up", "looks": [3, 5], "margin": 1.0, "question": "Why?"}
+    each = "up ({0}), down ({0}), same ({0}), static ({0})"
+    assert told(same, same, same) == []
+    assert told(None, {}, same) == [f"{each.format('seeds 0, 1')} did not record them"]
+    for other in ({"looks": [3, 9]}, {"margin": 2}, {"looks": [9, 3]}):
+        both = f"{each.format('seed 1')} did not record them; {each.format('seed 2')} recorded others"
+        assert told(same, None, same | other) == [both]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("study: lab\n", "is no sweep file with a block `about:`"),
+        (
+            "study: lab\nabout: {looks: [3], lokos: 3}\n",
+            "a block `about:`; its keys may be question",
+        ),
+        ("study: other\nabout: {looks: [3]}\n", "is of the study other; the sources hold lab"),
+        ("study: lab\nabout: {looks: [5, 3]}\n", r"about.looks=\[5, 3\]: must be rising"),
+        ("study: lab\nabout: {margin: 0}\n", "about.margin=0: must be more than 0"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_sweep_file_that_declares_nothing_usable_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_declaration(str(path), ["lab"])
+    with pytest.raises(ValueError, match="cannot be read as YAML"):
+        read_declaration(str(tmp_path / "absent.yaml"), ["lab"])
