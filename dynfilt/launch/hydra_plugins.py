@@ -1,4 +1,4 @@
-"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, launchers with a process for each job."""
+"""What Hydra calls: the path to declared sweeps, a sweeper that composes once, launchers that run jobs in processes."""
 
 from __future__ import annotations
 
