@@ -1,4 +1,4 @@
-"""Runs an hour: the jobs of a sweep one after the other, against the same jobs in a pool of processes."""
+"""Runs an hour: the jobs of a sweep in one process, against the same jobs in a queue and in a pool of processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from dynfilt.train.settings import resolve_device
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEMO = ["-cd", "sweeps", "-cn", "demo"]
-SEQUENTIAL = "sequential"
+SEQUENTIAL, QUEUE = "sequential", "queue"
+LAUNCHERS = {SEQUENTIAL: "basic", QUEUE: "queue"}
 FIGURE = "runs an hour"
 LONGEST_RUN_S = 3600.0
 
@@ -29,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arms",
         type=names,
-        default=[SEQUENTIAL, "1x2", "2x1"],
-        help=f"{SEQUENTIAL}, SLOTSxTHREADS on a CPU, or jobs at once on a GPU, as 1,4,8 (default: sequential,1x2,2x1)",
+        default=[SEQUENTIAL, QUEUE, "2x1"],
+        help=f"{SEQUENTIAL}, all in one process; {QUEUE}; SLOTSxTHREADS on a CPU, or jobs at once on a GPU, as 1,4,8 "
+        "(default: sequential,queue,2x1)",
     )
     parser.add_argument("--jobs-per-slot", type=int, help="instead of the sweep's own seeds: seeds 0 .. slots * this")
     parser.add_argument("--repetitions", type=int, default=3)
@@ -71,10 +73,10 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
 def _words(arm: str, arguments: argparse.Namespace, device_type: str) -> list[str]:
     """The command's words for an arm. Raises ValueError for an arm that cannot be read."""
     words = [*arguments.words, f"trainer.device={device_type}", "tracking=off"]
-    if arm == SEQUENTIAL:
-        return [*words, "hydra/launcher=basic"]
+    if arm in LAUNCHERS:
+        return [*words, f"hydra/launcher={LAUNCHERS[arm]}"]
     if not (match := re.fullmatch(r"(\d+)(?:x(\d+))?", arm)):
-        raise ValueError(f"--arms {arm}: must be {SEQUENTIAL}, SLOTSxTHREADS or a number of jobs at once")
+        raise ValueError(f"--arms {arm}: must be {SEQUENTIAL}, {QUEUE}, SLOTSxTHREADS or a number of jobs at once")
     slots, threads = match[1], match[2]
     words += ["hydra/launcher=pool", f"hydra.launcher.{'slots_per_gpu' if device_type == 'cuda' else 'slots'}={slots}"]
     words += [f"hydra.launcher.threads={threads}"] if threads else []

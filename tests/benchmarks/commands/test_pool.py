@@ -20,6 +20,7 @@ def words_of(arm: str, *options: str, device: str = "cpu") -> list[str]:
     ("arm", "device", "own"),
     [
         ("sequential", "cpu", ["hydra/launcher=basic"]),
+        ("queue", "cpu", ["hydra/launcher=queue"]),
         ("2x1", "cpu", ["hydra/launcher=pool", "hydra.launcher.slots=2", "hydra.launcher.threads=1"]),
         ("2", "cpu", ["hydra/launcher=pool", "hydra.launcher.slots=2"]),
         ("8", "cuda", ["hydra/launcher=pool", "hydra.launcher.slots_per_gpu=8"]),
@@ -88,5 +89,5 @@ def test_nothing_is_begun_after_the_deadline(stand_in: Path) -> None:
 def test_an_arm_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "pool.json")
     assert main(["pool", "--device", "cpu", "--out", out, "--arms", "two"]) == 2
-    line = "error: --arms two: must be sequential, SLOTSxTHREADS or a number of jobs at once\n"
+    line = "error: --arms two: must be sequential, queue, SLOTSxTHREADS or a number of jobs at once\n"
     assert capsys.readouterr().err == line
