@@ -31,7 +31,7 @@ def outcome_of(work: Work, monkeypatch: pytest.MonkeyPatch, then: Callable[[Stop
 
     monkeypatch.setattr(pool, "process_context", lambda: multiprocessing.get_context("fork"))
     monkeypatch.setattr(pool, "start", start)
-    monkeypatch.setattr(pool, "_work", lambda job, slot, connection, log: work(connection))
+    monkeypatch.setattr(pool, "_work", lambda job, slot, connection, *_: work(connection))
     monkeypatch.setattr(pool, "GRACE_SECONDS", 1.0)
     [outcome] = Pool([Slot(1)], PoolLimits(1000.0, None, 1), stop, LinesView(1)).run([PoolJob("job", None)])  # type: ignore[arg-type]
     return outcome
