@@ -79,7 +79,8 @@ class LinesView:
     def ended(self, outcome: JobOutcome, folder: str, seconds: float) -> None:
         """Print what came of a job."""
         self._done += 1
-        print(f"[{self._done}/{self._total}] {outcome_line(outcome, folder, seconds)}", flush=True)
+        stream = sys.stderr if outcome.state == JobState.FAILED else sys.stdout
+        print(f"[{self._done}/{self._total}] {outcome_line(outcome, folder, seconds)}", file=stream, flush=True)
 
     def refresh(self, waiting: int) -> None:
         """Nothing moves in a file."""

@@ -55,13 +55,13 @@ def _run(job: Job, stop: StopSignals, display: ReportingDisplay) -> Ended:
     except RunInUse as error:
         return Ended(JobState.BUSY, str(error))
     except RunInterrupted as error:
-        print(error)
+        print(error, file=sys.__stdout__)  # into the log alone: the parent tells how its jobs end
         return Ended(JobState.INTERRUPTED, str(error))
     except torch.OutOfMemoryError as error:  # the others on this GPU may have been large just then
         return Ended(JobState.FAILED, explain(error), again=True)
     except Exception as error:
         reason = explain(error)
-        print(f"failed: {reason}", file=sys.stderr)
+        print(f"failed: {reason}", file=sys.__stderr__)
         return Ended(JobState.FAILED, reason)
 
 

@@ -76,7 +76,7 @@ class Evaluator:
         model.eval()
         split = self.subset_to_evaluate(split)
         device = split.labels.device
-        losses, probability = (torch.empty(len(split), device=device) for _ in range(2))
+        losses, probability, of_true_class = (torch.empty(len(split), device=device) for _ in range(3))
         predictions, rank = (torch.empty(len(split), dtype=torch.int64, device=device) for _ in range(2))
         for indices, images, labels in self.batches(model, split):
             if stop():
@@ -87,14 +87,16 @@ class Evaluator:
             losses[indices] = F.cross_entropy(scores, labels, reduction="none")
             order = scores.argsort(dim=1, descending=True, stable=True)
             predictions[indices] = order[:, 0]
-            probability[indices] = scores.softmax(1).amax(1)
+            shares = scores.softmax(1)
+            probability[indices] = shares.amax(1)
+            of_true_class[indices] = shares.gather(1, labels[:, None])[:, 0]
             rank[indices] = (order == labels[:, None]).int().argmax(1)
         model.train(was_training)
         loss = losses.double().mean().item()
         if not math.isfinite(loss):
             raise FloatingPointError(f"the evaluation loss is {loss}")
         accuracy = (predictions == split.labels).double().mean().item()
-        return Evaluation(loss, accuracy, predictions.cpu(), probability.cpu(), torch.exp(-losses).cpu(), rank.cpu())
+        return Evaluation(loss, accuracy, *(each.cpu() for each in (predictions, probability, of_true_class, rank)))
 
     def partial_accuracies(
         self, model: nn.Module, split: Split, stop: Callable[[], bool] = lambda: False

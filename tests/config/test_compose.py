@@ -28,7 +28,7 @@ def test_every_file_of_conf_is_the_choice_of_a_group() -> None:
     choices = {f"{group}/{choice}.yaml" for group, names in {**CHOICES, **NESTED}.items() for choice in names}
     assert files == choices | {
         "config.yaml",
-        *(f"hydra/{name}.yaml" for name in ("launcher/pool", "launcher/slurm", "sweeper/grid")),
+        *(f"hydra/{name}.yaml" for name in ("launcher/pool", "launcher/queue", "launcher/slurm", "sweeper/grid")),
     }
     assert len(files) >= 31
     models = {
