@@ -28,7 +28,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Printed:
-    """What the job has printed, where its pool passes that on."""
+    """Whole lines that the job has printed, without the last line break, where its pool passes them on."""
 
     text: str
     is_error: bool

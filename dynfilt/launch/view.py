@@ -70,7 +70,7 @@ class LinesView:
 
     def printed(self, text: str, is_error: bool) -> None:
         """Print it, too."""
-        print(text, end="", file=sys.stderr if is_error else sys.stdout, flush=True)
+        print(text, file=sys.stderr if is_error else sys.stdout, flush=True)
 
     def tried_again(self, name: str, reason: str) -> None:
         """Print why."""
@@ -116,7 +116,7 @@ class LiveView:
 
     def printed(self, text: str, is_error: bool) -> None:
         """Print it above the table."""
-        self._console.print(text, end="", highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def tried_again(self, name: str, reason: str) -> None:
         """Turn a job's row into a line above the table."""

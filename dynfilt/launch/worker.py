@@ -112,18 +112,21 @@ class ReportingDisplay:
 
 
 class _Told(io.TextIOBase):
-    """A stream that also tells the parent what is written to it."""
+    """A stream that also tells the parent each whole line that is written to it."""
 
     def __init__(self, stream: TextIO, connection: Connection, is_error: bool = False) -> None:
         self._stream, self._connection, self._is_error = stream, connection, is_error
+        self._begun = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write, as the stream itself does."""
-        with contextlib.suppress(OSError):  # the parent was killed
-            self._connection.send(Printed(text, self._is_error))
+        lines, line_break, self._begun = (self._begun + text).rpartition("\n")
+        if line_break:
+            with contextlib.suppress(OSError):  # the parent was killed
+                self._connection.send(Printed(lines, self._is_error))
         return self._stream.write(text)
 
     def flush(self) -> None:

@@ -53,6 +53,16 @@ def test_a_job_whose_process_died_runs_no_more(clock: Clock, capsys: pytest.Capt
     assert capsys.readouterr().err == "launcher: seed=0: the process [/died]; trying again\n"
 
 
+def test_what_the_only_job_prints_stands_above_the_table_line_by_line(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    view = LiveView(1)
+    view.started("seed=0")
+    view.printed("a line [bold] of more than 20 characters\nand another", is_error=False)
+    assert capsys.readouterr().err == "a line [bold] of more than 20 characters\nand another\n"
+
+
 @pytest.mark.parametrize("columns", ["1", "0", "-3", "x", "30"])
 def test_any_name_fits_any_terminal(columns: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
