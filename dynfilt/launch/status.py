@@ -40,7 +40,8 @@ class Unfinished:
 
 
 def run(words: Sequence[str], program: str) -> int:
-    """Print the state of all runs under some folders; 0, or 2 when there is none. Its help calls it `program`."""
+    """Print the state of all runs under some folders; 0, or 2 when there is none to print once. Its help calls it
+    `program`."""
     parser = OneLineParser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], help="default: outputs")
     parser.add_argument("--watch", action="store_true", help="keep it fresh until Ctrl-C")
@@ -52,7 +53,7 @@ def run(words: Sequence[str], program: str) -> int:
             return 0
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(look(arguments.folders, _rows_that_fit(console)), refresh=True)
+                live.update(_look_again(arguments.folders, _rows_that_fit(console)), refresh=True)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     except KeyboardInterrupt:
         return 0
@@ -80,6 +81,14 @@ def look(folders: Sequence[Path], most_rows: int = MOST_ROWS) -> Group:
         raise ValueError(f"no runs in {where}: looked at any depth for folders with {STATUS} or {RESULT}")
     reasons = [Text(f"{run.name}: {run.reason}") for run in unfinished if run.reason]
     return Group(*([_table(unfinished)] if unfinished else []), *reasons, _sentence(counts, len(unfinished)))
+
+
+def _look_again(folders: Sequence[Path], most_rows: int) -> Group | Text:
+    """The same, or that there is no run yet: whoever watches may have begun before the sweep."""
+    try:
+        return look(folders, most_rows)
+    except ValueError as error:
+        return Text(f"{error}; looking again every {SECONDS_BETWEEN_LOOKS:g} s")
 
 
 def _rows_that_fit(console: Console) -> int:

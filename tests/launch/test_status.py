@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,18 +77,36 @@ def test_folders_may_be_named_and_none_is_an_error(command: Command, study: Path
     assert outcome.err.startswith(f"error: no runs in {tmp_path / 'empty'}: looked at any depth")
 
 
-def test_watching_looks_again_until_ctrl_c(command: Command, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = iter([lambda: shutil.copytree(study / "seed0", study / "seed9"), lambda: None])
+@pytest.fixture
+def between_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """between_looks(change) changes something after the first look; Ctrl-C comes after the third."""
 
-    def sleep(seconds: float) -> None:
-        if (change := next(looks, None)) is None:
-            raise KeyboardInterrupt
-        change()
+    def arrange(change: Callable[[], object]) -> None:
+        changes = iter([change, lambda: None])
 
-    monkeypatch.setattr(status.time, "sleep", sleep)
+        def sleep(seconds: float) -> None:
+            if (next_ := next(changes, None)) is None:
+                raise KeyboardInterrupt
+            next_()
+
+        monkeypatch.setattr(status.time, "sleep", sleep)
+
+    return arrange
+
+
+def test_watching_looks_again_until_ctrl_c(command: Command, study: Path, between_looks: Callable) -> None:
+    between_looks(lambda: shutil.copytree(study / "seed0", study / "seed9"))
     outcome = command("status", "--watch")
     assert outcome.code == 0
     assert re.findall(r"(\d+) runs: (\d+) completed", outcome.out)[-1] == ("7", "2")
+
+
+def test_watching_may_begin_before_the_first_run(
+    command: Command, study: Path, tmp_path: Path, between_looks: Callable
+) -> None:
+    between_looks(lambda: shutil.copytree(study / "seed0", tmp_path / "later" / "seed0"))
+    outcome = command("status", "later", "--watch")
+    assert outcome.code == 0 and "1 runs: 1 completed" in outcome.out
 
 
 def test_watching_shows_no_more_rows_than_fit(study: Path) -> None:
