@@ -187,6 +187,14 @@ def test_the_readme_names_each_room(house: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "group", ["model", "model/conv", "data", "optimizer", "schedule", "temperature", "trainer", "tracking"]
+)
+def test_the_readme_names_each_choice_of_a_group(group: str) -> None:
+    text = README.read_text(encoding="utf-8")
+    assert not [path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if f"`{path.stem}`" not in text]
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "python run.py model=no_such_model",

@@ -9,8 +9,11 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.metadata import packages_distributions
+from inspect import signature
+from pathlib import Path
 
 import pytest
+import yaml
 
 from dynfilt.run import folder as run_folder
 from tests.source_files import (
@@ -298,6 +301,17 @@ def test_a_public_face_is_names_alone(face: str) -> None:
 def test_every_convolution_of_a_config_stands_in_the_public_face_of_the_layers() -> None:
     targets = re.findall(r"dynfilt\.layers\.\w+\.(\w+)", "".join(path.read_text() for path in CONVOLUTIONS))
     assert targets and set(targets) <= set(vars(import_module("dynfilt.layers")))
+
+
+@pytest.mark.parametrize("file", CONVOLUTIONS, ids=lambda file: file.stem)
+def test_a_convolution_has_the_same_defaults_as_a_library_and_as_a_choice(file: Path) -> None:
+    node = yaml.safe_load(file.read_text())
+    if "defaults" in node:  # a choice that changes another one's
+        return
+    module, _, name = node["_target_"].rpartition(".")
+    parameters = signature(getattr(import_module(module), name)).parameters
+    chosen = {key: value for key, value in node.items() if not key.startswith("_")}
+    assert {key: parameters[key].default for key in chosen} == chosen
 
 
 def test_every_folder_of_code_is_a_package() -> None:

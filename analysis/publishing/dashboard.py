@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dynfilt.run.folder import PREDICTIONS
 from dynfilt.run.ownership import DIGEST
 
-from ..reading.metrics import ACCURACY, COMPARED, LOSS, REPORTED, SPLITS, TEST_ACCURACY, Metric, metric_named
+from ..reading.metrics import COMPARED, REPORTED, SPLITS, TEST_ACCURACY, Metric, metric_named
 from ..reading.predicted import PREDICTED
 from ..reading.wandb.mirrored import PICTURES, PROJECT_PREFIX
 from ..reading.wandb.online import parse_source
@@ -124,7 +124,7 @@ def workspace(entity: str, project: str, study: str, metric: Metric = TEST_ACCUR
     ]
     sections: dict[str, list[Any]] = {logged.label: curves(logged) for logged in REPORTED}
     sections |= {COST: costs, "Pictures": pictures}
-    kind = next((each.label for each in (ACCURACY, LOSS) if metric.name.endswith(each.name)), COST)
+    kind = next((each.label for each in REPORTED if metric.name.endswith(f"_{each.name}")), COST)
     sections[kind].insert(0, bars)
     return ws.Workspace(
         entity=entity,

@@ -24,6 +24,7 @@ from dynfilt.run.stopping import StopSignals
 from dynfilt.train.settings import resolve_device
 
 from ..comparing.statistics import half_width, summarise
+from ..reading.metrics import METRICS
 from ..reading.run import Run
 from ..reading.run_folder import RunFolders
 from ..reading.sources import read_runs
@@ -125,7 +126,7 @@ def compare_runs(recorded: Run, again: Run, seeds: Sequence[Run]) -> Answer:
     """
     before, after = recorded.number("test_accuracy"), again.number("test_accuracy")
     found = f"test accuracy {before:.2%} as recorded, {after:.2%} now"
-    if _trace(recorded) == _trace(again):
+    if _is_the_same(recorded, again):
         return Answer(True, f"{found}: reproduces to the last bit")
     spread = summarise([run.number("test_accuracy") for run in seeds])
     half = half_width(spread.sd * math.sqrt(1 + 1 / spread.n), spread.n - 1)
@@ -140,8 +141,13 @@ def compare_runs(recorded: Run, again: Run, seeds: Sequence[Run]) -> Answer:
     )
 
 
-def _trace(run: Run) -> tuple[Any, ...]:
-    """All that training computed: each evaluation, and the accuracies and losses at its end."""
-    rows = [{key: value for key, value in row.items() if key not in MEASURED} for row in run.evaluations()]
-    ends = {key: value for key, value in run.numbers.items() if key.endswith(("_accuracy", "_loss"))}
-    return rows, ends
+def _is_the_same(recorded: Run, again: Run) -> bool:
+    """Whether two runs agree in all that training computed, in each evaluation and at the end; a metric that one of
+    them does not know, since it was recorded by an older version, is left out."""
+    before, after = recorded.evaluations(), again.evaluations()
+    names = tuple(f"_{metric.name}" for metric in METRICS)
+    ends = ({key: value for key, value in run.numbers.items() if key.endswith(names)} for run in (recorded, again))
+    pairs = [*zip(before, after, strict=False), tuple(ends)]
+    return len(before) == len(after) and all(
+        one[key] == other[key] for one, other in pairs for key in one.keys() & other.keys() - set(MEASURED)
+    )

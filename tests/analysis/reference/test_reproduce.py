@@ -75,6 +75,15 @@ def test_elsewhere_it_must_fall_where_one_more_seed_would(accuracy: float, repro
     assert answer.words.endswith(f"one more run of its 10 seeds falls into {low:.2%} to {high:.2%} with 95 %")
 
 
+def test_a_metric_that_is_newer_than_the_record_is_no_difference() -> None:
+    recorded = read_runs(["reference:lab_3x3"])[0]
+    rows = [{**row, "val_confidence": 0.5, "seconds": 0.0} for row in recorded.evaluations()]
+    again = replace(recorded, logged=lambda: rows, numbers={**recorded.numbers, "test_confidence": 0.5})
+    assert compare_runs(recorded, again, [recorded]).words.endswith("reproduces to the last bit")
+    for other in (rows[:-1], [*rows[:-1], {**rows[-1], "val_loss": 0.0}]):
+        assert not compare_runs(recorded, replace(again, logged=lambda other=other: other), [recorded]).reproduces
+
+
 def test_a_strangers_run_is_not_done(finished_copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DYNFILT_TRUST")
