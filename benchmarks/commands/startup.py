@@ -41,8 +41,10 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
     commands = {
         "python run.py --help": Wait(["--help"]),
         "to the evaluation after the first step": Wait(first_step, until=EVALUATED),
-        "from a job's end to the next one's": Wait(["-m", *first_step, "seed=0,1"], since="[1/2] ", until=EVALUATED),
     }
+    for tracking in ("auto", "off"):
+        words = ["-m", *first_step, "seed=0,1", f"tracking={tracking}"]
+        commands[f"from a job's end to the next one's, tracking={tracking}"] = Wait(words, "[1/2] ", EVALUATED)
     timings = [Timing("start-up", name, "ours") for name in commands]
     for _ in range(arguments.repetitions):
         for index, wait in enumerate(commands.values()):

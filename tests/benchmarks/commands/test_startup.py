@@ -43,16 +43,17 @@ def test_the_wait_ends_with_the_first_evaluation(stand_in: Path, bench: Bench, m
 
     monkeypatch.setattr(startup, "time", SimpleNamespace(perf_counter=clock))
     content, _ = bench("startup", "--repetitions", "2")
-    help_, first, next_ = content["timings"]
+    help_, first, next_, untracked = content["timings"]
     assert (help_.arm, help_.ms) == ("python run.py --help", pytest.approx([100, 100]))
     assert (first.arm, first.ms) == ("to the evaluation after the first step", pytest.approx([100, 100]))
-    assert (next_.arm, next_.ms) == ("from a job's end to the next one's", pytest.approx([100, 100]))
+    assert (next_.arm, next_.ms) == ("from a job's end to the next one's, tracking=auto", pytest.approx([100, 100]))
+    assert (untracked.arm, untracked.ms) == (next_.arm.replace("auto", "off"), pytest.approx([100, 100]))
 
 
 def test_a_run_that_fails_is_told_with_its_last_line(stand_in: Path, bench: Bench) -> None:
     stand_in.write_text("import sys\nif '--help' not in sys.argv: sys.exit('failed: no such thing')")
     content, text = bench("startup", "--repetitions", "2")
-    assert [timing.failure for timing in content["timings"]] == [None, *["failed: no such thing"] * 2]
+    assert [timing.failure for timing in content["timings"]] == [None, *["failed: no such thing"] * 3]
     assert "failed: no such thing" in text
 
 
