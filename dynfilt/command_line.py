@@ -33,7 +33,6 @@ from dynfilt.run.plan import PlannedRun, Planner, format_plan
 from dynfilt.run.stopping import TRY_AGAIN, StopSignals
 from dynfilt.tracking.mirror import end_service
 
-DEFAULT_LAUNCHER = "queue"  # as conf/config.yaml has it
 INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 
 
@@ -99,11 +98,11 @@ def _job(
         from dynfilt import experiment
 
         settings = HydraConfig.get()
-        choice = settings.runtime.choices["hydra/launcher"]
+        chosen = any(word.startswith(("hydra/launcher=", "hydra.launcher.")) for word in settings.overrides.hydra)
         several = settings.mode == RunMode.MULTIRUN
         if several and not settings.sweeper._target_.startswith(NAMESPACE):
             raise ValueError("hydra/sweeper: dynfilt runs sweeps by its own sweeper, hydra/sweeper=grid")
-        if not several and settings.launcher._target_.startswith(NAMESPACE) and choice != DEFAULT_LAUNCHER:
+        if not several and chosen and settings.launcher._target_.startswith(NAMESPACE):
             warnings.warn("hydra/launcher has no effect on a single run; -m makes it a sweep of one", stacklevel=1)
         name = " ".join(settings.overrides.task) if several else ""
         try:

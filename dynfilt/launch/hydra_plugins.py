@@ -25,7 +25,7 @@ from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
 from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
-from dynfilt.launch.pool_settings import PoolSettings, QueueSettings, is_done, run_unfinished
+from dynfilt.launch.pool_settings import PoolSettings, QueueSettings, finished_run, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
 from dynfilt.run.identity import variant_name
@@ -276,4 +276,4 @@ def _outcome(name: str, answer: JobReturn) -> JobOutcome:
 
 def _by_now(outcome: JobOutcome, job: Job) -> JobOutcome:
     """The same, unless another process, which worked on the run, has finished it while other jobs ran here."""
-    return replace(outcome, state=JobState.SKIPPED) if outcome.state == JobState.BUSY and is_done(job) else outcome
+    return replace(outcome, state=JobState.SKIPPED) if outcome.state == JobState.BUSY and finished_run(job) else outcome

@@ -10,7 +10,7 @@ from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.slots import Slot, cpu_slots, gpu_slots, visible_gpus
 from dynfilt.run.folder import RunFolder, RunState
-from dynfilt.run.identity import Identity, identify
+from dynfilt.run.identity import identify
 from dynfilt.run.ownership import DIGEST
 from dynfilt.run.standing import changed_since, in_words, standing
 from dynfilt.run.stopping import StopSignals
@@ -81,37 +81,38 @@ def run_unfinished(
 ) -> list[JobOutcome]:
     """What came of each job; `run` gets those whose run is not done."""
     labels = varying_parts(names)
-    done = {label: job for label, job in zip(labels, jobs, strict=True) if is_done(job)}
+    done = {label: found for label, job in zip(labels, jobs, strict=True) if (found := finished_run(job))}
     unfinished = [PoolJob(label, job) for label, job in zip(labels, jobs, strict=True) if label not in done]
     if done:
-        print(_skipped_in_words(list(done.values()), len(jobs)), flush=True)
+        changed = [
+            changed_since(done[label], job.config) for label, job in zip(labels, jobs, strict=True) if label in done
+        ]
+        print(_skipped_in_words(changed, len(jobs)), flush=True)
     outcomes = {label: JobOutcome(label, JobState.SKIPPED) for label in done}
     if unfinished:
         outcomes.update({outcome.job: outcome for outcome in run(unfinished)})
     return [replace(outcomes[label], job=name) for label, name in zip(labels, names, strict=True)]
 
 
-def is_done(job: Job) -> bool:
-    """Whether a job's run has a sound result of this very config."""
+def finished_run(job: Job) -> RunFolder | None:
+    """The folder of a job's run, where it has a sound result of this very config."""
     if job.config["run"] is not None or job.config["mode"] != "train":
-        return False
-    identity, folder = _place_of(job)
+        return None
+    identity = identify(job.config, job.choices, job.differences)
+    folder = RunFolder(identity.folder(job.config["output_root"]))
     try:
         found = standing(folder, job.config)
     except ValueError:  # its own process says why
-        return False
-    return found.state == RunState.COMPLETED and (folder.result() or {}).get(DIGEST) == identity.digest
+        return None
+    is_done = found.state == RunState.COMPLETED and (folder.result() or {}).get(DIGEST) == identity.digest
+    return folder if is_done else None
 
 
-def _place_of(job: Job) -> tuple[Identity, RunFolder]:
-    identity = identify(job.config, job.choices, job.differences)
-    return identity, RunFolder(identity.folder(job.config["output_root"]))
-
-
-def _skipped_in_words(done: Sequence[Job], total: int) -> str:
-    words = f"{len(done)} of {total} runs are done already; skipped, rerun=true runs them anew"
-    changed = [modules for job in done if (modules := changed_since(_place_of(job)[1], job.config))]
-    if not changed:
-        return words
+def _skipped_in_words(changed: Sequence[Sequence[str]], total: int) -> str:
+    """On the runs that are done, of each of which these modules have changed since."""
+    words = f"{len(changed)} of {total} runs are done already; skipped, rerun=true runs them anew"
     modules = sorted({module for each in changed for module in each})
-    return f"{words}; {in_words(modules)} changed since {len(changed)} of them, rerun=changed runs only these anew"
+    if not modules:
+        return words
+    since = sum(map(bool, changed))
+    return f"{words}; {in_words(modules)} changed since {since} of them, rerun=changed runs only these anew"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import io
 import os
 import sys
 import time
@@ -37,7 +36,8 @@ def work(job: Job, slot: Slot, connection: Connection, log: str, passes_on: bool
             os.setsid()  # leave Ctrl-C to the parent, which passes it on
         _write_output_to(Path(log))
         if passes_on:
-            sys.stdout, sys.stderr = _Told(sys.stdout, connection), _Told(sys.stderr, connection, is_error=True)
+            told = _Told(sys.stdout, connection), _Told(sys.stderr, connection, is_error=True)
+            sys.stdout, sys.stderr = told  # type: ignore[assignment]
         slot.occupy()
         ended = _run(job, stop, ReportingDisplay(connection, log, stop))
         end_service()
@@ -111,7 +111,7 @@ class ReportingDisplay:
             self._stop.request()
 
 
-class _Told(io.TextIOBase):
+class _Told:
     """A stream that also tells the parent each whole line that is written to it."""
 
     def __init__(self, stream: TextIO, connection: Connection, is_error: bool = False) -> None:
