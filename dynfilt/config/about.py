@@ -120,7 +120,12 @@ def check_rows(about: dict[str, Any], variants: Iterable[str]) -> None:
     for key, names in named.items():
         for name in names:
             if not rows_meant(name, rows):
-                raise ValueError(f"{key}: {name} is no row of this sweep; its rows are: {', '.join(rows)}")
+                raise ValueError(no_row(key, name, rows))
+
+
+def no_row(key: str, name: str, rows: Iterable[str]) -> str:
+    """What is said of a name under a key that no row of a sweep has."""
+    return f"{key}: {name} is no row of this sweep; its rows are: {', '.join(sorted(set(rows)))}"
 
 
 def is_row(name: str, variant: str) -> bool:

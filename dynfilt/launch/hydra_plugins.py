@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
@@ -19,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from dynfilt.config.about import check_about, check_rows
+from dynfilt.config.about import check_about, check_rows, no_row, rows_meant
 from dynfilt.config.compose import Job
 from dynfilt.config.errors import explain
 from dynfilt.installation import SWEEPS
@@ -55,7 +56,7 @@ class Grid(Sweeper):
     """Runs every combination of the swept values, for each variant: composed once, then plain values applied to that.
 
     `params` maps keys to swept values; `variants` lists overrides that belong together, e.g. a cost twin's
-    `{model/conv: static, model.width: 2.0}`.
+    `{model/conv: static, model.width: 2.0}`. `rows` names the variants to run of all these, as tables print them.
     """
 
     __module__ = NAMESPACE
@@ -63,7 +64,9 @@ class Grid(Sweeper):
     outcomes: ClassVar[list[JobOutcome]]
     planned: ClassVar[list[PlannedRun]]
 
-    def __init__(self, params: dict[str, Any] | None, variants: list[dict[str, Any]] | None) -> None:
+    def __init__(
+        self, params: dict[str, Any] | None, variants: list[dict[str, Any]] | None, rows: str | list[str] | None
+    ) -> None:
         if not isinstance(params, Mapping | None):
             raise ValueError(f"hydra.sweeper.params={params}: must be a mapping, such as {{seed: 0,1,2}}")
         if not isinstance(variants, Sequence | None) or not all(isinstance(each, Mapping) for each in variants or ()):
@@ -71,6 +74,9 @@ class Grid(Sweeper):
                 f"hydra.sweeper.variants={variants}: must be a list of mappings, such as [{{model: resnet8}}]"
             )
         self.params, self.variants = params or {}, variants or [{}]
+        self.rows = [rows] if isinstance(rows, str) else rows
+        if self.rows is not None and not _are_names(self.rows):
+            raise ValueError(f"hydra.sweeper.rows={rows}: must be names of rows, such as [resnet8,'resnet8,conv=se']")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra composed for all jobs, and make the launcher."""
@@ -90,6 +96,9 @@ class Grid(Sweeper):
         names = [" ".join(filter_overrides(combination)) for combination in combinations]
         _require_each_run_once(names, jobs)
         self._check_rows(jobs)
+        chosen = self._chosen(jobs)
+        combinations = list(compress(combinations, chosen))
+        names, jobs = list(compress(names, chosen)), list(compress(jobs, chosen))
         rerun = SweepRerun.of(jobs)
         if rerun and all(map(is_rerun, jobs)):
             combinations, jobs = self._without_what_is_done(combinations, jobs, rerun)
@@ -140,6 +149,16 @@ class Grid(Sweeper):
             params = _overrides({key: value for key, value in self.params.items() if key != "seed"})
             whole = [self.composer.job(combination) for combination in self._expand(params)]
             check_rows(jobs[0].config["about"], map(_variant, [*jobs, *whole]))
+
+    def _chosen(self, jobs: Sequence[Job]) -> list[bool]:
+        """Which jobs are of the rows asked for. Raises ValueError for a name that is none of theirs."""
+        variants = [_variant(job) for job in jobs]
+        named = set(variants) if self.rows is None else set[str]()
+        for row in self.rows or ():
+            named.update(meant := rows_meant(row, set(variants)))
+            if not meant:
+                raise ValueError(no_row("hydra.sweeper.rows", row, variants))
+        return [variant in named for variant in variants]
 
     def _plan(self, combinations: Sequence[Overrides], names: Sequence[str], jobs: Sequence[Job]) -> None:
         from dynfilt import experiment
@@ -250,6 +269,11 @@ def _element(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _element(item) for key, item in value.items()}
     return [_element(item) for item in value] if isinstance(value, Sequence) else value
+
+
+def _are_names(value: Any) -> bool:
+    is_list = isinstance(value, Sequence) and len(value) > 0
+    return is_list and all(isinstance(each, str) and each for each in value)
 
 
 def _require_each_run_once(names: Sequence[str], jobs: Sequence[Job]) -> None:

@@ -10,11 +10,13 @@ import pytest
 
 from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import _references, expand
+from dynfilt.run.identity import variant_name
 from tests.conftest import ROOT, TINY, Command
 
 Compose = Callable[..., list[Job]]
 # A grid of models and variants of several keys; the others are like these.
 SWEEPS = ("lab_3x3", "label_backbone")
+POOLED = "model.filter.condition_features=64,model.filter.pooled=true"
 
 
 def assert_as_hydra_composes(compose: Compose, *words: str) -> list[Job]:
@@ -84,6 +86,21 @@ def test_a_key_without_a_value_gets_it_from_the_sweep(command: Command, tmp_path
 )
 def test_what_a_value_refers_to(value: str, reference: str | None) -> None:
     assert list(_references({"y": {"x": {"z": value}}})) == ([] if reference is None else [reference])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("static_3x3", ["static_3x3"] * 2),  # that very row, not those with more settings
+        ("['dynamic_3x3,model.filter.rank=16',static_3x3]", ["dynamic_3x3,model.filter.rank=16", "static_3x3"] * 2),
+        ("'dynamic_3x3,model.filter.pooled=true'", [f"dynamic_3x3,{POOLED}"] * 2),  # as `about` names a row, in short
+    ],
+)
+def test_rows_of_a_sweep_keep_its_order_and_declaration(rows: str, expected: list[str], compose: Compose) -> None:
+    whole = compose("-cn", "lab_improvements", "seed=3,4", "mode=plan")
+    chosen = compose("-cn", "lab_improvements", "seed=3,4", "mode=plan", f"hydra.sweeper.rows={rows}")
+    assert [variant_name(job.choices["model"], job.differences) for job in chosen] == expected
+    assert [job for job in whole if job in chosen] == chosen
 
 
 def test_the_first_key_changes_slowest() -> None:
