@@ -41,7 +41,7 @@ PRELOADED = (
     "dynfilt.launch.undisturbed",
     "dynfilt.launch.worker",
     "torch._dynamo",
-    "pydantic",
+    "pydantic.type_adapter",
     "PIL.Image",
     "PIL.WebPImagePlugin",
 )

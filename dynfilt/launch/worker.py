@@ -22,10 +22,13 @@ from dynfilt.launch.slots import Slot
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.lock import RunInUse
 from dynfilt.run.progress import evaluation_line
+from dynfilt.run.source import read_imported
 from dynfilt.run.stopping import RunInterrupted, StopSignals
 from dynfilt.tracking.mirror import end_service
 
 SECONDS_BETWEEN_REPORTS = 0.5
+
+read_imported()  # by the process that jobs are forked from, right after it has imported what they have in common
 
 
 def work(job: Job, slot: Slot, connection: Connection, log: str, passes_on: bool) -> None:

@@ -41,9 +41,16 @@ def source_of(config: Mapping[str, Any]) -> Source:
             continue
         file = _file_of(module)
         if file is not None:
-            found[module], imported = _read(module, file, Path(file).stat().st_mtime_ns)
+            found[module], imported = _read(module, file, _changed_at(module, file))
             pending += [name for name in imported if _computes(name)]
     return dict(sorted(found.items()))
+
+
+def read_imported() -> None:
+    """Read the code that this process has imported, so that `source_of` tells what runs, whatever is edited later."""
+    for module in list(sys.modules):
+        if module.startswith("dynfilt.") and _computes(module) and (file := _file_of(module)) is not None:
+            _read(module, file, _changed_at(module, file))
 
 
 def changed_modules(recorded: Any, now: Source) -> list[str]:
@@ -102,6 +109,11 @@ def _spec_of(module: str) -> ModuleSpec | None:
     above = _spec_of(package)
     places = above.submodule_search_locations if above is not None else None
     return PathFinder.find_spec(module, places) if places is not None else None
+
+
+def _changed_at(module: str, file: str) -> int:
+    """When a module's file was changed last; never, once the module was imported, for it stays what it was then."""
+    return 0 if module in sys.modules else Path(file).stat().st_mtime_ns
 
 
 @lru_cache(maxsize=4096)

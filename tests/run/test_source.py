@@ -1,5 +1,7 @@
 """The fingerprint of the code that computes a run's numbers."""
 
+import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,3 +81,13 @@ def test_code_counts_and_words_do_not(change: Callable[[str], str], changed: lis
 @pytest.mark.parametrize("recorded", [None, {}, "text", []])
 def test_what_was_not_recorded_has_not_changed(recorded: Any, package: Path) -> None:
     assert changed_modules(recorded, of("my_layers.layer.Layer")) == []
+
+
+def test_what_was_imported_stays_what_it_was_and_the_rest_is_as_on_disk(package: Path) -> None:
+    importlib.import_module("my_layers.inner")
+    before = of("my_layers.layer.Layer")
+    for name in ("inner", "layer"):
+        file = package / f"{name}.py"
+        file.write_text(f"{file.read_text()}\nmore = 1\n")
+        os.utime(file, ns=(1, 1))
+    assert changed_modules(before, of("my_layers.layer.Layer")) == ["my_layers.layer"]
