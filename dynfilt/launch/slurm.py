@@ -219,7 +219,8 @@ def _by_its_folder(name: str, job: Job) -> JobOutcome:
             return JobOutcome(name, JobState.BUSY)
         case RunState.INTERRUPTED:
             return JobOutcome(name, JobState.INTERRUPTED)
-    return JobOutcome(name, JobState.WAITING)
+        case RunState.TO_DO:
+            return JobOutcome(name, JobState.WAITING)
 
 
 def _queue_again() -> None:
