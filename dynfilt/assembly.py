@@ -19,6 +19,7 @@ from dynfilt.data.bundle import ImageData
 from dynfilt.run.folder import RunFolder, Weights
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.checkpoint import load_checkpoint
+from dynfilt.train.memory import keep_freed_memory
 from dynfilt.train.settings import TrainerSettings
 from dynfilt.train.trainer import Trainer
 from dynfilt.wording import one_line
@@ -33,6 +34,8 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     """
     settings: TrainerSettings = make(config["trainer"], "trainer")
     settings.set_arithmetic(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if settings.check_layer and (conv := config["model"].get("conv")):
         check_own_layer(conv["_target_"], make(conv, "model.conv"), settings.channels_last)
     data = build_data(config, device)

@@ -1,7 +1,9 @@
-"""Out of memory, in words: which setting asked for it, and what to change."""
+"""Memory on a CPU that training uses again, and out of memory, in words: which setting to change."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +13,19 @@ from dynfilt.wording import one_line
 
 HOST = "can't allocate memory"  # of torch's RuntimeError on a CPU
 LONGEST_TEXT, LONGEST_REASON = 1000, 120
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep what it frees for its next request, where the C library is glibc.
+
+    Left alone, it gives tensors of more than 32 MiB back to the system, which hands them out again page by page, filled
+    with zeros; the activations of a large network are such tensors, and each step asks for the same ones.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 @contextmanager
