@@ -227,7 +227,7 @@ def _open_what_is_closed() -> None:
     """
     if None in (sys.stdin, sys.stdout, sys.stderr):
         while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
-            continue
+            os.set_inheritable(file, True)  # as standard streams are
         os.close(file)
         sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
         sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

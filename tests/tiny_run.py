@@ -4,6 +4,8 @@ import ctypes
 import os
 import resource
 import signal
+import sys
+import threading
 import time
 
 import torch
@@ -60,14 +62,29 @@ def tiny_data(num_classes: int, split_seed: int, flip: bool, pad: int) -> ImageD
 class FaultyNet(TinyNet):
     """TinyNet that does something terrible within its `at`-th training step, when `seed` is in `faults`.
 
-    faults: SEED:FAULT, spaces between; FAULT is `raise`, `exit`, `kill`, `segfault`, `memory`, `hang` or `pause`, which
-    waits for a signal. With `once`, a folder, only the first time.
+    faults: SEED:FAULT, spaces between; FAULT is `raise`, `leave`, `exit`, `kill`, `segfault`, `memory`, `hang`, `talk`,
+    `chatter`, which never ends, or `pause`, which waits for a signal. With `once`, a folder, only the first time.
     """
 
     def __init__(self, num_classes: int, dropout: float, seed: int, faults: str, at: int, once: str) -> None:
         super().__init__(num_classes, dropout)
         self.fault, self.at = dict(fault.split(":") for fault in faults.split()).get(str(seed), ""), at
         self.mark = os.path.join(once, f"seed{seed}") if once else ""
+
+    @staticmethod
+    def _talk() -> None:
+        """More at once than a pipe takes in one piece, from several threads, with what UTF-8 has no bytes for."""
+
+        def lines(letter: str) -> None:
+            for _ in range(20):
+                print(f"{letter * 30_000}\n", end="")
+
+        threads = [threading.Thread(target=lines, args=letter) for letter in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print("caf\udce9 \u00fc", end="\n\nunended")
 
     def _obey_signal(self) -> None:
         if self.steps != self.at or not self.fault or (self.mark and os.path.exists(self.mark)):
@@ -77,6 +94,8 @@ class FaultyNet(TinyNet):
         match self.fault:
             case "raise":
                 raise RuntimeError("this layer is broken")
+            case "leave":
+                sys.exit("a reason of its own")
             case "exit":
                 os._exit(0)
             case "kill":
@@ -88,5 +107,10 @@ class FaultyNet(TinyNet):
                 self.much = torch.ones(2**40)
             case "hang":
                 time.sleep(3600)
+            case "talk":
+                self._talk()
+            case "chatter":
+                while True:
+                    print("trying again")
             case "pause":
                 signal.pause()

@@ -29,7 +29,7 @@ from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.pool_settings import PoolSettings, QueueSettings, finished_run, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
-from dynfilt.run.identity import variant_name
+from dynfilt.run.identity import variant_name, with_todays_numbers
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.standing import CHANGED
 from dynfilt.run.stopping import StopSignals
@@ -110,7 +110,8 @@ class Grid(Sweeper):
         else:
             returns = self.launcher.launch(combinations, initial_job_idx=0)
             outcomes = [_outcome(name, answer) for name, answer in zip(names, returns, strict=True)]
-        self.outcomes.extend(_by_now(outcome, job) for outcome, job in zip(outcomes, jobs, strict=True))
+        done_anew = rerun.done() if rerun else [False] * len(jobs)
+        self.outcomes.extend(map(_by_now, outcomes, jobs, done_anew))
         if rerun:
             rerun.end(self.outcomes)
 
@@ -155,7 +156,7 @@ class Grid(Sweeper):
         variants = [_variant(job) for job in jobs]
         named = set(variants) if self.rows is None else set[str]()
         for row in self.rows or ():
-            named.update(meant := rows_meant(row, set(variants)))
+            named.update(meant := rows_meant(with_todays_numbers(row), set(variants)))
             if not meant:
                 raise ValueError(no_row("hydra.sweeper.rows", row, variants))
         return [variant in named for variant in variants]
@@ -298,6 +299,7 @@ def _outcome(name: str, answer: JobReturn) -> JobOutcome:
     return JobOutcome(name, JobState.FAILED, reason)
 
 
-def _by_now(outcome: JobOutcome, job: Job) -> JobOutcome:
+def _by_now(outcome: JobOutcome, job: Job, done_anew: bool) -> JobOutcome:
     """The same, unless another process, which worked on the run, has finished it while other jobs ran here."""
-    return replace(outcome, state=JobState.SKIPPED) if outcome.state == JobState.BUSY and finished_run(job) else outcome
+    is_done = outcome.state == JobState.BUSY and (done_anew or finished_run(job))
+    return replace(outcome, state=JobState.SKIPPED) if is_done else outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from dynfilt.config.compose import Job
 from dynfilt.launch.jobs import PoolJob
@@ -33,6 +35,11 @@ GRACE_SECONDS = 30.0
 STOP_AHEAD_SECONDS, STOP_AHEAD_SHARE = 20.0, 0.1
 # A job that is started later than this before it would be asked to stop cannot get anywhere.
 LEAST_USEFUL_SECONDS = 10.0
+
+# The address of the server that forks jobs is a file there, of whose path the system takes 107 bytes.
+LONGEST_TEMPORARY_FOLDER = 70
+# Of one job in a row, so that one that prints without end keeps nothing from the others, nor from its own end.
+MOST_MESSAGES = 200
 
 TOO_SLOW_TO_STOP = "did not stop in time when asked to; goes on from its last checkpoint"
 
@@ -71,6 +78,7 @@ class _Running:
     folder: str = ""
     ended: Ended | None = None
     killed_because: str = ""
+    said_all: bool = False
 
 
 class Pool:
@@ -125,29 +133,38 @@ class Pool:
 
     def _listen(self) -> None:
         """Take what the jobs send, and settle those that have ended."""
-        sources = [source for job in self._running for source in (job.connection, job.process.sentinel)]
-        wait(sources, timeout=POLL_SECONDS)
+        sources: list[Any] = [job.connection for job in self._running if not job.said_all]
+        wait([*sources, *(job.process.sentinel for job in self._running)], timeout=POLL_SECONDS)
         for running in list(self._running):
             dead = not running.process.is_alive()  # asked first: what it sent before is read below
-            self._read(running)
+            self._read(running, None if dead else MOST_MESSAGES)
             if dead:
                 self._settle(running)
 
-    def _read(self, running: _Running) -> None:
+    def _read(self, running: _Running, most: int | None) -> None:
         try:
-            while running.connection.poll():
-                match running.connection.recv():
-                    case Entered(folder=folder):
-                        running.folder = folder
-                    case Report() as report:
-                        self._view.reported(running.job.name, report)
-                    case Printed(text=text, is_error=is_error):
-                        self._view.printed(text, is_error)
-                    case Ended() as ended:
-                        running.ended = ended
-                running.heard = time.monotonic()
+            for _ in itertools.count() if most is None else range(most):
+                if not running.connection.poll():
+                    return
+                self._take(running, running.connection.recv())
         except (EOFError, OSError):
-            return
+            running.said_all = True
+        except Exception as error:  # other processes of the job wrote between its words
+            running.said_all, running.killed_because = True, f"what it sent cannot be read: {error}"
+            running.process.kill()
+
+    def _take(self, running: _Running, message: object) -> None:
+        match message:
+            case Printed(text=text, is_error=is_error):
+                self._view.printed(text, is_error)
+                return  # no sign of life: a job that hangs may print all the time
+            case Entered(folder=folder):
+                running.folder = folder
+            case Report() as report:
+                self._view.reported(running.job.name, report)
+            case Ended() as ended:
+                running.ended = ended
+        running.heard = time.monotonic()
 
     def _settle(self, running: _Running) -> None:
         """Free the slot of a job that has ended; note what came of it, or try it again."""
@@ -205,7 +222,8 @@ def _work(job: Job, slot: Slot, connection: Connection, log: str, passes_on: boo
 
 def process_context() -> ForkServerContext | SpawnContext:
     """Processes forked from one that has imported torch and all else a run needs, and has done nothing with it."""
-    if sys.platform != "linux":
+    no_path = any(os.pathsep in path for path in sys.path)  # it could not be named to the server
+    if sys.platform != "linux" or no_path or len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMPORARY_FOLDER:
         return multiprocessing.get_context("spawn")
     # A pool of OpenBLAS threads would be forked along.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

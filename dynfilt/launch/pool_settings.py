@@ -31,7 +31,7 @@ class QueueSettings:
         self._require_whole("retries", least=0)
         for name in ("minutes", "timeout_minutes"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value > 0):
+            if value is not None and not (type(value) in (int, float) and value > 0):
                 raise ValueError(f"hydra.launcher.{name}={value}: must be a number > 0, or null for no limit")
 
     def run(self, jobs: Sequence[PoolJob], stop: StopSignals) -> list[JobOutcome]:

@@ -115,20 +115,23 @@ class LiveView:
         row.first, row.last = row.first or (time.monotonic(), report), report
 
     def printed(self, text: str, is_error: bool) -> None:
-        """Print it above the table."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print it above the table, or where standard output goes."""
+        if is_error or sys.stdout.isatty():
+            self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        else:
+            print(text, flush=True)
 
     def tried_again(self, name: str, reason: str) -> None:
         """Turn a job's row into a line above the table."""
         self._running.pop(name, None)
-        self._console.print(f"launcher: {name}: {reason}; trying again", highlight=False, markup=False)
+        self.printed(f"launcher: {name}: {reason}; trying again", is_error=True)
 
     def ended(self, outcome: JobOutcome, folder: str, seconds: float) -> None:
         """Turn a job's row into a line above the table."""
         row = self._running.pop(outcome.job, _Row())
         self._done_here += 1 - row.done_before
         self._states[outcome.state] = self._states.get(outcome.state, 0) + 1
-        self._console.print(outcome_line(outcome, folder, seconds), highlight=False, markup=False)
+        self.printed(outcome_line(outcome, folder, seconds), is_error=outcome.state == JobState.FAILED)
 
     def refresh(self, waiting: int) -> None:
         """Draw the table anew, at most twice a second."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import RLock
 from typing import Any, TextIO
 
 from dynfilt import experiment
@@ -23,7 +24,7 @@ from dynfilt.run.folder import RunFolder
 from dynfilt.run.lock import RunInUse
 from dynfilt.run.progress import evaluation_line
 from dynfilt.run.source import read_imported
-from dynfilt.run.stopping import RunInterrupted, StopSignals
+from dynfilt.run.stopping import StopSignals
 from dynfilt.tracking.mirror import end_service
 
 SECONDS_BETWEEN_REPORTS = 0.5
@@ -33,19 +34,23 @@ read_imported()  # by the process that jobs are forked from, right after it has 
 
 def work(job: Job, slot: Slot, connection: Connection, log: str, passes_on: bool) -> None:
     """Run a job to its end in this process, and send what came of it and, where it `passes_on`, what it prints."""
-    stop = StopSignals()
+    stop, parent = StopSignals(), _Parent(connection)
     with stop.handled():
         if hasattr(os, "setsid"):
             os.setsid()  # leave Ctrl-C to the parent, which passes it on
+        for stream in (sys.stdout, sys.stderr):
+            assert isinstance(stream, TextIOWrapper)
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # a log takes all that is printed
         _write_output_to(Path(log))
-        if passes_on:
-            told = _Told(sys.stdout, connection), _Told(sys.stderr, connection, is_error=True)
+        told = (_Told(sys.stdout, parent), _Told(sys.stderr, parent, is_error=True)) if passes_on else ()
+        if told:
             sys.stdout, sys.stderr = told  # type: ignore[assignment]
         slot.occupy()
-        ended = _run(job, stop, ReportingDisplay(connection, log, stop))
+        ended = _run(job, stop, ReportingDisplay(parent, log, stop))
         end_service()
-        with contextlib.suppress(OSError):
-            connection.send(ended)
+        for each in told:
+            each.tell_rest()
+        parent.tell(ended)
     connection.close()
 
 
@@ -57,22 +62,39 @@ def _run(job: Job, stop: StopSignals, display: ReportingDisplay) -> Ended:
         return Ended(JobState(ending))
     except RunInUse as error:
         return Ended(JobState.BUSY, str(error))
-    except RunInterrupted as error:
-        print(error, file=sys.__stdout__)  # into the log alone: the parent tells how its jobs end
-        return Ended(JobState.INTERRUPTED, str(error))
+    except KeyboardInterrupt as error:
+        reason = str(error) or "interrupted"
+        print(reason, file=sys.__stdout__)  # into the log alone: the parent tells how its jobs end
+        return Ended(JobState.INTERRUPTED, reason)
     except torch.OutOfMemoryError as error:  # the others on this GPU may have been large just then
         return Ended(JobState.FAILED, explain(error), again=True)
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:  # what the job does to itself is its failure
         reason = explain(error)
         print(f"failed: {reason}", file=sys.__stderr__)
         return Ended(JobState.FAILED, reason)
 
 
+class _Parent:
+    """The process that waits for this one, told one thing at a time by whichever threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, RLock()
+
+    def tell(self, message: Entered | Report | Printed | Ended) -> bool:
+        """Send a message; False where the parent was killed."""
+        try:
+            with self._lock:
+                self._connection.send(message)
+        except OSError:
+            return False
+        return True
+
+
 class ReportingDisplay:
     """Tells the parent of a run's steps and evaluations, at most twice a second; without a parent, the run stops."""
 
-    def __init__(self, connection: Connection, log: str, stop: StopSignals) -> None:
-        self._connection = connection
+    def __init__(self, parent: _Parent, log: str, stop: StopSignals) -> None:
+        self._parent = parent
         self._stop = stop
         self._log = Path(log)
         self._told = 0.0
@@ -108,29 +130,39 @@ class ReportingDisplay:
         self._send(Report(step, self._total_steps, self._epochs, epoch, **known))
 
     def _send(self, message: Entered | Report) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:  # the parent was killed
+        if not self._parent.tell(message):
             self._stop.request()
 
 
 class _Told:
-    """A stream that also tells the parent each whole line that is written to it."""
+    """A stream that also tells the parent each whole line that this process writes to it."""
 
-    def __init__(self, stream: TextIO, connection: Connection, is_error: bool = False) -> None:
-        self._stream, self._connection, self._is_error = stream, connection, is_error
-        self._begun = ""
+    def __init__(self, stream: TextIO, parent: _Parent, is_error: bool = False) -> None:
+        self._stream, self._parent, self._is_error = stream, parent, is_error
+        self._begun: list[str] = []
+        self._lock, self._process = RLock(), os.getpid()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write, as the stream itself does."""
-        lines, line_break, self._begun = (self._begun + text).rpartition("\n")
-        if line_break:
-            with contextlib.suppress(OSError):  # the parent was killed
-                self._connection.send(Printed(lines, self._is_error))
+        if os.getpid() == self._process:  # one forked from it could speak at the same time
+            with self._lock:
+                last, line_break, begun = text.rpartition("\n")
+                if line_break:
+                    self._tell(last)
+                self._begun.append(begun)
         return self._stream.write(text)
+
+    def tell_rest(self) -> None:
+        """Tell the parent what has no line break yet, too."""
+        if any(self._begun):
+            self._tell("")
+
+    def _tell(self, last: str) -> None:
+        text, self._begun = "".join([*self._begun, last]), []
+        self._parent.tell(Printed(text, self._is_error))
 
     def flush(self) -> None:
         """Flush, as the stream itself does."""

@@ -141,5 +141,8 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
             case ast.Import(names=names):
                 yield from (name.name for name in names)
             case ast.ImportFrom(module=module, names=names, level=level):
-                source = resolve_name("." * level + (module or ""), package) if level else module or ""
+                try:
+                    source = resolve_name("." * level + (module or ""), package) if level else module or ""
+                except ImportError:  # beyond the package it is in; who imports it all the same catches that
+                    continue
                 yield from (f"{source}.{name.name}" for name in names)

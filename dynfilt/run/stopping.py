@@ -21,6 +21,11 @@ class RunInterrupted(KeyboardInterrupt):
     """A run stopped because a signal asked for it; the same command goes on."""
 
 
+def _by_nohup(number: int) -> bool:
+    """Whether the user has asked that a signal of the terminal's end does nothing."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN
+
+
 class StopSignals:
     """Notes the first signal that asks to stop, so that work can end where nothing is lost; a second SIGINT ends the
     process at once."""
@@ -50,7 +55,7 @@ class StopSignals:
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Take the place of the process's handlers; only the main thread can."""
-        before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS if not _by_nohup(number)}
         try:
             yield
         finally:

@@ -71,3 +71,25 @@ def test_only_a_job_that_the_budget_allows_is_tried_again(
     outcome = outcome_of(lambda connection: os._exit(3), monkeypatch, then)
     assert outcome == JobOutcome("job", JobState.FAILED, "the process ended with exit code 3 and no word")
     assert capsys.readouterr().err.count("trying again") == budget_allows
+
+
+def test_a_job_whose_words_cannot_be_read_is_a_failure_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(connection: Connection) -> None:
+        connection.send_bytes(b"not a message")
+        time.sleep(60)
+
+    outcome = outcome_of(work, monkeypatch, lambda stop: None)
+    assert outcome.state == JobState.FAILED and outcome.reason.startswith("what it sent cannot be read: ")
+
+
+def test_a_job_that_lives_on_when_it_has_said_all_is_waited_for_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(connection: Connection) -> None:
+        connection.send(Ended(JobState.TRAINED))
+        connection.close()
+        time.sleep(1.5)
+
+    before = time.process_time()
+    assert outcome_of(work, monkeypatch, lambda stop: None).state == JobState.TRAINED
+    assert time.process_time() - before < 0.75  # of processor time, not of time: a loop would take all of it

@@ -94,6 +94,7 @@ def test_what_a_value_refers_to(value: str, reference: str | None) -> None:
         ("static_3x3", ["static_3x3"] * 2),  # that very row, not those with more settings
         ("['dynamic_3x3,model.filter.rank=16',static_3x3]", ["dynamic_3x3,model.filter.rank=16", "static_3x3"] * 2),
         ("'dynamic_3x3,model.filter.pooled=true'", [f"dynamic_3x3,{POOLED}"] * 2),  # as `about` names a row, in short
+        ("'dynamic_3x3,model.dropout=0.30'", ["dynamic_3x3,model.dropout=0.3"] * 2),
     ],
 )
 def test_rows_of_a_sweep_keep_its_order_and_declaration(rows: str, expected: list[str], compose: Compose) -> None:

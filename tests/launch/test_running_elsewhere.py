@@ -12,6 +12,7 @@ from dynfilt.launch.jobs import PoolJob
 from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.pool_settings import PoolSettings
 from dynfilt.run.lock import RunInUse
+from dynfilt.run.record import set_aside
 from tests.conftest import TINY, Command
 
 Do = Callable[[Job], None]
@@ -76,6 +77,20 @@ def test_what_others_have_finished_by_the_end_is_done(sweep: Callable, finished_
 
     outcome = sweep(do, "seed=0,1")
     assert (outcome.code, "elsewhere" in outcome.err) == (0, False)
+
+
+@pytest.mark.slow
+def test_a_rerun_that_another_process_has_finished_by_the_end_is_done(
+    sweep: Callable, finished_copy: Path, tmp_path: Path
+) -> None:
+    def do(job: Job) -> None:
+        if job.config["seed"] == 0:
+            raise RunInUse("in use")
+        set_aside(finished_copy)
+        shutil.copytree(tmp_path / "outputs" / "tests" / "tiny" / ".seed0.1", finished_copy)
+
+    assert sweep(do, "seed=0,1", "rerun=true").code == 0
+    assert not list((tmp_path / "outputs").glob(".rerun-*"))
 
 
 @pytest.mark.slow

@@ -59,8 +59,18 @@ def test_what_the_only_job_prints_stands_above_the_table_line_by_line(
     monkeypatch.setenv("COLUMNS", "20")
     view = LiveView(1)
     view.started("seed=0")
-    view.printed("a line [bold] of more than 20 characters\nand another", is_error=False)
-    assert capsys.readouterr().err == "a line [bold] of more than 20 characters\nand another\n"
+    view.printed("a line [bold] of more than 20 characters\nmodel.py:100: warning", is_error=True)
+    assert capsys.readouterr().err == "a line [bold] of more than 20 characters\nmodel.py:100: warning\n"
+
+
+def test_standard_output_that_goes_elsewhere_gets_what_lines_would(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = LiveView(1)
+    view.started("seed=0")
+    view.printed("epoch :100:", is_error=False)
+    view.ended(JobOutcome("seed=0", JobState.SKIPPED), "", 1.0)
+    assert capsys.readouterr() == ("epoch :100:\nseed=0: skipped\n", "")
 
 
 @pytest.mark.parametrize("columns", ["1", "0", "-3", "x", "30"])

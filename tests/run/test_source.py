@@ -91,3 +91,9 @@ def test_what_was_imported_stays_what_it_was_and_the_rest_is_as_on_disk(package:
         file.write_text(f"{file.read_text()}\nmore = 1\n")
         os.utime(file, ns=(1, 1))
     assert changed_modules(before, of("my_layers.layer.Layer")) == ["my_layers.layer"]
+
+
+def test_an_import_from_beyond_the_package_is_none_of_it(package: Path) -> None:
+    layer = package / "layer.py"
+    layer.write_text(f"try:\n    from ...tools import number\nexcept ImportError:\n    number = 1\n{CODE}")
+    assert {"my_layers.layer", "my_layers.inner"} <= of("my_layers.layer.Layer").keys()
