@@ -84,7 +84,7 @@ def test_what_was_not_recorded_has_not_changed(recorded: Any, package: Path) -> 
 
 
 def test_what_was_imported_stays_what_it_was_and_the_rest_is_as_on_disk(package: Path) -> None:
-    importlib.import_module("my_layers.inner")
+    importlib.import_module(f"{package.name}.inner")
     before = of("my_layers.layer.Layer")
     for name in ("inner", "layer"):
         file = package / f"{name}.py"
