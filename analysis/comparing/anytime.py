@@ -6,11 +6,14 @@ probability 0.95 or more (Wang and Ramdas 2023, arXiv 2310.03722), so 1 / e is a
 """
 
 import math
+import sys
 
 from .statistics import ALPHA
 
 # The prior weighs as much as so many pairs. Fixed in advance, as it must be; narrowest intervals at about 10 pairs.
 PRIOR_PAIRS = 0.25
+# Of a number that a float can hold, with room for rounding.
+LARGEST_LOGARITHM = math.log(sys.float_info.max) - 1
 
 
 def e_value(effect_size: float, n: int) -> float:
@@ -21,7 +24,8 @@ def e_value(effect_size: float, n: int) -> float:
     if math.isnan(effect_size):
         return math.nan
     r, ratio = PRIOR_PAIRS / (PRIOR_PAIRS + n), n * effect_size**2 / (n - 1)
-    return math.exp(math.log(r) / 2 + n / 2 * (math.log1p(ratio) - math.log1p(r * ratio)))
+    logarithm = math.log(r) / 2 + n / 2 * (math.log1p(ratio) - math.log1p(r * ratio))
+    return math.exp(min(logarithm, LARGEST_LOGARITHM))
 
 
 def anytime_half_width(sd: float, n: int) -> float:

@@ -129,14 +129,15 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
     differing = [f"{line}; what the first seed's runs declare counts" for line in _settings(variants, ABOUT_KEYS)]
     if declared.flaw:
         differing = [declared.flaw, *differing]
-    if declared.origin:
-        differing = _applied(variants, declared)
     metric = variants[0].metric
+    if declared.origin:
+        differing = _applied(variants, declared) if declared.metric == metric else []
     if declared.names_claims and declared.metric != metric:
         differing.append(
             f"compared by {metric.words}, but {declared.metric.words} is declared: no comparison is a claim"
         )
     named = {"baseline": [declared.baseline] if declared.baseline else []}
+    named["row"] = list(dict.fromkeys([*declared.controls, *declared.gains]))
     named |= {f"control of {variant}": list(controls) for variant, controls in declared.controls.items()}
     named |= {f"gain of {row}": list(dict.fromkeys(itertools.chain(*gains))) for row, gains in declared.gains.items()}
     missing = [

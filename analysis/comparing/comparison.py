@@ -202,7 +202,7 @@ def control_of(variant: Variant, variants: Sequence[Variant], baseline: Variant)
     if variant is baseline or _is_control(variant, baseline):
         return None
     controls = [
-        other for other in variants if other.runs and _is_control(other, baseline) and _is_equal_in_size(other, variant)
+        other for other in variants if other.runs and _is_control(other, baseline) and is_equal_in_size(other, variant)
     ]
     if len(controls) > 1:
         rest = _without(variant.config, "model")
@@ -327,7 +327,8 @@ def _is_control(variant: Variant, baseline: Variant) -> bool:
     return bool(heads[0]) and not heads[1] and _without(model, CONTROL_KEY) == _without(plain, CONTROL_KEY)
 
 
-def _is_equal_in_size(control: Variant, variant: Variant) -> bool:
+def is_equal_in_size(control: Variant, variant: Variant) -> bool:
+    """Whether a variant has as many parameters as another, within CONTROL_TOLERANCE."""
     size = variant.mean("parameters")
     return abs(control.mean("parameters") - size) <= CONTROL_TOLERANCE * size
 

@@ -59,18 +59,20 @@ class Declaration:
         return bool(self.baseline or self.controls or self.gains)
 
     def makes_claims_of(self, other: "Declaration") -> bool:
-        """Whether it declares what another does, beside its words: the same comparisons, read alike at the same looks.
+        """Whether it declares what another does, beside its words: the same comparisons, read alike."""
+        keys = ("baseline", "controls", "gains", "metric", "looks", "margin", "ratio")
+        pairs = [(getattr(self, key), getattr(other, key)) for key in keys]
+        return all(ours == theirs or (ours != ours and theirs != theirs) for ours, theirs in pairs)  # NaN is no margin
 
-        A margin or ratio that the other lacks is not asked for.
-        """
-        keys = ["baseline", "controls", "gains", "metric", "looks"]
-        keys += [key for key in ("margin", "ratio") if not math.isnan(getattr(other, key))]
-        return all(getattr(self, key) == getattr(other, key) for key in keys)
+    @property
+    def rows(self) -> set[str]:
+        """The names of all rows of which it says something."""
+        named = itertools.chain(*self.controls.values(), *itertools.chain(*self.gains.values()))
+        return {self.baseline, *self.controls, *self.gains, *named} - {""}
 
     def rows_meant(self, name: str, rows: Iterable[str]) -> list[str]:
         """The rows that one of its names means, of those of a table."""
-        named = itertools.chain(*self.controls.values(), *itertools.chain(*self.gains.values()))
-        return rows_meant(name, rows, {self.baseline, *self.controls, *self.gains, *named} - {""})
+        return rows_meant(name, rows, self.rows)
 
     def controls_of(self, variant: str, rows: Sequence[str]) -> tuple[str, ...]:
         """The names of what a variant, one of a table's rows, must beat beside the baseline."""

@@ -23,8 +23,12 @@ def absent_claims(groups: Mapping[str, Sequence[Variant]], declared: Mapping[str
 
 
 def _number_declared(variants: Sequence[Variant], declared: Declaration) -> int:
-    """The claims of each row of a group, with results or not: against the baseline, its controls, and on gains."""
+    """The claims of each row of a group, with results or not: against the baseline, its controls, and on gains.
+
+    A row that the declaration names is one of them before it has a run.
+    """
     names = list(dict.fromkeys(variant.recorded_name for variant in variants))
+    names += sorted(name for name in declared.rows if not declared.rows_meant(name, names))
     baseline = declared.baseline or next((row.recorded_name for row in variants if row.is_baseline), "")
     number = 0
     for row in names:

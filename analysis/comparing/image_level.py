@@ -45,17 +45,24 @@ def image_level(comparison: Comparison) -> ImageLevel:
         level.notes.append(f"the metric is not {TEST_ACCURACY.words}")
         return level
     reasons: dict[str, list[str]] = {}
+    without, differing = [], set[tuple[str, ...]]()
     for heading, variants in comparison.groups.items():
         correct: dict[str, Correct] = {}
         for variant in variants:
             try:
                 if usable := correctness(variant):
                     correct[variant.label] = usable
+                elif variant.runs:
+                    without.append(variant.label)
             except ValueError as error:
                 reasons.setdefault(str(error), []).append(variant.label)
         for variant in variants:
             if variant.label in correct:
-                _summarise(heading, variant, correct, level)
+                _summarise(heading, variant, correct, level, differing)
+    if without and level.accuracy:
+        reasons[f"there is no {PREDICTIONS}"] = without
+    if differing:
+        reasons["the test images of two rows differ"] = sorted(" and ".join(pair) for pair in differing)
     level.notes.extend(f"{reason}: {', '.join(labels)}" for reason, labels in reasons.items())
     return level
 
@@ -80,14 +87,20 @@ def correctness(variant: Variant) -> Correct | None:
     return Correct({seed: correct for seed, (_, correct) in predictions.items()}, first)
 
 
-def _summarise(heading: str, variant: Variant, correct: dict[str, Correct], level: ImageLevel) -> None:
+def _summarise(
+    heading: str, variant: Variant, correct: dict[str, Correct], level: ImageLevel, differing: set[tuple[str, ...]]
+) -> None:
+    """Add a variant's summaries to the level, and the rows whose test images differ from its own."""
     ours = correct[variant.label]
     values = np.stack(list(ours.by_seed.values()))
     level.accuracy[heading, variant.label] = _summary(values)
     level.accuracy_both[heading, variant.label] = crossed(values)
     for claim in variant.claims:
         rows = (variant.label, *(claim.of_gain or (claim.rival,)))
-        if not all(label in correct and np.array_equal(correct[label].labels, ours.labels) for label in rows):
+        if not all(label in correct for label in rows):
+            continue
+        if others := [label for label in rows if not np.array_equal(correct[label].labels, ours.labels)]:
+            differing.update(tuple(sorted((variant.label, other))) for other in others)
             continue
         arms = [correct[label].by_seed for label in rows]
         if shared := sorted(set(arms[0]).intersection(*arms)):

@@ -193,10 +193,10 @@ def sign_flip_p(differences: np.ndarray) -> float:
     """Two-sided p of the exact test that takes each difference's sign for chance, normal or not (Fisher 1935).
 
     It is the share of the 2^n sign patterns whose sum is at least as far from 0. NaN below EXACT_PAIRS pairs, where it
-    cannot be small, above MOST_EXACT_PAIRS, and where no difference differs from 0.
+    cannot be small, above MOST_EXACT_PAIRS, where no difference differs from 0, and where one is infinite.
     """
     n, scale = len(differences), float(np.sum(np.abs(differences)))
-    if not EXACT_PAIRS <= n <= MOST_EXACT_PAIRS or not scale > 0:
+    if not EXACT_PAIRS <= n <= MOST_EXACT_PAIRS or not 0 < scale < math.inf:
         return math.nan
     halves = []
     for half in (differences[: n // 2], differences[n // 2 :]):

@@ -64,15 +64,24 @@ def tuned_sweep(published: Mapping[str, Any], chosen: Sequence[ChosenRecipe]) ->
     Its rows are shown by their published names, so that `table --by study` puts both studies side by side.
     """
     names = {_published_name(choice.run): choice.run.variant for choice in chosen}
+
+    def tuned(name: Any) -> Any:
+        return names.get(name, name)
+
     about = dict(published.get("about") or {})
-    baseline = about.get("baseline")
-    about["baseline"] = names.get(str(baseline), baseline)
+    about["baseline"] = tuned(about.get("baseline"))
     about["controls"] = {
-        names.get(variant, variant): [names.get(control, control) for control in controls_of(about, variant)]
-        for variant in about.get("controls") or {}
+        tuned(variant): list(map(tuned, controls_of(about, variant))) for variant in about.get("controls") or {}
+    }
+    about["gains"] = {
+        tuned(variant): {
+            "over": tuned(gain["over"]),
+            "more_than": {tuned(row): tuned(over) for row, over in gain["more_than"].items()},
+        }
+        for variant, gain in (about.get("gains") or {}).items()
     }
     shown = about.get("names") or {}
-    about["names"] = {tuned: shown.get(name, name) for name, tuned in names.items() if tuned != name or name in shown}
+    about["names"] = {own: shown.get(name, name) for name, own in names.items() if own != name or name in shown}
     about["tuning"] = chosen[0].run.study
     body = {key: value for key, value in published.items() if key not in ("defaults", "study", "about", "hydra")}
     seeds = published["hydra"]["sweeper"]["params"]["seed"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED, Claim
+from ..comparing.comparison import is_equal_in_size
 from ..comparing.declaration import UNDECLARED, Declaration, read_declaration
 from ..comparing.statistics import POWER
 from ..comparing.variants import Variant
@@ -22,7 +23,7 @@ SUMMARY_WORDS = {
     REFUTED: ("is not better", "are not better"),
     EQUIVALENT: ("is equivalent", "are equivalent"),
     UNDECIDED: ("is undecided", "are undecided"),
-    INTERIM: ("has no verdict before its next look", "have no verdict before their next look"),
+    INTERIM: ("has no verdict at its number of seeds", "have no verdict at their number of seeds"),
 }
 # The same of a claim to reach a part of the rival.
 PART_WORDS = {**SUMMARY_WORDS, SUPPORTED: ("reaches it", "reach it"), REFUTED: ("does not", "do not")}
@@ -175,12 +176,16 @@ def _evidence(claim: Claim, metric: Metric) -> str:
 
 
 def _without_control(variants: Sequence[Variant]) -> list[str]:
-    """Name the variants that no control of equal capacity separates from the effect of their size."""
+    """Name the variants of another size than the baseline's that no control of equal capacity separates from it."""
+    baselines = [variant for variant in variants if variant.is_baseline]
     controls = {claim.rival for variant in variants for claim in variant.claims if claim.is_control}
     lacking = [
         variant.label
         for variant in variants
-        if variant.against_baseline and not variant.against_control and variant.label not in controls
+        if variant.against_baseline
+        and not variant.against_control
+        and variant.label not in controls
+        and not any(is_equal_in_size(variant, baseline) for baseline in baselines)
     ]
     if not lacking:
         return []

@@ -37,7 +37,7 @@ COLUMNS = chosen(["n", "accuracy", "against", "delta", "ratio", "p", "detectable
 NOTE = (
     "Δ: difference to the run of the same seed, averaged, with the interval that holds at its number of pairs; p: "
     "adjusted by Holm over the study's claims; detectable Δ: the smallest true difference that so many pairs find with "
-    f"power {POWER:g}. Interim: between two declared looks, so there is no verdict. What each verdict means stands "
+    f"power {POWER:g}. Interim: at no declared look, so there is no verdict. What each verdict means stands "
     "below every table of python -m analysis table, with the caveats, and in the README under Claims and looks."
 )
 
@@ -169,7 +169,7 @@ def _declared(comparison: Comparison, study: str) -> Iterator[str]:
     if declared.looks:
         yield f"Verdicts are read at n = {', '.join(map(str, declared.looks))}."
     if not math.isnan(declared.margin):
-        yield f"Rows that differ by less than {declared.margin_in_words} count as equal."
+        yield f"Rows shown to differ by less than {declared.margin_in_words} are equivalent."
     if left_out := sum(claim.verdict == EXPLORATORY for claim in comparison.claims):
         yield f"{number_of(left_out, 'comparison')} that the study did not declare: left out here."
     if doubts := len(caveats(comparison)):

@@ -20,7 +20,7 @@ from .table import Column
 
 SPREAD_NOTE = "Mean ± SD over the n seeds (SD with n - 1); 95 % interval: Student t over the seeds."
 VARIED_NOTE = "The seeds vary initial weights, order and augmentation in training, and dropout"
-BOLD_NOTE = " Bold: best value of its column among the rows compared with each other, which is no test."
+BOLD_NOTE = " Bold: best value of its column among the rows shown, which is no test."
 DIFFERENCE_NOTE = (
     "Δ: difference to the run of the same seed of the baseline, or of the variant named under against, averaged over "
     "the seeds that both have, with its 95 % t interval"
@@ -165,8 +165,8 @@ def _looks(comparison: Comparison) -> list[str]:
                 f"Looks that {study} declares: verdicts are read at {at} pairs, where an unadjusted p of at most "
                 f"{limits} decides a single claim, over all looks at α = {ALPHA:g} (boundaries proportional to n "
                 "squared). p (Holm) is adjusted for these looks first; the interval of Δ is that of the look's "
-                "boundary, so that it holds at all looks together with 95 %. Between looks there is no verdict, and "
-                "the interval is the wider one that may be read at any number of pairs (anytime-valid; Wang and "
+                "boundary, so that it holds at all looks together with 95 %. At any other number of pairs there is no "
+                "verdict, and the interval is the wider one that may be read at any of them (anytime-valid; Wang and "
                 "Ramdas 2023)."
             )
     return lines

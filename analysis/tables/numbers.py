@@ -9,6 +9,7 @@ from ..reading.metrics import LOSS, Metric
 
 MISSING = "–"
 MOST_DECIMALS = 4
+LARGEST_AMOUNT = 1e12
 PREFIXES = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, ""))
 
 
@@ -96,9 +97,11 @@ def count(value: float) -> str:
 
 
 def amount(value: float) -> str:
-    """Three significant digits, thousands separated."""
+    """Three significant digits, thousands separated; what is larger than anything counted here as a power of ten."""
     if math.isnan(value):
         return MISSING
+    if value >= LARGEST_AMOUNT:
+        return f"{value:.2e}"
     return f"{value:,.0f}" if value >= 99.95 else _three_digits(value)
 
 
@@ -114,7 +117,11 @@ def amounts(values: Sequence[float]) -> tuple[str, list[str]]:
     sizes = [math.floor(math.log10(value)) for value in values if math.isfinite(value) and value > 0]
     is_whole = all(float(value).is_integer() for value in values if math.isfinite(value))
     decimals = 0 if is_whole or not sizes else min(max(1 - min(sizes), 2 - max(sizes), 0), MOST_DECIMALS)
-    return "", [MISSING if math.isnan(value) else f"{value:,.{decimals}f}" for value in values]
+    return "", [MISSING if math.isnan(value) else _amount(value, decimals) for value in values]
+
+
+def _amount(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}" if value < LARGEST_AMOUNT else f"{value:.2e}"
 
 
 # How a number is printed by itself -> how a column of such numbers is printed in one unit.

@@ -37,7 +37,7 @@ def test_of_a_sweep_file_the_runs_that_did_not_record_its_claims_are_named(tmp_p
     each = "up ({0}), down ({0}), same ({0}), static ({0})"
     assert told(same, same, same) == []
     assert told(None, {}, same) == [f"{each.format('seeds 0, 1')} did not record them"]
-    for other in ({"looks": [3, 9]}, {"margin": 2}, {"looks": [9, 3]}):
+    for other in ({"looks": [3, 9]}, {"margin": 2}, {"margin": None}, {"ratio": 0.9}, {"looks": [9, 3]}):
         both = f"{each.format('seed 1')} did not record them; {each.format('seed 2')} recorded others"
         assert told(same, None, same | other) == [both]
 

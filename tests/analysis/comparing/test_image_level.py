@@ -144,9 +144,14 @@ def test_unusable_predictions_are_left_out_and_named(study: WriteRun) -> None:
 def test_arms_of_other_test_images_are_not_paired(study: WriteRun) -> None:
     other = {"label": LABELS[::-1], "best_class": np.where(right("moved", 0), LABELS[::-1], 11).tolist()}
     write(study, "moved", 0, predictions=other)
+    write(study, "without", 0, predictions=None)
     level, _ = found()
     assert ("lab_3x3", "moved") in level.accuracy
     assert [key[1] for key in level.differences] == ["dynamic"]
+    assert level.notes == [
+        "there is no test_predictions.npz: without",
+        "the test images of two rows differ: moved and static",
+    ]
 
 
 def test_the_predictions_of_a_run_are_read_once_however_often_it_is_compared(

@@ -101,6 +101,10 @@ def test_e_value(t: float, n: int, expected: float) -> None:
     assert e_value(t / math.sqrt(n), n) == pytest.approx(expected, rel=0.01)
 
 
+def test_overwhelming_evidence_is_no_error() -> None:
+    assert math.isfinite(e_value(100.0, 400)) and e_value(100.0, 400) >= e_value(20.0, 213) > 1e200
+
+
 def test_an_e_value_is_the_average_likelihood_ratio_over_its_prior() -> None:
     # The Bayes factor by integration: noncentral t over central t, the noncentrality from the prior's effects.
     t, n = 2.5, 6

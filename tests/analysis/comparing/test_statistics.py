@@ -155,6 +155,10 @@ def test_detectable_difference_is_undefined_without_spread(sd: float, n: int) ->
     assert math.isnan(statistics.detectable_difference(sd, n))
 
 
+def test_the_sign_flip_test_has_no_p_for_an_infinite_difference() -> None:
+    assert math.isnan(statistics.sign_flip_p(np.array([1.0, 2.0, 3.0, 1.0, 2.0, math.inf])))
+
+
 @pytest.mark.parametrize("n", range(1, 9))
 def test_smallest_exact_p_is_that_of_all_signs_equal(n: int) -> None:
     sums = [abs(sum(signs)) for signs in itertools.product((-1, 1), repeat=n)]

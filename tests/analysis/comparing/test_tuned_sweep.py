@@ -9,6 +9,8 @@ import yaml
 
 from analysis.__main__ import main
 from analysis.comparing.comparison import compare
+from analysis.comparing.tuned_sweep import tuned_sweep
+from analysis.comparing.tuning import choices
 from analysis.reading.sources import read_runs
 from dynfilt.config.compose import Job
 from dynfilt.run.identity import variant_name
@@ -114,6 +116,18 @@ def test_published_and_tuned_stand_side_by_side(grid: Write, capsys: pytest.Capt
     assert {heading: len(group) for heading, group in comparison.groups.items()} == {"lab_3x3": 2, "lab_3x3_tuned": 2}
     answers = {claim.tuned for variant in comparison.groups["lab_3x3_tuned"] for claim in variant.claims}
     assert answers == {"yes, at the grid's edge"} and len(comparison.tuning) == 24
+
+
+def test_declared_gains_are_of_the_tuned_rows(grid: Write) -> None:
+    published = {
+        "defaults": [],
+        "study": "lab_3x3",
+        "about": {"gains": {"dynamic_3x3": {"over": "static_3x3", "more_than": {"bypass_3x3": "dynamic_3x3"}}}},
+        "hydra": {"sweeper": {"params": {"seed": "0,1"}}},
+    }
+    tuned = "dynamic_3x3,optimizer.lr=0.001,optimizer.weight_decay=0.0005"
+    sweep = tuned_sweep(published, choices(read_runs(["outputs"])))
+    assert sweep["about"]["gains"] == {tuned: {"over": "static_3x3", "more_than": {"bypass_3x3": tuned}}}
 
 
 @pytest.mark.parametrize(

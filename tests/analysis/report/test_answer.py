@@ -68,9 +68,12 @@ def test_arms_without_a_common_seed_are_said_to_have_none(write_run: WriteRun) -
 
 
 def test_a_control_is_named_and_its_lack_is_said(write_run: WriteRun) -> None:
-    write(write_run, static=[0.5, 0.51, 0.52], a=[0.6, 0.61, 0.625])
+    write(write_run, static=[0.5, 0.51, 0.52])
+    for seed, accuracy in enumerate((0.6, 0.61, 0.625)):
+        write_run("a", seed, accuracy, parameters=10**9)
+        write_run("as_large_as_static", seed, accuracy)
     assert answer().notes == ["No control of equal capacity was run for a: a difference may come from size alone."]
-    (row,) = [row for row in rows() if row.claims]
+    (row,) = [row for row in rows() if row.label == "a"]
     ours, theirs = row.by_seed("test_accuracy"), {0: 0.7, 1: 0.71, 2: 0.74}
     against = claim(ours, theirs, "big", is_control=True, tuned="yes")
     found = answer_of([replace(row, claims=(*row.claims, against))])
