@@ -162,12 +162,20 @@ class SharedConv2d(nn.Module):
 class GeneratorHead(nn.Module):
     """The generator's parameters without a dynamic filter: class scores straight from the generated vector.
 
-    features: (B, ...) -> (B, num_classes). The control of equal capacity for GeneratedConv2d.
+    features: (B, ...) -> (B, num_classes). The control of equal capacity for GeneratedConv2d; `rank` and `pooled` as in
+    FilterGenerator.
     """
 
-    def __init__(self, condition_features: int, filter_features: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        condition_features: int,
+        filter_features: int,
+        num_classes: int,
+        rank: int | None = None,
+        pooled: bool = False,
+    ) -> None:
         super().__init__()
-        self.generator = FilterGenerator(condition_features, filter_features)
+        self.generator = FilterGenerator(condition_features, filter_features, rank=rank, pooled=pooled)
         self.scores = nn.Linear(filter_features, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -94,6 +94,10 @@ ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
         "model.filter.pooled": False,
     },
     ("model.filter._target_", "dynfilt.layers.generated.SharedConv2d"): {"model.filter.normalised": False},
+    ("model.second_head._target_", "dynfilt.layers.generated.GeneratorHead"): {
+        "model.second_head.rank": None,
+        "model.second_head.pooled": False,
+    },
 }
 LONGEST_NAME = 120
 LONGEST_FOLDER_NAME = 255  # of the file systems that are in use

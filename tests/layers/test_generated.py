@@ -225,8 +225,10 @@ def test_the_shared_filter_starts_as_conv2d_does() -> None:
     assert list(dict(layer.named_parameters())) == ["weight"]
 
 
-def test_the_generator_head_scores_the_generated_vector() -> None:
-    head, x = GeneratorHead(CHANNELS * SIZE * SIZE, 7, 3).double(), images().requires_grad_()
+@pytest.mark.parametrize("options", [{}, {"rank": 2}, {"condition_features": CHANNELS, "pooled": True}])
+def test_the_generator_head_scores_the_generated_vector(options: dict[str, Any]) -> None:
+    options = {"condition_features": CHANNELS * SIZE * SIZE, **options}
+    head, x = GeneratorHead(filter_features=7, num_classes=3, **options).double(), images().requires_grad_()
     parameters = [x, *head.parameters()]
     expected = torch.stack([head.scores.weight @ w + head.scores.bias for w in generated_vectors(head.generator, x)])
     assert_all_close(output_and_gradients(head(x), *parameters), output_and_gradients(expected, *parameters))
