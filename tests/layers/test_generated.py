@@ -50,7 +50,9 @@ def convolve(image: Tensor, kernel: Tensor, padding: int) -> Tensor:
 
 def generated_vectors(generator: FilterGenerator, x: Tensor) -> list[Tensor]:
     weight, bias = generator.linear.weight, generator.linear.bias
-    return [torch.tanh(weight @ image.reshape(-1) + bias) for image in x]
+    reduce = torch.eye(weight.shape[1]).double() if generator.reduce is None else generator.reduce.weight
+    vectors = [image.mean((1, 2)) if generator.pooled else image.reshape(-1) for image in x]
+    return [torch.tanh(weight @ (reduce @ vector) + bias) for vector in vectors]
 
 
 def oracle(layer: GeneratedConv2d, x: Tensor) -> Tensor:
