@@ -67,7 +67,7 @@ def _require_scores(model: nn.Module, data: ImageData) -> None:
     few = data.val.subset(torch.arange(min(2, len(data.val)), device=data.val.labels.device))
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # what a layer keeps of this is there to train with
             shape = tuple(model(normalise(few.images, data.mean, data.std)).shape)
     except RuntimeError as error:
         problem = one_line(error, LONGEST_PROBLEM)

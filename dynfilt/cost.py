@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import statistics
 import sys
 import time
@@ -53,14 +54,14 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> float:
 
 
 @contextmanager
-def _counting_flops() -> Iterator[FlopCounterMode]:
+def _counting_flops(model: nn.Module) -> Iterator[FlopCounterMode]:
     with force_formulation("grouped"), FlopCounterMode(display=False) as counter:
         yield counter
 
 
 def count_layer_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> list[LayerCost]:
     """The costs of all modules that run, in the order in which they end; their FLOPs add up to count_flops."""
-    return list(_watched(model, image_shape, FLOP_BATCH, lambda: _counting_by_layer(model)).values())
+    return list(_watched(model, image_shape, FLOP_BATCH, _counting_by_layer).values())
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def _counting_by_layer(model: nn.Module) -> Iterator[dict[str, LayerCost]]:
         handles.append(module.register_forward_pre_hook(lambda *_: enter()))
         handles.append(module.register_forward_hook(lambda _, inputs, output, name=name: leave(name, output)))
     try:
-        with _counting_flops() as counter:
+        with _counting_flops(model) as counter:
             yield costs
     finally:
         for handle in handles:
@@ -103,16 +104,19 @@ def _watched(
     model: nn.Module,
     image_shape: tuple[int, int, int],
     batch: int,
-    watch: Callable[[], AbstractContextManager[Seen]],
+    watch: Callable[[nn.Module], AbstractContextManager[Seen]],
 ) -> Seen:
     """What `watch` has seen in a forward pass in eval mode: of fake images, else of zeros."""
-    was_training, device = model.training, next(model.parameters()).device
+    was_training = model.training
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     model.eval()
     try:
-        with contextlib.suppress(Exception), watch() as seen:
-            _forward_fake_images(model, torch.Size((batch, *image_shape)), device)
-            return seen
-        with torch.no_grad(), watch() as seen:
+        with contextlib.suppress(Exception):
+            layers = copy.deepcopy(model)  # one of them may keep what it makes of fake images
+            with watch(layers) as seen:
+                _forward_fake_images(layers, torch.Size((batch, *image_shape)), device)
+                return seen
+        with torch.no_grad(), watch(model) as seen:
             model(torch.zeros(batch, *image_shape, device=device))
             return seen
     finally:
@@ -149,7 +153,7 @@ def name_formulations(model: nn.Module, image_shape: tuple[int, int, int], batch
 
     The choice may depend on the dtype, so call it under training's autocast. Computes as little as `count_flops` does.
     """
-    return describe(_watched(model, image_shape, batch, record_formulations))
+    return describe(_watched(model, image_shape, batch, lambda _: record_formulations()))
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -36,6 +36,20 @@ class CutConv2d(GatedConv2d):
         return super().scale(x).detach()
 
 
+class Windowed(GatedConv2d):
+    """The same on images seen through a window, made at its first use for each size."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        self.windows: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[3]
+        if size not in self.windows:
+            self.windows[size] = torch.hann_window(size, periodic=False, dtype=torch.float64) + 0.5
+        return super().forward(x * self.windows[size].to(x.dtype))
+
+
 class FiveDimensions(GatedConv2d):
     """The same with a parameter that channels_last cannot lay out."""
 

@@ -30,6 +30,7 @@ from dynfilt.models.cnn_5x5 import Cnn5x5
 from dynfilt.models.lab_net import LabNet
 from dynfilt.models.label_net import LabelNet
 from dynfilt.models.resnet import dyconv_resnet18, resnet18
+from tests.own_layers import Windowed
 
 CPU = torch.device("cpu")
 # Multiply-accumulates of conv1, 7x7 at 16x16, and of one block of layer1, two 3x3 convolutions at 8x8.
@@ -279,6 +280,16 @@ class TakesTwo(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.two(x)[0]
+
+
+def test_a_layer_without_parameters_costs_nothing_to_count() -> None:
+    assert count_flops(nn.ReLU(), (4, 5, 5)) == 0
+
+
+def test_counting_leaves_no_fake_number_behind() -> None:
+    layer = Windowed(4, 8, 1)
+    count_flops(layer, (4, 5, 5))
+    assert not layer.windows and type(layer(torch.ones(2, 4, 5, 5))) is torch.Tensor
 
 
 def test_a_layer_that_gives_no_single_tensor_has_a_cost_and_no_shape() -> None:

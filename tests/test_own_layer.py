@@ -74,6 +74,13 @@ def test_a_fault_is_found_before_training_unless_that_is_switched_off(command: C
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_layer_may_keep_what_it_makes_at_its_first_use(precision: str, command: Command) -> None:
+    outcome = command(*SMOKE, f"{OURS}.Windowed", f"trainer.precision={precision}")
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.slow
 def test_the_check_changes_no_number(command: Command, tmp_path: Path) -> None:
     results = []
     for root, key in (("with", "true"), ("without", "false")):

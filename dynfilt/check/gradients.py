@@ -8,13 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.check.findings import Measured, short
-from dynfilt.check.subject import SMALLEST_MOVE, Subject, run, trained
+from dynfilt.check.subject import FLOAT64, SMALLEST_MOVE, Rounding, Subject, run, trained
 
-STEP = 1e-5
-# Rounding in float64 and a rectifier's kink within a step stay far below, a gradient that is cut somewhere above.
-TOLERANCE = 1e-3
-# Of the output's own size: below, a difference is rounding.
-NOISE = 1e-9
 NO_EFFECT = "has no effect on the output"
 
 
@@ -33,11 +28,11 @@ def gradients(subject: Subject) -> Measured:
 
     if not loss().requires_grad:
         return Measured(False, "no parameter gets a gradient")
-    faults, worst = _faults(loss, inputs)
+    faults, worst = _faults(loss, inputs, subject.rounding)
     layer.train()
     if not faults and loss().item() == loss().item():
         # In training BatchNorm takes the effect of what only shifts its input.
-        in_training, worst_in_training = _faults(loss, inputs)
+        in_training, worst_in_training = _faults(loss, inputs, subject.rounding)
         faults = [f"in training {fault}" for fault in in_training if not fault.endswith(NO_EFFECT)]
         worst = max(worst, worst_in_training)
     if faults:
@@ -48,38 +43,40 @@ def gradients(subject: Subject) -> Measured:
     return Measured(True, f"input and {count} parameters as finite differences, largest error {worst:.1g}", worst)
 
 
-def _faults(loss: Callable[[], Tensor], inputs: dict[str, Tensor]) -> tuple[list[str], float]:
+def _faults(loss: Callable[[], Tensor], inputs: dict[str, Tensor], rounding: Rounding) -> tuple[list[str], float]:
     """What is wrong with the gradients of a loss, in words, and the largest error."""
     analytic = torch.autograd.grad(loss(), list(inputs.values()), allow_unused=True)
     faults, worst = [], 0.0
     for (name, tensor), gradient in zip(inputs.items(), analytic, strict=True):
-        slope, numeric = _both(loss, tensor, gradient, seed=len(name))
-        if abs(numeric) < NOISE and abs(slope) < NOISE:
+        slope, numeric = _both(loss, tensor, gradient, rounding.step, seed=len(name))
+        if abs(numeric) < rounding.noise and abs(slope) < FLOAT64.noise:
             faults.append(f"{name} {NO_EFFECT}")
         elif gradient is None:
             faults.append(f"{name} gets no gradient, though the output depends on it")
         else:
-            error = abs(slope - numeric) / max(abs(slope), abs(numeric), NOISE / TOLERANCE)
+            error = abs(slope - numeric) / max(abs(slope), abs(numeric), rounding.noise / rounding.tolerance)
             worst = max(worst, error)
-            if error > TOLERANCE:
+            if error > rounding.tolerance:
                 faults.append(f"{name}: gradient {short(slope)}, finite difference {short(numeric)}")
     return faults, worst
 
 
-def _both(loss: Callable[[], Tensor], tensor: Tensor, gradient: Tensor | None, seed: int) -> tuple[float, float]:
+def _both(
+    loss: Callable[[], Tensor], tensor: Tensor, gradient: Tensor | None, step: float, seed: int
+) -> tuple[float, float]:
     """The loss's slope along one random direction, by the gradient and by central differences."""
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
     direction *= max(tensor.detach().square().mean().sqrt().item(), SMALLEST_MOVE)
     with torch.no_grad():
         start = tensor.detach().clone()
-        tensor.copy_(start + STEP * direction)
+        tensor.copy_(start + step * direction)
         above = loss().item()
-        tensor.copy_(start - STEP * direction)
+        tensor.copy_(start - step * direction)
         below = loss().item()
         tensor.copy_(start)
     slope = 0.0 if gradient is None else (gradient * direction).sum().item()
-    return slope, (above - below) / (2 * STEP)
+    return slope, (above - below) / (2 * step)
 
 
 def training_steps(subject: Subject) -> Measured:
@@ -98,6 +95,8 @@ def training_steps(subject: Subject) -> Measured:
         y = run(layer, x)
         target = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)) if target is None else target
         loss = (y - target).square().mean()
+        if not parameters:
+            return Measured(True, f"no parameter trains{frozen and f'; frozen: {frozen}'}", remarkable=True)
         if not loss.requires_grad:
             return Measured(False, "no parameter gets a gradient")
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)

@@ -7,11 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynfilt.check.findings import Measured, percent, short
-from dynfilt.check.subject import Subject, relative_difference, run
+from dynfilt.check.subject import FLOAT64, Subject, relative_difference, run
 from dynfilt.layers.choice import DynamicLayer, check_dynamic_layer, is_dynamic
 
-# Float64 agrees to 1e-12 where the same sums come in another order.
-SAME = 1e-8
 # The regression solves for so many numbers of one filter at most.
 LARGEST_REGRESSION = 2400
 # So strong that biases and what saturates no longer show; between twice, which is linear, and four times, the square.
@@ -37,8 +35,8 @@ def repeat(subject: Subject) -> Measured:
     """Whether two forwards of one batch agree in evaluation."""
     layer, x = subject.lively(), subject.images(4)
     difference = relative_difference(layer(x), layer(x))
-    words = "two forwards of one batch differ by" if difference > SAME else "two forwards agree to"
-    return Measured(difference <= SAME, f"{words} {short(difference)}", difference)
+    words = "two forwards of one batch differ by" if difference > subject.rounding.same else "two forwards agree to"
+    return Measured(difference <= subject.rounding.same, f"{words} {short(difference)}", difference)
 
 
 @torch.no_grad()
@@ -53,7 +51,7 @@ def own_image(subject: Subject) -> Measured:
         "the order": relative_difference(run(layer, x.flip(0)).flip(0), y),
         "the batch size": relative_difference(run(layer, x[2:3]), y[2:3]),
     }
-    faults = {what: difference for what, difference in differences.items() if difference > SAME}
+    faults = {what: difference for what, difference in differences.items() if difference > subject.rounding.same}
     worst = max(differences.values())
     if faults:
         return Measured(False, f"an image's output depends on {', '.join(faults)}: by {short(worst)}", worst)
@@ -70,7 +68,7 @@ def dynamic(subject: Subject) -> Measured:
     if share is None or at_start is None:
         return Measured(True, "not measured: a filter of this size takes too long to regress")
     words = f"{percent(share)} of the output's variance is beyond any static filter ({percent(at_start)} at the start)"
-    if share > SAME:
+    if share > FLOAT64.same:
         return Measured(True, words, share)
     numbers, static = (sum(p.numel() for p in each.parameters()) for each in (layer, subject.twin()))
     if numbers <= static:
@@ -114,20 +112,29 @@ def _convolved(twin: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def train_and_eval(subject: Subject) -> Measured:
-    """Whether training and evaluation agree once BatchNorm's running statistics are those of the batch."""
+    """Whether training and evaluation agree once BatchNorm's running statistics are those of the batch.
+
+    Not compared for a layer that draws in training: what it draws has no counterpart in evaluation.
+    """
     layer, x = subject.lively(), subject.images(8)
     for module in layer.modules():
         if "Dropout" in type(module).__name__ and hasattr(module, "p"):
             setattr(module, "p", 0.0)  # noqa: B010 (a module of any class)
     norms = {m for m in layer.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     handles = [norm.register_forward_pre_hook(_take_statistics) for norm in norms]
-    trained = run(layer.train(), x)
+    trained, again = run(layer.train(), x), run(layer, x)
+    torch.manual_seed(1)
+    draws = torch.equal(trained, again) and relative_difference(layer(x), trained) > subject.rounding.same
     for handle in handles:
         handle.remove()
+    if draws:
+        return Measured(True, "draws in training, so that evaluation is not compared with it", remarkable=True)
     difference = relative_difference(run(layer.eval(), x), trained)
     up_to = f" with the batch's statistics in {len(norms)} BatchNorms" if norms else ""
-    words = "agree to" if difference <= SAME else "differ by"
-    return Measured(difference <= SAME, f"training and evaluation {words} {short(difference)}{up_to}", difference)
+    words = "agree to" if difference <= subject.rounding.same else "differ by"
+    return Measured(
+        difference <= subject.rounding.same, f"training and evaluation {words} {short(difference)}{up_to}", difference
+    )
 
 
 def _take_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -11,8 +11,6 @@ from dynfilt.check.findings import Measured, first_line, percent, short
 from dynfilt.check.subject import Subject, relative_difference, run, trained
 
 LOW_PRECISION_ERROR = 0.05
-# The same sums in another order, in float64.
-SAME = 1e-8
 
 
 def autocast(subject: Subject) -> Measured:
@@ -27,9 +25,11 @@ def autocast(subject: Subject) -> Measured:
         if not torch.isfinite(y).all():
             return Measured(False, f"the output in {name} is not finite")
         errors[name] = ((y.float() - expected).norm() / expected.norm()).item()
-        if not y.requires_grad:
+        parameters = list(trained(layer).values())
+        if parameters and not y.requires_grad:
             return Measured(False, "no parameter gets a gradient")
-        gradients = torch.autograd.grad(y.float().square().mean(), list(trained(layer).values()), allow_unused=True)
+        loss = y.float().square().mean()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if parameters else ()
         if not all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None):
             return Measured(False, f"a gradient in {name} is not finite")
     worst = max(errors.values())
@@ -54,7 +54,7 @@ def layouts(subject: Subject) -> Measured:
         return Measured(False, f"module.to(memory_format=torch.channels_last) raises {first_line(error)}: {way_out}")
     differences["a channels_last module"] = relative_difference(run(layer, x), y)
     worst = max(differences.values())
-    faults = [what for what, difference in differences.items() if difference > SAME]
+    faults = [what for what, difference in differences.items() if difference > subject.rounding.same]
     if faults:
         return Measured(False, f"{', '.join(faults)}: another output, by {short(worst)}", worst)
     return Measured(True, f"channels_last and images that are not contiguous: the same to {short(worst)}", worst)

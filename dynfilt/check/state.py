@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.check.findings import Measured, short
-from dynfilt.check.images import SAME
 from dynfilt.check.schedule_numbers import schedule_numbers
 from dynfilt.check.subject import Subject, relative_difference, run
 from dynfilt.wording import one_line
@@ -29,21 +28,27 @@ def copies(subject: Subject) -> Measured:
         other.load_state_dict(layer.state_dict(), strict=True)
     except RuntimeError as error:
         return Measured(False, f"a new layer does not take the state dict: {one_line(error)}")
-    memory = io.BytesIO()
-    torch.save(layer, memory)
-    memory.seek(0)
     differences = {
         "a state dict": relative_difference(run(other, x), y),
         "a deep copy": relative_difference(run(copy.deepcopy(layer), x), y),
-        "a pickle": relative_difference(run(torch.load(memory, weights_only=False), x), y),
     }
+    try:
+        memory = io.BytesIO()
+        torch.save(layer, memory)
+        memory.seek(0)
+        differences["a pickle"] = relative_difference(run(torch.load(memory, weights_only=False), x), y)
+        cannot = ""
+    except Exception as error:  # training, checkpoints and load need state dicts alone
+        cannot = f"; it cannot be pickled: {one_line(error)}"
     worst = max(differences.values())
     lost = [number.path for number in schedule_numbers(layer) if not number.in_state_dict]
-    faults = [what for what, difference in differences.items() if difference > SAME]
+    faults = [what for what, difference in differences.items() if difference > subject.rounding.same]
     if faults:
         missed = f"; it misses {', '.join(lost)}" if lost else ""
         return Measured(False, f"{', '.join(faults)} gives an output that differs by {short(worst)}{missed}", worst)
-    return Measured(True, f"state dict, deep copy and pickle give the same output to {short(worst)}", worst)
+    *most, last = (what.removeprefix("a ") for what in differences)
+    words = f"{', '.join(most)} and {last} give the same output to {short(worst)}{cannot}"
+    return Measured(True, words, worst, remarkable=bool(cannot))
 
 
 @torch.no_grad()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dynfilt.check.schedule_numbers import schedule_numbers
 
@@ -19,6 +21,24 @@ Shape = tuple[int, int, int]
 GEOMETRY = ("kernel_size", "stride", "padding", "dilation", "groups")
 # Parameters are moved at least so far from where they start: gates that start alike for all images then differ.
 SMALLEST_MOVE = 0.05
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding does to a layer: by how much two ways to one output may differ, of the output; for gradients the
+    step of a central difference, its largest relative error, and what is nothing beside a loss of about 1."""
+
+    same: float
+    step: float
+    tolerance: float
+    noise: float
+
+
+# The same sums in another order agree to 1e-12. A rectifier's kink within a step stays far below the tolerance, a cut
+# gradient above.
+FLOAT64 = Rounding(same=1e-8, step=1e-5, tolerance=1e-3, noise=1e-9)
+# A softmax or a norm that is always computed in float32, say.
+FLOAT32 = Rounding(same=1e-5, step=3e-3, tolerance=2e-2, noise=3e-5)
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,14 @@ class Subject:
         """A new layer; `changes` are other arguments, in_channels and out_channels among them."""
         torch.manual_seed(seed)
         channels = [changes.pop(name, now) for name, now in self._channels()]
-        return self.factory(*channels, **{**self.arguments, **changes})
+        layer = self.factory(*channels, **{**self.arguments, **changes})
+        if isinstance(layer, nn.Module):
+            for name, parameter in layer.named_parameters():
+                if parameter.is_complex():
+                    raise ValueError(
+                        f"{name}: is complex, which the check cannot take; keep it as torch.view_as_real has it"
+                    )
+        return layer
 
     def twin(self, seed: int = 0, bias: bool = True, **changes: Any) -> nn.Conv2d:
         """The static convolution of the same size."""
@@ -70,6 +97,13 @@ class Subject:
             number.set(1.0)
         return layer
 
+    @cached_property
+    def rounding(self) -> Rounding:
+        """That of float32, where the layer computes in it although its parameters and images are float64."""
+        with torch.no_grad(), _Roundings() as seen:
+            run(self.lively(), self.images(2))
+        return FLOAT32 if seen.any else FLOAT64
+
     def images(self, batch: int, seed: int = 3, **changes: int) -> Tensor:
         """Random images in float64, of which each has a mean and a contrast of its own for every channel."""
         channels, height, width = self.image_shape
@@ -81,6 +115,19 @@ class Subject:
 
     def _channels(self) -> list[tuple[str, int]]:
         return [("in_channels", self.image_shape[0]), ("out_channels", self.out_channels)]
+
+
+class _Roundings(TorchDispatchMode):
+    """Notes whether any operation makes less than float64 of float64."""
+
+    any = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        from_double = any(isinstance(each, Tensor) and each.dtype == torch.float64 for each in args)
+        less = isinstance(result, Tensor) and result.is_floating_point() and result.dtype != torch.float64
+        self.any = self.any or (from_double and less)
+        return result
 
 
 def trained(layer: nn.Module) -> dict[str, nn.Parameter]:

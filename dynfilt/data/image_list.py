@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def image_list(
     not. Every image is brought to image_size x image_size once, prepared as dynfilt.data.image_cache.Preparation says,
     and kept under `cache` (None: .image_cache under `root`), which several roots may share. With a validation split of
     its own, validation_size must be 0.
-    Raises ValueError, naming file and line, for what is missing or wrong; warns of images that two splits share.
+    Raises ValueError, naming file and line, for what is missing or wrong; warns of images that two splits share, or
+    that one lists twice.
     """
     if root is None:
         raise ValueError(
@@ -111,7 +112,7 @@ def _read_folder(folder: Path, class_names: Collection[str]) -> Listing:
     for each in sorted(part for part in folder.iterdir() if part.is_dir()):
         if each.name not in numbers:
             raise ValueError(f"{each}: is no class of the training images")
-        for path in sorted(path for path in each.rglob("*") if path.suffix.lower() in SUFFIXES):
+        for path in sorted(path for path in _files_below(each) if path.suffix.lower() in SUFFIXES):
             files.append(ImageFile(path, path.relative_to(folder).as_posix(), str(path)))
             labels.append(numbers[each.name])
     if not files:
@@ -119,11 +120,27 @@ def _read_folder(folder: Path, class_names: Collection[str]) -> Listing:
     return Listing(folder, files, labels)
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files at any depth, behind links too, but none that begins with a dot nor in a folder that does."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link leads back to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place) / name for name in files if not name.startswith("."))
+
+
 def _class_names(folder: Path, listings: dict[str, Listing]) -> tuple[str, ...]:
     """The lines of classes.txt, else the labels of training. Raises ValueError for a label without a class."""
     path, training = folder / CLASSES, listings["train"]
     if path.is_file():
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: is not UTF-8 text") from None
+        names = tuple(line.strip() for line in text.splitlines() if line.strip())
         known = f"{path} names {len(names)} classes"
     else:
         present = set(training.labels)
@@ -147,12 +164,21 @@ def _require_every_class(training: Listing, class_names: tuple[str, ...]) -> Non
 
 
 def _warn_of_shared_images(listings: dict[str, Listing]) -> None:
-    first: dict[Path, str] = {}
+    """Warn of images that two splits share, or that one holds twice, by whatever names."""
+    first: dict[str, ImageFile] = {}
+    split: dict[str, str] = {}
     for listing in listings.values():
-        shared = [
-            file for file in listing.files if first.setdefault(file.path, listing.source.name) != listing.source.name
-        ]
-        if shared:
-            more = f"; likewise {len(shared) - 1} more images" if len(shared) > 1 else ""
-            other = first[shared[0].path]
-            warnings.warn(f"{shared[0].where}: {shared[0].name} is in {other} too{more}", stacklevel=3)
+        name = listing.source.name
+        shared: list[ImageFile] = []
+        twice: list[ImageFile] = []
+        for file in listing.files:
+            place = os.path.realpath(file.path)
+            if first.setdefault(place, file) is not file:
+                (twice if split[place] == name else shared).append(file)
+            split.setdefault(place, name)
+        for files, words in ((shared, "is in {split} too"), (twice, "is listed already, at {first.where}")):
+            if files:
+                place = os.path.realpath(files[0].path)
+                more = f"; likewise {len(files) - 1} more images" if len(files) > 1 else ""
+                found = words.format(split=split[place], first=first[place])
+                warnings.warn(f"{files[0].where}: {files[0].name} {found}{more}", stacklevel=3)

@@ -86,7 +86,7 @@ def get_temperature(module: nn.Module) -> float | None:
     buffers = temperature_buffers(module)
     if not buffers:
         return None
-    values = torch.stack(buffers).tolist()
+    values = torch.cat([buffer.flatten() for buffer in buffers]).tolist()
     if min(values) != max(values):
         raise ValueError(
             f"layers differ in temperature ({min(values)} to {max(values)}): set_temperature gives all one"
@@ -95,5 +95,10 @@ def get_temperature(module: nn.Module) -> float | None:
 
 
 def temperature_buffers(module: nn.Module, named: str = "temperature") -> list[Tensor]:
-    """Every buffer of that name inside module."""
-    return [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == named]
+    """Every buffer of that name inside module. Raises ValueError for one of whole numbers, which would be rounded."""
+    found = {name: buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] == named}
+    for name, buffer in found.items():
+        if not buffer.is_floating_point():
+            kind = str(buffer.dtype).removeprefix("torch.")
+            raise ValueError(f"{name}: is a buffer of {kind}, which a schedule would round; make it one of floats")
+    return list(found.values())

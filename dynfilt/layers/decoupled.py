@@ -21,7 +21,7 @@ def conv2d_decoupled(
     x: (B, C, H, W), spatial: (B, kh, kw, H', W'), channel: (B, C, kh, kw) -> (B, C, H', W'). The filters of all
     positions and channels, kh kw times as large as x, are never made, except in the canonical form.
     """
-    if is_canonical():
+    if is_canonical() or torch._C._are_functorch_transforms_active():
         filters = spatial[:, None] * channel[..., None, None]
         return conv2d_per_position(x, filters, stride, padding, dilation)
     x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))

@@ -59,7 +59,8 @@ class FDConv2d(DynamicConv2d):
     Raises ValueError for more groups than frequencies, a reduction that is not positive and as DynamicConv2d does.
     """
 
-    group: Tensor  # of each frequency
+    # The group of each frequency, bit by bit: an average of weights leaves bits as they are, and rounds whole numbers.
+    group_bits: Tensor
 
     def __init__(
         self,
@@ -86,7 +87,8 @@ class FDConv2d(DynamicConv2d):
         self.frequency_groups = frequency_groups
         self.spectrum = nn.Parameter(torch.empty(*frequencies, 2))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.register_buffer("group", _groups_by_radius(self.matrix_shape, frequency_groups), persistent=False)
+        number_of_bits = (frequency_groups - 1).bit_length()
+        self.register_buffer("group_bits", torch.empty(number_of_bits, *frequencies, dtype=torch.bool))
         self.squeeze = Squeeze(in_channels, reduction, StarReLU())
         self.heads = nn.ModuleDict(
             {name: gate_head(self.squeeze.hidden, count) for name, count in self._gates().items() if count}
@@ -117,7 +119,10 @@ class FDConv2d(DynamicConv2d):
         return (*names, "local gate", *(() if self.bands is None else ("band gate",)))
 
     def reset_parameters(self) -> None:
-        """Draw the kernel and the bias as nn.Conv2d does."""
+        """Draw the kernel and the bias as nn.Conv2d does, and deal the frequencies into groups."""
+        group = _groups_by_radius(self.matrix_shape, self.frequency_groups)
+        for bit, values in enumerate(self.group_bits):
+            values.copy_(group >> bit & 1)
         self.reset_kernels(as_conv2d_does)
         reset_bias(self.bias, self.kernel_shape)
 
@@ -186,10 +191,15 @@ class FDConv2d(DynamicConv2d):
             return self._as_kernels(spectrum[None])
         few_images = not torch.compiler.is_exporting() and 0 < gate.shape[0] <= self.frequency_groups
         if few_images or is_canonical():
-            return self._as_kernels(spectrum * gate.to(parts.dtype)[:, self.group])
+            return self._as_kernels(spectrum * gate.to(parts.dtype)[:, self._group()])
         # Fewer transforms: one a group instead of one an image.
-        of_group = self.group == torch.arange(self.frequency_groups, device=self.group.device)[:, None, None]
+        of_group = self._group() == torch.arange(self.frequency_groups, device=gate.device)[:, None, None]
         return mix(gate.to(parts.dtype), self._as_kernels(spectrum * of_group))
+
+    def _group(self) -> Tensor:
+        """The group of each frequency, whole numbers."""
+        bits = self.group_bits
+        return sum((values.long() << bit for bit, values in enumerate(bits)), bits.new_zeros(bits.shape[1:]).long())
 
     def _as_kernels(self, spectra: Tensor) -> Tensor:
         matrices = torch.fft.irfft2(spectra, s=self.matrix_shape, norm="ortho")

@@ -13,6 +13,7 @@ from dynfilt.layers.geometry import Geometry, Pair, output_size
 from dynfilt.layers.per_image import is_half, is_offered, mixture_per_image
 from dynfilt.layers.per_sample import conv2d_grouped
 from dynfilt.layers.reach import conv2d, is_product, reaching, unread_as_zeros
+from dynfilt.layers.squeeze import full_precision
 
 # What forward and backward cost on a CPU, in multiplications of a static convolution: a number of an image or of an
 # output, and a number of an image's filter, which is mixed, put in order, and whose gradient is taken apart. The ratios
@@ -73,7 +74,7 @@ def conv2d_mixture(
 
 def mix(pi: Tensor, parameters: Tensor) -> Tensor:
     """sum_k pi_k p_k for each image: pi (B, K), parameters (K, ...) -> (B, ...), summed in the precision of pi."""
-    with torch.autocast(device_type=pi.device.type, enabled=False):
+    with full_precision(pi):
         mixed = pi @ parameters.to(pi.dtype).flatten(1)
     return mixed.unflatten(1, parameters.shape[1:]).to(parameters.dtype)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from dynfilt.layers.bank import BankConv2d
 from dynfilt.layers.initialisation import draw_kernels
@@ -26,18 +27,24 @@ def replace_convolutions(
 
     `where(name, convolution)` chooses; without it all but the first one are replaced, as in DY-Conv (arXiv 1912.03458).
     Every kernel of a new layer starts as the old one's and every bias too, unless `keep_weights` is False; device,
-    dtype and mode stay. A bank whose shares add up to 1, or with `initial_scale="corrected"`, gives the old outputs as
-    long as it mixes its kernels alike.
-    Raises ValueError when `where` chooses none, for padding that is no zeros, and for a layer that cannot start from a
-    kernel.
+    dtype and mode stay, and all of it trains. A bank whose shares add up to 1, or with `initial_scale="corrected"`,
+    gives the old outputs as long as it mixes its kernels alike.
+    Raises ValueError when `where` chooses none, for padding that is no zeros, for parametrizations, and for a layer
+    that cannot start from a kernel.
     """
-    names = {module: name for name, module in network.named_modules() if type(module) in (nn.Conv2d, Conv2d)}
-    first = next(iter(names), None)
+    every = {module: name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    first = next(iter(every), None)
+    names = {module: name for module, name in every.items() if _is_plain(module) or is_parametrized(module)}
     chosen = {
         convolution: name
         for convolution, name in names.items()
         if (convolution is not first if where is None else where(name, convolution))
     }
+    if parametrized := [name for convolution, name in chosen.items() if is_parametrized(convolution)]:
+        raise ValueError(
+            f"{parametrized[0]}: has parametrizations, which a dynamic layer would lose; remove them, or leave it out "
+            "by `where`"
+        )
     if not chosen:
         raise ValueError(f"no convolution to replace among {', '.join(filter(None, names.values())) or 'none'}")
     if network in chosen:
@@ -48,6 +55,10 @@ def replace_convolutions(
             if child in new:
                 setattr(module, name, new[child])
     return network
+
+
+def _is_plain(convolution: nn.Conv2d) -> bool:
+    return type(convolution) in (nn.Conv2d, Conv2d)
 
 
 def _replacement(

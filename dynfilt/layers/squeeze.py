@@ -5,6 +5,7 @@ Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -55,9 +56,10 @@ def linear_dtype(linear: nn.Module) -> torch.dtype:
     return weight.dtype if isinstance(weight, Tensor) else torch.float32
 
 
-def full_precision(x: Tensor) -> torch.autocast:
-    """Autocast off, for norms, softmax and gates."""
-    return torch.autocast(device_type=x.device.type, enabled=False)
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Autocast off, for norms, softmax and gates, on a device that has it; meta has not."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 class AnyBatchNorm1d(nn.BatchNorm1d):

@@ -274,7 +274,7 @@ class Trainer:
             "step": self.step,
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "temperature": get_temperature(self.model),
-            **{f"buffers.{name}": float(found[0]) for name, (found, _) in self.buffers.items()},
+            **{f"buffers.{name}": float(found[0].flatten()[0]) for name, (found, _) in self.buffers.items()},
             "train_loss": sums.loss / sums.images,
             "train_accuracy": sums.correct / sums.images,
             **val.numbers("val"),

@@ -69,6 +69,43 @@ def test_an_image_of_two_splits_is_a_warning(tmp_path: Path) -> None:
         load(write(tmp_path, lists))
 
 
+def test_an_image_by_another_name_is_the_same_image(tmp_path: Path) -> None:
+    write(tmp_path, SOUND)
+    (tmp_path / "pics" / "link.png").symlink_to(tmp_path / "pics" / "b.png")
+    (tmp_path / "test.txt").write_text("pics/e.png 1\npics/link.png 0\n")
+    with pytest.warns(UserWarning, match=r"test\.txt, line 2: pics/link\.png is in train\.txt too$"):
+        load(tmp_path)
+    (tmp_path / "test.txt").write_text("pics/e.png 1\npics/f.png 0\npics/e.png 0\n")
+    expected = r"test\.txt, line 3: pics/e\.png is listed already, at .*test\.txt, line 1$"
+    with pytest.warns(UserWarning, match=expected):
+        load(tmp_path)
+
+
+def test_the_names_of_classes_are_text(tmp_path: Path) -> None:
+    write(tmp_path, SOUND)
+    (tmp_path / "classes.txt").write_bytes("\ufeffcat\ndog\n".encode())
+    assert load(tmp_path).class_names == ("cat", "dog")
+    (tmp_path / "classes.txt").write_bytes("k\u00e4tzchen\ndog\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"classes\.txt: is not UTF-8 text"):
+        load(tmp_path)
+
+
+def test_links_are_followed_once_and_hidden_folders_left_alone(tmp_path: Path) -> None:
+    for name in (
+        "train/cat/1.png",
+        "elsewhere/2.png",
+        "train/cat/.ipynb_checkpoints/3.png",
+        "train/dog/4.png",
+        "test/dog/5.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (SIZE, SIZE), colour(int(name[-5]))).save(tmp_path / name)
+    (tmp_path / "train" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "train" / "cat")
+    data = load(tmp_path, validation_size=1)
+    assert sorted([*colours(data.train), *colours(data.val)]) == [colour(1), colour(2), colour(4)]
+
+
 def test_folders_of_classes_are_splits_too(tmp_path: Path) -> None:
     for number, name in enumerate(("train/dog/x y.jpg", "train/cat/1.PNG", "train/cat/deep/2.png", "test/dog/1.png")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -168,3 +168,15 @@ def test_bright_maps_of_half_precision_do_not_overflow() -> None:
     x = torch.full((1, 4, 112, 112), 8.0, dtype=torch.float16)  # the sum is over 65504, the mean is 8
     small = attention(x[:, :, :2, :2], torch.tensor(1.0))
     torch.testing.assert_close(attention(x, torch.tensor(1.0)), small)
+
+
+def test_a_temperature_may_be_several_numbers_but_no_whole_ones() -> None:
+    layer = nn.Module()
+    layer.register_buffer("temperature", torch.full((3,), 30.0))
+    network = nn.Sequential(layer, DYConv2d(3, 4, 1, temperature=30.0))
+    assert get_temperature(network) == 30.0
+    set_temperature(network, 2.5)
+    assert layer.temperature.tolist() == [2.5] * 3 and get_temperature(network) == 2.5
+    layer.register_buffer("temperature", torch.tensor(30))
+    with pytest.raises(ValueError, match=r"0\.temperature: is a buffer of int64, which a schedule would round"):
+        set_temperature(network, 2.5)

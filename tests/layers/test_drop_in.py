@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dynfilt.cost import count_flops
 from dynfilt.layers.attention import set_temperature, temperature_buffers
@@ -260,3 +261,34 @@ def test_wrong_arguments(name: str, changes: dict[str, Any], message: str) -> No
 def test_images_of_another_shape(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"expected input \(B, {CHANNELS}, H, W\)"):
         layer_of(name)(torch.zeros(shape, dtype=torch.float64))
+
+
+@ALL
+def test_it_is_built_without_memory_and_loaded(name: str) -> None:
+    layer = layer_of(name)
+    for materialised in (True, False):
+        with torch.device("meta"):
+            other = DROP_INS[name].build().double().eval()
+        if materialised:
+            other.to_empty(device="cpu")
+        other.load_state_dict(layer.state_dict(), assign=not materialised)
+        if materialised and (reset := getattr(other, "reset_parameters", None)):
+            reset()
+            other.load_state_dict(layer.state_dict())
+        assert torch.equal(other(images()), layer(images()))
+
+
+@ALL
+def test_shapes_are_known_without_numbers(name: str) -> None:
+    layer = layer_of(name)
+    expected = layer(images()).shape
+    assert layer.to("meta")(images().to("meta")).shape == expected
+
+
+@ALL
+def test_an_average_of_equal_networks_is_that_network(name: str) -> None:
+    layer = layer_of(name)
+    average = AveragedModel(layer, use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for _ in range(5):
+        average.update_parameters(layer)
+    torch.testing.assert_close(average(images()), layer(images()))

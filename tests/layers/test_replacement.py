@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models import mobilenet_v2, resnet18
 
 from dynfilt.layers import DDFConv2d, DYConv2d, InvolutionConv2d, SEConv2d, dynamic_layers, replace_convolutions
@@ -97,6 +98,12 @@ def test_without_weights_any_layer_takes_a_place() -> None:
     assert network(torch.randn(2, 3, 6, 6)).shape == (2, 8, 6, 6)
 
 
+def test_the_first_convolution_stays_whatever_its_weight_is_made_of() -> None:
+    for first in (weight_norm(nn.Conv2d(3, 8, 1)), nn.LazyConv2d(8, 1)):
+        network = replace_convolutions(nn.Sequential(first, nn.Conv2d(8, 8, 1)), DYConv2d)
+        assert network[0] is first and isinstance(network[1], DYConv2d)
+
+
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
@@ -105,6 +112,7 @@ def test_without_weights_any_layer_takes_a_place() -> None:
         (nn.Conv2d(3, 8, 1), {"where": lambda *_: True}, "the network itself is the convolution"),
         (small(padding_mode="reflect"), {}, r"1\.0: padding_mode='reflect'; only zeros can be replaced"),
         (small(), {"layer": nn.ReLU}, "unexpected keyword"),
+        (nn.Sequential(nn.Conv2d(3, 8, 1), weight_norm(nn.Conv2d(8, 8, 1))), {}, "1: has parametrizations"),
     ],
 )
 def test_wrong_networks(network: nn.Module, options: dict[str, Any], message: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jacrev, jvp, vmap
 
 from dynfilt.layers.formulation import FORMULATIONS, force_formulation
 from dynfilt.layers.generated import GeneratedConv2d
@@ -85,3 +85,23 @@ def test_it_is_exported_with_a_free_batch_size(name: str) -> None:
     for batch in (1, 2, 7):
         x = images(batch, **SIZE)
         torch.testing.assert_close(exported.module()(x), layer(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+@ALL
+def test_derivatives_in_every_mode_of_torch_func(name: str) -> None:
+    """Forward over nothing, reverse row by row, and one over the other, on a map that is not unfolded for its size."""
+    layer, x = layer_of(name), images(1, **SIZE) if name == "generated" else images(1, height=8, width=8)
+    parameters = dict(layer.named_parameters())
+    first = next(iter(parameters))
+
+    def run(value: Tensor) -> Tensor:
+        return functional_call(layer, {first: value}, (x,)).square().sum((0, 2, 3))
+
+    value = parameters[first].detach()
+    direction = torch.randn_like(value)
+    rows = jacrev(run)(value)
+    _, slope = jvp(run, (value,), (direction,))
+    torch.testing.assert_close(slope, (rows * direction).flatten(1).sum(1))
+    stacked = vmap(run)(torch.stack([value, 2 * value]))
+    torch.testing.assert_close(stacked, torch.stack([run(value), run(2 * value)]))
