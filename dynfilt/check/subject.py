@@ -102,7 +102,7 @@ class Subject:
         """That of float32, where the layer computes in it although its parameters and images are float64."""
         with torch.no_grad(), _Roundings() as seen:
             run(self.lively(), self.images(2))
-        return FLOAT32 if seen.any else FLOAT64
+        return FLOAT32 if seen.found else FLOAT64
 
     def images(self, batch: int, seed: int = 3, **changes: int) -> Tensor:
         """Random images in float64, of which each has a mean and a contrast of its own for every channel."""
@@ -120,13 +120,13 @@ class Subject:
 class _Roundings(TorchDispatchMode):
     """Notes whether any operation makes less than float64 of float64."""
 
-    any = False
+    found = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         from_double = any(isinstance(each, Tensor) and each.dtype == torch.float64 for each in args)
         less = isinstance(result, Tensor) and result.is_floating_point() and result.dtype != torch.float64
-        self.any = self.any or (from_double and less)
+        self.found = self.found or (from_double and less)
         return result
 
 

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -163,6 +164,17 @@ def _require_every_class(training: Listing, class_names: tuple[str, ...]) -> Non
         raise ValueError(f"{training.source}: no training image of the class {names or '0'}")
 
 
+def _place(path: Path) -> str:
+    """Where a file is, behind all links."""
+    inside = os.path.join(_real_folder(path.parent), path.name)
+    return os.path.realpath(inside) if os.path.islink(inside) else inside
+
+
+@lru_cache  # of many images in few folders
+def _real_folder(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
 def _warn_of_shared_images(listings: dict[str, Listing]) -> None:
     """Warn of images that two splits share, or that one holds twice, by whatever names."""
     first: dict[str, ImageFile] = {}
@@ -172,13 +184,13 @@ def _warn_of_shared_images(listings: dict[str, Listing]) -> None:
         shared: list[ImageFile] = []
         twice: list[ImageFile] = []
         for file in listing.files:
-            place = os.path.realpath(file.path)
+            place = _place(file.path)
             if first.setdefault(place, file) is not file:
                 (twice if split[place] == name else shared).append(file)
             split.setdefault(place, name)
         for files, words in ((shared, "is in {split} too"), (twice, "is listed already, at {first.where}")):
             if files:
-                place = os.path.realpath(files[0].path)
+                place = _place(files[0].path)
                 more = f"; likewise {len(files) - 1} more images" if len(files) > 1 else ""
                 found = words.format(split=split[place], first=first[place])
                 warnings.warn(f"{files[0].where}: {files[0].name} {found}{more}", stacklevel=3)
