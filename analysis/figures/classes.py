@@ -57,9 +57,9 @@ def confusions_of(variants: Sequence[Variant]) -> tuple[list[Confusion], list[st
             if having and len(having) < len(variant.runs):
                 raise ValueError(f"{PREDICTIONS} is missing in some runs")
             if having:
-                matrices = [_matrix(*read_classes(run)) for run in having]
-                if len({matrix.shape for matrix in matrices}) > 1:
-                    raise ValueError("its runs have different numbers of classes")
+                kept = [read_classes(run) for run in having]
+                classes = max(int(max(each.max() for each in pair)) + 1 for pair in kept)
+                matrices = [_matrix(*pair, classes) for pair in kept]
                 found.append(Confusion(variant.label, _names(variant, len(matrices[0])), np.stack(matrices)))
         except ValueError as error:
             reasons.append(f"{variant.label}: no accuracy by class: {error}")
@@ -101,7 +101,8 @@ def caption(heading: str, confusions: Sequence[Confusion]) -> str:
         f"On the diagonal: the accuracy of the class{where}." if any(are_named) else "",
         "All panels have one colour scale.",
         seeds_each(each.n for each in confusions),
-        "Means over the seeds; with the weights that were best on the validation split.",
+        f"{'Means over the seeds, with' if max(each.n for each in confusions) > 1 else 'With'} the weights that were "
+        "best on the validation split.",
     ]
     return " ".join(filter(None, sentences))
 
@@ -122,9 +123,8 @@ def _accuracy(confusion: Confusion, name: str) -> str:
     return mean_and_sd(summary.mean, summary.sd) if summary.n > 1 else percent(summary.mean)
 
 
-def _matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def _matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Rows of true classes, which add up to 1; NaN for a class without images."""
-    classes = int(max(labels.max(), predicted.max())) + 1
     if classes > MOST_CLASSES:
         raise ValueError(f"{PREDICTIONS} has a class {classes - 1}; figures have up to {MOST_CLASSES:,} classes")
     counts = np.zeros((classes, classes))

@@ -121,12 +121,14 @@ def caption(
     intervals = dict.fromkeys(difference.interval for difference in every)
     below = "; below, minus that of the control that the row names" if to_controls else ""
     below += "; below that, the gain of a row over another minus the gain of a second pair" if of_gains else ""
+    several = any(difference.summary.n > 1 for difference in every)
+    has_bars = any(math.isfinite(difference.summary.low) for difference in every)
+    bars = f"; bars: {' or '.join(intervals)} of the mean, not adjusted for the number of comparisons" * has_bars
     sentences = [
         f"{heading}: {metric.words} minus that of {baseline} with the same seed{below}, in {_unit(metric)}.",
         seeds_each(difference.summary.n for difference in every),
-        f"Dots: single seeds; markers: their mean; bars: {' or '.join(intervals)} of the mean, not adjusted for the "
-        "number of comparisons.",
-        "A bar that contains 0 does not show that two variants are equal.",
+        f"Dots: single seeds; markers: their mean{bars}." if several else "One seed: no mean and no interval.",
+        "A bar that contains 0 does not show that two variants are equal." if has_bars else "",
         "Exploratory: not among the claims that the study declares." if any(d.is_exploratory for d in every) else "",
         measured(metric),
     ]

@@ -138,7 +138,7 @@ def _kernel(module: nn.Module) -> str:
     weight = getattr(module, "weight", None)
     if size == (0, 0) and weight is not None and weight.dim() == 4:
         size = tuple(weight.shape[-2:])
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = (size, size) if isinstance(size, int) else (1, *size)[-2:]
     if not height:
         return ""
     kernels = getattr(module, "num_kernels", 1)

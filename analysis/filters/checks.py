@@ -205,8 +205,9 @@ def _training_batches(run: TrainedRun, images: int) -> Iterator[Tensor]:
     """At least `images` training images, augmented and in the order of the run's own seed."""
     if images < BATCH_SIZE:
         raise ValueError(f"--train-images {images}: at least {BATCH_SIZE} are needed for BatchNorm statistics")
-    training = TrainingBatches(run.data, BATCH_SIZE, run.seed)
-    for step in range(min(-(-images // BATCH_SIZE), len(run.data.train) // BATCH_SIZE)):
+    size = min(BATCH_SIZE, len(run.data.train))
+    training = TrainingBatches(run.data, size, run.seed)
+    for step in range(min(-(-images // size), len(run.data.train) // size)):
         yield training.batch(step)[0]
 
 

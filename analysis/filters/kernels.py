@@ -28,6 +28,7 @@ from .replacement import inputs_of, require_sound_layers
 from .trained import TrainedRun, add_picture_arguments, add_run_arguments, evenly_spread, require, runs_to_draw
 
 IMAGES_A_SIDE = 3
+COUNTED = {1: "an image", 2: "two images", 3: "three images"}
 HALF, PHOTO, MOSAIC = 3.5, 0.95, 2.1  # inches
 # Of a filter with more kernels, one for each pair of output and input, so many are looked at.
 KERNELS = 64
@@ -146,7 +147,7 @@ def captions(run: TrainedRun, images: ImageFilters, chosen: dict[str, list[int]]
     shown = f"{images.kernels.shape[1]} of {images.count:,}" if images.kernels.shape[1] < images.count else "all"
     what = (
         f"{size} kernels of {images.layer} ({shown}) of {run.title}, for three test images of {one} (left) and one "
-        f"image each of {', '.join(others)} (right)"
+        f"image {'each ' if len(others) > 1 else ''}of {', '.join(others)} (right)"
     )
     return {
         "kernels": f"{what}. Dark: below 0, light: above; one scale for all images.",
@@ -192,20 +193,24 @@ def _chosen(run: TrainedRun, layers: dict[str, bool], name: str | None) -> str:
 
 
 def choose(labels: Tensor, names: tuple[str, ...], label: str | None) -> dict[str, list[int]]:
-    """Positions in labels (N,) of three images of one class, and of one of each of three others: the first of each.
+    """Positions in labels (N,) of three images of one class, by default the first that has as many, and of one image
+    of each of up to three other classes, spread over those that there are: the first of each.
 
     Raises ValueError, listing the classes, for an unknown one, and when there are too few images.
     """
     if label is not None and label not in names:
         raise ValueError(f"--class {label}: unknown; the classes are {', '.join(names)}")
-    one, count = names.index(label) if label is not None else 0, IMAGES_A_SIDE
-    spread = ((one + step * len(names) // (count + 1)) % len(names) for step in range(1, count + 1))
-    others = [other for other in dict.fromkeys(spread) if other != one]
-    same = (labels == one).nonzero().flatten()[:count].tolist()
-    different = [position for other in others for position in (labels == other).nonzero().flatten()[:1].tolist()]
-    if len(same) < count or len(different) < count:
-        raise ValueError(f"{count} images of {names[one]} and of {count} other classes are needed; take more --images")
-    return {"one class": same, "different classes": different}
+    places = {one: (labels == one).nonzero().flatten().tolist() for one in range(len(names))}
+    wanted = list(places) if label is None else [names.index(label)]
+    one = next((each for each in wanted if len(places[each]) >= IMAGES_A_SIDE), wanted[0])
+    others = [(one + step) % len(names) for step in range(1, len(names)) if places[(one + step) % len(names)]]
+    if len(places[one]) < IMAGES_A_SIDE or not others:
+        raise ValueError(
+            f"{IMAGES_A_SIDE} images of {names[one]} and one of another class are needed; take more --images"
+        )
+    count = min(IMAGES_A_SIDE, len(others))
+    spread = [others[(len(others) + 1) * step // (count + 1) - 1] for step in range(1, count + 1)]
+    return {"one class": places[one][:IMAGES_A_SIDE], "different classes": [places[other][0] for other in spread]}
 
 
 def draw(
@@ -222,7 +227,8 @@ def draw(
     limit = panels.largest_magnitude(*(kernels[position] for side in chosen.values() for position in side))
     for half, (side, positions) in enumerate(chosen.items()):
         left = 0.15 + half * HALF
-        board.write(left + HALF / 2, 0.1, f"three images of {side}", ha="center")
+        number = COUNTED[len(positions)]
+        board.write(left + HALF / 2, 0.1, f"{number} of {side if len(positions) > 1 else 'another class'}", ha="center")
         for row, position in enumerate(positions):
             top = 0.2 + row * (MOSAIC + 0.15)
             _show_image(board.axes(left, top + 0.5, PHOTO, PHOTO), run, images, position)

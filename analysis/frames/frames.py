@@ -6,6 +6,7 @@ Each function raises ValueError for a source that cannot be read, does not exist
 """
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,7 +49,10 @@ def runs_frame(*sources: str, metric: str | None = None) -> pd.DataFrame:
     if metric is not None:
         found = {run.place: with_metric(run, metric_named(metric)) for run in runs}
         runs = [found[run.place] if found[run.place].counts else run for run in runs]
-    rows = [{**_identity(run), **_origin(run), **run.numbers, **dict(_flat(run.config, "config"))} for run in runs]
+    asked = {} if metric is None else {metric: math.nan}
+    rows = [
+        {**_identity(run), **_origin(run), **asked, **run.numbers, **dict(_flat(run.config, "config"))} for run in runs
+    ]
     frame = pd.DataFrame(rows)
     for name in frame:
         # A key that is a number in some runs and a word in others, such as data.split_seed.

@@ -3,6 +3,7 @@
 import atexit
 import io
 import json
+import re
 import shutil
 import tempfile
 import zipfile
@@ -36,7 +37,8 @@ def write_archive(sources: Sequence[str], file: str) -> int:
         if not finished:
             raise ValueError(f"no finished run in {source}; an archive holds runs that are done")
         for place in finished:
-            name = PurePosixPath(Path(source).resolve().name, Path(place).relative_to(source).as_posix()).as_posix()
+            name = f"{_readable(Path(source).resolve().name)}/{Path(place).relative_to(source).as_posix()}"
+            _place(f"{name}/{CONFIG}")
             if name in folders:
                 raise ValueError(f"{place} and {folders[name]} would both be {name}; give the folder above both")
             folders[name] = Path(place)
@@ -115,6 +117,11 @@ def _place(name: str) -> PurePosixPath:
     if strange or place.name not in KEPT:
         raise ValueError(f"holds {name!r}, which is no file of a run")
     return place
+
+
+def _readable(name: str) -> str:
+    """The name of a folder without what `_place` takes in no place."""
+    return re.sub(r"^\.|[\\:]", lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def _sizes(content: bytes) -> list[int]:

@@ -40,6 +40,7 @@ const Panel = (() => {
       this.svg.addEventListener("pointermove", (event) => this.move(event));
       this.svg.addEventListener("pointerdown", (event) => this.press(event));
       this.svg.addEventListener("pointerup", (event) => this.release(event));
+      this.svg.addEventListener("pointercancel", () => this.letGo());
       this.svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.leave());
       this.svg.addEventListener("dblclick", () => this.chart.zoomTo(null));
       this.svg.addEventListener("blur", () => this.leave());
@@ -156,16 +157,24 @@ const Panel = (() => {
       return group;
     }
 
+    // What is pressed here is released here, wherever the pointer is by then.
     press(event) {
-      this.from = event.offsetX;
+      this.svg.setPointerCapture(event.pointerId);
+      this.from = this.along(event);
       this.move(event);
+    }
+
+    // Where a pointer is along the panel, which ends where its x axis does.
+    along(event) {
+      const box = this.svg.getBoundingClientRect();
+      return Math.max(0, Math.min(box.width, event.clientX - box.left));
     }
 
     move(event) {
       if (!this.dot || !this.visible.length) return;
       const box = this.svg.getBoundingClientRect();
       const [px, py] = [event.clientX - box.left, event.clientY - box.top];
-      if (event.buttons && this.from !== undefined && Math.abs(px - this.from) > DRAG) this.select(this.from, px);
+      if (event.buttons && this.from !== undefined && Math.abs(px - this.from) > DRAG) this.select(this.from, this.along(event));
       let best = { distance: Infinity };
       for (const line of this.visible) {
         const xs = this.chart.xs(line);
@@ -183,11 +192,15 @@ const Panel = (() => {
     }
 
     release(event) {
-      const from = this.from, to = event.offsetX;
-      this.from = undefined;
+      const from = this.from, to = this.along(event);
       if (this.selection && Math.abs(to - from) > DRAG) {
         this.chart.zoomTo([from, to].map((pixel) => this.x.value(pixel)).sort((a, b) => a - b));
       }
+      this.letGo();
+    }
+
+    letGo() {
+      this.from = undefined;
       this.selection?.remove();
       this.selection = undefined;
     }

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const PREFIXES = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
-  const NUMBER = /^\[?([<>]?)([+-]?[\d,]*\.?\d+)(?: ([kMGT])\b)?/;
+  const NUMBER = /^\[?([<>]?)([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?: ([kMGT])\b)?/;
   const words = new Intl.Collator("en", { numeric: true });
 
   // The number that a cell begins with; "<0.001" is a little less, ">10,000" a little more, a baseline differs from itself by 0.

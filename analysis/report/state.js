@@ -24,10 +24,11 @@ const chosen = (() => {
     target?.scrollIntoView();
   }
 
-  // A link inside the page names an anchor alone; the choices go with it.
+  // A link inside the page names an anchor alone; the choices go with it. An address with other choices was pasted.
   window.addEventListener("hashchange", () => {
     const [anchor, ...rest] = parts();
-    if (!rest.length) keep(anchor);
+    if (rest.length) return location.reload();
+    keep(anchor);
     goTo(anchor);
   });
   window.addEventListener("load", () => {

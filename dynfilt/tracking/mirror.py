@@ -176,9 +176,10 @@ def _told_here() -> tuple[str, str]:
         return wish, f"WANDB_MODE={wish}"
     try:
         import wandb
-    except ImportError:  # said where the run would start
+
+        wish = wandb.setup(wandb.Settings(quiet=True, show_info=False)).settings.mode
+    except Exception:  # it is not there, or told something that it does not take: said where the run would start
         return "", ""
-    wish = wandb.setup(wandb.Settings(quiet=True, show_info=False)).settings.mode
     return wish, f"`wandb {wish}` in this folder"
 
 

@@ -47,6 +47,17 @@ def test_auto_obeys_the_environment(
     assert not server.runs
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("WANDB_SILENT", "maybe"), ("WANDB_BASE_URL", "api.wandb.ai"), ("WANDB_INIT_TIMEOUT", "x")]
+)
+def test_what_the_client_does_not_take_ends_no_training(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv(name, value)
+    train(mirror_in(tmp_path))
+    assert "tracking: off, W&B does not start" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("wish", ["disabled", "online"])
 def test_a_forced_mode_beats_the_environment(
     wish: str, tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch

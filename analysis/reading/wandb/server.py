@@ -21,7 +21,9 @@ def connect(entity: str) -> "wandb.Api":
     """
     import wandb
 
-    server = wandb.setup(wandb.Settings(quiet=True, silent=True, console="off")).settings.base_url
+    # Runs may have been told to stay offline, here or by WANDB_MODE; who asks for the server wants it.
+    settings = wandb.Settings(mode="online", quiet=True, silent=True, console="off")
+    server = wandb.setup(settings).settings.base_url
     if not wandb.login(prompt=False, verify=False):
         raise ValueError(f"no API key for {server}; run `wandb login` or set WANDB_API_KEY")
     if not is_reachable(server):

@@ -60,6 +60,17 @@ def test_runs_without_usable_predictions_are_left_out_with_the_reason(write: Wri
     assert reasons == ["some: no accuracy by class: test_predictions.npz is missing in some runs"]
 
 
+def test_a_class_that_only_one_run_predicts_is_one_of_all(write: WriteRun) -> None:
+    classes, first = int(LABELS.max()) + 1, int(LABELS[0])
+    for seed in (0, 1):
+        predicted = LABELS.copy()
+        predicted[0] = classes if seed == 0 else first
+        write("static", seed, predicted)
+    [found], reasons = confusions_of(variants())
+    assert not reasons and found.by_seed.shape == (2, classes + 1, classes + 1)
+    assert found.by_seed[:, first, classes].tolist() == [pytest.approx(1 / (first == LABELS).sum()), 0.0]
+
+
 def test_each_variant_has_a_panel_with_errors_alone_on_the_scale(write: WriteRun) -> None:
     for variant in ("static", "b", "c", "d"):
         write(variant, 0, predictions(0))

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
 from analysis.drawing import style
-from analysis.figures.differences import differences_of, differences_to_baseline, draw_differences, in_words
+from analysis.figures.differences import caption, differences_of, differences_to_baseline, draw_differences, in_words
 from analysis.figures.legend import looks
 from analysis.reading.sources import read_runs
 
@@ -59,6 +59,13 @@ def test_there_is_a_line_at_zero_and_the_first_row_is_on_top(axes: Axes, variant
 def test_one_pair_has_no_interval(axes: Axes, variants: Sequence[Variant]) -> None:
     draw_differences(axes, differences_of(variants)[1:], LOOKS)
     assert not [segment for c in axes.collections if isinstance(c, LineCollection) for segment in c.get_segments()]
+
+
+def test_a_caption_tells_of_bars_where_there_are_any(variants: Sequence[Variant]) -> None:
+    every = differences_of(variants)
+    alone = [each for each in every if each.summary.n == 1]
+    assert alone and "bar" not in caption("lab", alone, "static").lower()
+    assert "bars: 95 %" in caption("lab", every, "static")
 
 
 def test_the_numbers_stand_beside_the_name(variants: Sequence[Variant]) -> None:

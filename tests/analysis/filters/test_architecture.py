@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analysis.__main__ import main
-from analysis.filters.architecture import layers_of
+from analysis.filters.architecture import _kernel, layers_of
 from dynfilt.cost import count_flops, count_layer_flops
 
 MODELS = ["static_3x3", "dynamic_3x3", "label_guided_1x1", "cnn_5x5", "dyconv_resnet18"]
@@ -112,3 +112,7 @@ def test_a_network_is_left_as_it_was(opened: Callable) -> None:
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     layers_of(run)
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+
+def test_a_kernel_along_one_axis_is_a_row() -> None:
+    assert _kernel(nn.Conv1d(1, 8, 5)) == "1×5" and _kernel(nn.Conv2d(1, 8, (3, 1))) == "3×1"

@@ -56,8 +56,13 @@ def test_three_of_one_class_and_three_of_others() -> None:
         choose(labels, NAMES, "z")
     with pytest.raises(ValueError, match="take more --images"):
         choose(labels[:20], NAMES, "d")
-    with pytest.raises(ValueError, match="of 3 other classes are needed"):  # one of three is no other one
-        choose(torch.arange(30) % 3, ("a", "b", "c"), "a")
+    lacking = labels[(labels != 0) & (labels != 7)]
+    found = choose(lacking, NAMES, None)  # of the first class that has images, and three others that have
+    assert [lacking[each].tolist() for each in found.values()] == [[1, 1, 1], [3, 5, 8]]
+    assert choose(torch.arange(30) % 2, ("a", "b"), "b") == {"one class": [1, 3, 5], "different classes": [0]}
+    assert choose(torch.arange(30) % 3, ("a", "b", "c"), "a")["different classes"] == [1, 2]
+    with pytest.raises(ValueError, match="3 images of a and one of another class are needed"):
+        choose(torch.zeros(30), ("a", "b"), "a")
 
 
 @pytest.mark.slow

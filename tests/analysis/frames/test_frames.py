@@ -97,3 +97,8 @@ def test_the_code_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, names)
     assert "static_1x1_shared" in capsys.readouterr().out
+
+
+def test_a_metric_that_no_run_can_give_is_a_column_all_the_same(write_run: WriteRun) -> None:
+    write_run("static", 0, 0.5)
+    assert runs_frame("outputs", metric="calibration_error")["calibration_error"].isna().all()

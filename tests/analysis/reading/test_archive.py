@@ -128,6 +128,14 @@ def test_sizes_are_bounded_inside_of_predictions_too(packed: Path, monkeypatch: 
         read_runs(["runs.zip"])
 
 
+@pytest.mark.parametrize("root", [".hidden", "a:b", "a,b c"])
+def test_what_is_packed_can_be_read(root: str, write_run: Callable[..., Path]) -> None:
+    write_run("v", 0, 0.75, root=root)
+    write_archive([root], "runs.zip")
+    [run] = read_runs(["runs.zip"])
+    assert run.counts and run.variant == "v"
+
+
 def test_what_cannot_be_packed(write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     write_run("v", 0, 0.75)
     write_run("v", 0, 0.5, root="other/outputs")

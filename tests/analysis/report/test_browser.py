@@ -248,6 +248,29 @@ def test_what_a_reader_chooses_is_kept_in_the_address(opened: Any) -> None:
     assert complaints(opened) == []
 
 
+def test_a_drag_that_ends_outside_of_the_panel_zooms_to_its_end(opened: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    panel = opened.find_elements("css selector", ".panel svg")[0]
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", panel)
+    below = panel.rect["height"] / 2 + 40
+    ActionChains(opened).move_to_element_with_offset(panel, -100, 0).click_and_hold().move_by_offset(
+        150, below
+    ).perform()
+    ActionChains(opened).release().perform()
+    assert "zoom=" in opened.current_url
+    assert opened.find_elements("css selector", ".selection") == []
+
+
+def test_another_address_of_the_page_shows_what_it_says(opened: Any) -> None:
+    pressed = "return [...document.querySelectorAll('.legend button')].map((each) => each.ariaPressed)"
+    address = opened.current_url.partition("#")[0]
+    opened.get(f"{address}#curves&hide=static_3x3")
+    before = opened.execute_script(pressed)
+    opened.get(f"{address}#curves&hide=dynamic_3x3")
+    assert sorted(before) == sorted(opened.execute_script(pressed)) and before != opened.execute_script(pressed)
+
+
 def test_a_table_is_saved_as_it_is_shown(opened: Any) -> None:
     click_heading(opened, 6)
     opened.find_element("id", "filter").send_keys("static")

@@ -42,6 +42,14 @@ def test_a_run_is_read_whole_and_its_history_only_when_asked_for(project: WandbS
     assert run.evaluations() == [{"epoch": step / 2, "val_accuracy": 1.0} for step in range(3)]
 
 
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_runs_that_stay_offline_keep_nobody_from_the_server(
+    mode: str, project: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert [run.seed for run in read_runs([SOURCE])] == [0]
+
+
 def test_a_setting_called_value_survives_the_client(project: WandbServer) -> None:
     (run,) = read_runs([SOURCE])
     assert run.config == {"schedule": {"_target_": "Constant", "value": 1}}
