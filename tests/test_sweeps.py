@@ -67,6 +67,10 @@ ABLATED = {
         *(f"model.filter.{key}" for key in ("rank", "activation", "normalisation", "pooled", "condition_features")),
         "model.filter.normalised",
     },
+    "lab_best": {
+        *(f"model.filter.{key}" for key in ("rank", "activation", "pooled", "condition_features")),
+        *(f"model.second_head.{key}" for key in ("rank", "pooled", "condition_features")),
+    },
     "lab_local": {"model.filter.normalised"},
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
