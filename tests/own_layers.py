@@ -46,7 +46,7 @@ class Windowed(GatedConv2d):
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[3]
         if size not in self.windows:
-            self.windows[size] = torch.hann_window(size, periodic=False, dtype=torch.float64) + 0.5
+            self.windows[size] = torch.hann_window(size, periodic=False) + 0.5
         return super().forward(x * self.windows[size].to(x.dtype))
 
 

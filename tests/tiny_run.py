@@ -76,8 +76,8 @@ class FaultyNet(TinyNet):
         """More at once than a pipe takes in one piece, from several threads, with what UTF-8 has no bytes for."""
 
         def lines(letter: str) -> None:
-            for _ in range(20):
-                print(f"{letter * 30_000}\n", end="")
+            for _ in range(50):
+                print(f"{letter * 30_000}\n", end="", file=sys.stderr if letter == "b" else sys.stdout)
 
         threads = [threading.Thread(target=lines, args=letter) for letter in "abc"]
         for thread in threads:

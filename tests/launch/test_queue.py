@@ -44,8 +44,8 @@ def test_what_threads_of_a_job_print_arrives_whole_whatever_it_is(
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     outcome = command(*QUEUE, "model.faults='0:talk'", "seed=0")
     assert outcome.code == 0, outcome.err
-    printed = [line for line in outcome.out.replace("\n\n", "\n(empty)\n").splitlines() if len(set(line)) == 1]
-    assert sorted(printed) == [letter * 30_000 for letter in "abc" for _ in range(20)]
+    printed = [line for line in (outcome.out + outcome.err).splitlines() if len(set(line)) == 1]
+    assert sorted(printed) == [letter * 30_000 for letter in "abc" for _ in range(50)]
     assert "caf\udce9 \u00fc\n\nunended" in outcome.out
     [log] = (tmp_path / "outputs" / "queue").glob("*/seed0/log.txt")
     assert "caf\\udce9 \u00fc\n\nunended" in log.read_text(encoding="utf-8")

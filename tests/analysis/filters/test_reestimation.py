@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.filters.checks import batch_norms, reestimated
+from analysis.filters.checks import _training_batches, batch_norms, reestimated
 
 
 @pytest.fixture
@@ -45,3 +45,9 @@ def test_the_old_statistics_come_back(network: nn.Sequential, noise: Callable[..
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert [layer.momentum for layer in batch_norms(network)] == [0.3, 0.1]
     assert not any(layer.training for layer in network.modules())
+
+
+def test_statistics_of_few_training_images_are_of_all_of_them(by_hand: Callable) -> None:
+    images = torch.randint(0, 256, (60, 3, 4, 4), dtype=torch.uint8)
+    run = by_hand(nn.Flatten(), images, torch.arange(60) % 2)
+    assert [len(batch) for batch in _training_batches(run, 100)] == [60]
