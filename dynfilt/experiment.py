@@ -219,6 +219,8 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
     images = trainer.epoch * len(data.train)
+    with trainer.settings.autocast(trainer.device):
+        latency_ms = cost.measure_latency_ms(model, data.image_shape, trainer.device)
     return {
         "study": identity.study,
         "variant": identity.variant,
@@ -231,7 +233,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         **trainer.evaluator.partial_accuracies(model, data.test, stop),
         "parameters": cost.count_parameters(model),
         "flops": cost.count_flops(model, trainer.data.image_shape),
-        "latency_ms": cost.measure_latency_ms(model, trainer.data.image_shape, trainer.device),
+        "latency_ms": latency_ms,
         "train_seconds": trainer.train_seconds,
         "peak_memory_mb": cost.peak_memory_mb(trainer.device),
         "images_per_second": images / trainer.train_seconds,

@@ -114,6 +114,22 @@ def test_costs_are_counted(finished_run: Path) -> None:
     assert min(result[key] for key in ("latency_ms", "train_seconds", "peak_memory_mb", "images_per_second")) > 0
 
 
+def test_latency_is_measured_in_the_runs_precision(
+    compose: Callable[..., list[Job]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dtypes = []
+
+    def watched(model: torch.nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> float:
+        with torch.inference_mode():
+            dtypes.append(model(torch.zeros(1, *image_shape)).dtype)
+        return 1.0
+
+    monkeypatch.setattr("dynfilt.cost.measure_latency_ms", watched)
+    (job,) = compose(*TINY, "trainer.precision=bfloat16", f"output_root={tmp_path}")
+    experiment.run(job)
+    assert dtypes == [torch.bfloat16]
+
+
 def test_a_loaded_run_predicts_what_the_run_predicted(finished_run: Path) -> None:
     net = experiment.load(finished_run)
     assert not any(module.training for module in net.modules())

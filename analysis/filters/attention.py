@@ -242,7 +242,7 @@ def draw_classes(layers: list[Attention], labels: Tensor, names: tuple[str, ...]
     for axes, choice, values in zip(grid.flat, layers, excess, strict=False):
         drawn = axes.imshow(values.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
         axes.set_title(choice.layer, fontsize=7)
-        axes.set_xticks(range(choice.pi.shape[1]), range(1, choice.pi.shape[1] + 1))
+        axes.set_xticks(range(choice.pi.shape[1]))
         axes.set_yticks(range(len(names)), names, fontsize=6)
         axes.tick_params(length=0)
     figure.supxlabel("kernel", fontsize=8)
@@ -263,7 +263,7 @@ def draw_extremes(choice: Attention, images: Tensor, labels: Tensor, data: Image
     for kernel in range(kernels):
         order = choice.pi[:, kernel].argsort()
         top = 0.15 + kernel * (TILE + 0.42)
-        board.write(0.12, top + TILE / 2, f"kernel\n{kernel + 1}", va="center")
+        board.write(0.12, top + TILE / 2, f"kernel\n{kernel}", va="center")
         for side, indices in enumerate((order[:EXTREMES].tolist(), order[-EXTREMES:].flip(0).tolist())):
             for column, index in enumerate(indices):
                 axes = board.axes(0.7 + side * 3.3 + column * (TILE + 0.03), top, TILE, TILE)

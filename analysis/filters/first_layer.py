@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
 
 from dynfilt.data.augment import normalise
 from dynfilt.layers.choice import is_dynamic
@@ -178,10 +179,15 @@ def _outputs(run: TrainedRun, image: Tensor) -> tuple[list[str], list[Tensor]]:
         names.append(name)
         outputs.append(output[0])
 
+    layers = dict(run.model.named_modules())
+    # The convolutions inside of such a layer say where it looks: its own output is the whole layer's.
+    deformable = {name for name, layer in layers.items() if any(isinstance(c, DeformConv2d) for c in layer.children())}
     handles = [
         layer.register_forward_hook(lambda layer, arguments, output, name=name: keep(name, output))
-        for name, layer in run.model.named_modules()
-        if isinstance(layer, nn.Conv2d) or is_dynamic(layer) or hasattr(layer, "filters")
+        for name, layer in layers.items()
+        if name in deformable
+        or name.rpartition(".")[0] not in deformable
+        and (isinstance(layer, nn.Conv2d) or is_dynamic(layer) or hasattr(layer, "filters"))
     ]
     run.model(_normalised(run, image))
     for handle in handles:

@@ -81,12 +81,19 @@ def existing(folder: str) -> Iterator[Picture]:
         try:
             with Image.open(path) as image:
                 image.thumbnail(LARGEST)
-                png = _png(image.convert("RGB"))
+                png = _png(_on_white(image))
         except OSError as error:
             raise ValueError(f"{path} is no picture that can be read: {error}") from error
         name = path.relative_to(folder).with_suffix("").as_posix()
         caption = captions_beside(path.parent).get(path.stem, "")
         yield Picture(f"picture_{file_name(name)}.png", f"{name}: {caption}" if caption else name, png)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    dots = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", dots.size, "white"), dots).convert("RGB")
 
 
 def captions_beside(folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from analysis.__main__ import main
 from analysis.filters.first_layer import activations_of, read_photograph, resized
+from dynfilt.models.deform_cbam_cnn import DeformCbamCnn
 
 
 def test_activations_are_the_filters_answers_to_the_photograph(opened: Callable) -> None:
@@ -39,6 +40,16 @@ def test_the_last_convolution_sees_the_image_at_the_datas_size(opened: Callable)
     torch.testing.assert_close(found.last, caught[0][0, :10].detach())
     with pytest.raises(ValueError, match=r"--filters 32: convolutions\.0 has 32 filters, from 0"):
         activations_of(run, read_photograph(run, None, 0), (32,))
+
+
+def test_a_deformable_convolution_shows_what_it_puts_out_not_where_it_looks(by_hand: Callable, noise: Callable) -> None:
+    network = DeformCbamCnn(2, "channel", None, attention_first=False, deformable=True, cbam=True, dropout=0.0)
+    run = by_hand(network, noise(2, 3, 16, 16).byte(), torch.tensor([0, 1]))
+    caught = []
+    hook = network.conv4.register_forward_hook(lambda layer, arguments, output: caught.append(output[0]))
+    found = activations_of(run, read_photograph(run, None, 0), None)
+    hook.remove()
+    assert found.names == ("conv1", "conv4") and torch.equal(found.last, caught[0][:10])
 
 
 def test_a_photograph_is_cut_to_its_middle(opened: Callable, tmp_path: Path) -> None:

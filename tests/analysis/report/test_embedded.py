@@ -77,6 +77,17 @@ def test_pictures_that_are_there_keep_every_colour_and_their_captions(number: in
         assert np.array_equal(np.asarray(image.convert("RGB")), colours)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_dots_that_show_what_is_behind_them_lie_on_white(mode: str, tmp_path: Path) -> None:
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (60, 60, 60, 255))
+    (image.quantize(2) if mode == "P" else image.convert(mode)).save(tmp_path / "map.png")
+    (picture,) = existing(str(tmp_path))
+    with Image.open(io.BytesIO(picture.png)) as drawn_image:
+        dots = drawn_image.convert("RGB")
+        assert [dots.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (60, 60, 60)]
+
+
 def test_a_folder_without_pictures_and_one_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no PNG files in .*--pictures takes a folder"):
         list(existing(str(tmp_path)))
