@@ -186,8 +186,10 @@ def _outputs(run: TrainedRun, image: Tensor) -> tuple[list[str], list[Tensor]]:
         layer.register_forward_hook(lambda layer, arguments, output, name=name: keep(name, output))
         for name, layer in layers.items()
         if name in deformable
-        or name.rpartition(".")[0] not in deformable
-        and (isinstance(layer, nn.Conv2d) or is_dynamic(layer) or hasattr(layer, "filters"))
+        or (
+            name.rpartition(".")[0] not in deformable
+            and (isinstance(layer, nn.Conv2d) or is_dynamic(layer) or hasattr(layer, "filters"))
+        )
     ]
     run.model(_normalised(run, image))
     for handle in handles:
