@@ -68,6 +68,15 @@ def test_the_configs_differ_in_nothing_else(nodes: dict[str, dict[str, Any]]) ->
     assert nodes["bypass_3x3"]["filter"] == nodes["static_3x3"]["filter"]
 
 
+def test_the_best_filter_is_a_row_of_its_study(nodes: dict[str, dict[str, Any]]) -> None:
+    row = compose.compose(["model=dynamic_3x3", "model.filter.activation=none", "model.filter.rank=16"])["model"]
+    best = compose.compose(["model=dynamic_3x3_best"])["model"]
+    assert best == row != nodes["dynamic_3x3"]
+    parameters = count_parameters(checks.make(best, "model"))
+    # Through 16 numbers: 4096 x 16, then 16 x 576 with their biases, in place of 576 weights.
+    assert parameters == count_parameters(checks.make(nodes["static_3x3"], "model")) - 576 + 16 * 4096 + 17 * 576
+
+
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_the_backbone_reads_layer1_in_either_way(nodes: dict[str, dict[str, Any]], blocks: int) -> None:
     model = checks.make(nodes["static_3x3"] | {"backbone_blocks": blocks, "weights": "none"}, "model")
