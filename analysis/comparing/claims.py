@@ -237,9 +237,9 @@ def _half_width(sd: float, n: int, declared: Declaration) -> float:
 def verdict(low: float, high: float, p_holm: float) -> str:
     """The verdict on a gain with interval [low, high] and adjusted p; NaN decides nothing.
 
-    Supported: p_holm <= ALPHA and low > 0. Refuted: high <= 0, whatever the p: the burden of proof is on the claim.
-    Undecided: all else; a difference of 0 can thus never be shown, only that there is no gain.
+    Supported: p_holm <= ALPHA and low > 0. Refuted: p_holm <= ALPHA and high < 0. Undecided: all else, so that of a
+    study's claims between equals any is decided in at most ALPHA of all studies, whichever way.
     """
     if p_holm <= ALPHA and low > 0:
         return SUPPORTED
-    return REFUTED if high <= 0 else UNDECIDED
+    return REFUTED if p_holm <= ALPHA and high < 0 else UNDECIDED

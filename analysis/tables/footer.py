@@ -26,10 +26,9 @@ DIFFERENCE_NOTE = (
     "the seeds that both have, with its 95 % t interval"
 )
 VERDICT_NOTE = (
-    "Verdict on the claim that the variant beats the one it is set against: supported when the Holm-adjusted p is at "
-    f"most {ALPHA:g} and the paired 95 % interval lies {{better}} 0; refuted when that interval lies wholly at or "
-    "{worse} 0 (not adjusted: the burden of proof is on the claim); undecided otherwise, and where there is no "
-    "interval."
+    "Verdict on the claim that the variant beats the one it is set against: decided when the Holm-adjusted p is at "
+    f"most {ALPHA:g}, supported when the paired 95 % interval then lies {{better}} 0, refuted when it lies {{worse}} 0; "
+    "undecided otherwise, also where that interval, which is not adjusted for the number of claims, excludes 0."
 )
 NO_EQUALITY_NOTE = " Equality is no verdict: undecided means that the seeds do not tell."
 EXPLORATORY_NOTE = " Exploratory: a comparison that the study did not declare, which has no verdict and no adjusted p."

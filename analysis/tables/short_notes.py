@@ -27,7 +27,7 @@ PHRASES = {
     "ahead": (TESTS, "ahead: seeds in which it is better"),
     "verdict": (
         TESTS,
-        f"supported: p at most {ALPHA:g} and the interval {{better}} 0; refuted: the interval at or {{worse}} 0",
+        f"supported: p at most {ALPHA:g} and the interval {{better}} 0; refuted: the same {{worse}} 0",
     ),
     "welch": (TESTS, "Welch: unpaired interval"),
     "correlation": (TESTS, "correlation: of both over the seeds"),

@@ -56,7 +56,7 @@ def test_a_study_declares_its_metric_and_a_margin_in_its_unit(write_run: WriteRu
     assert verdicts == {"up": "supported", "same": "equivalent", "down": "refuted", "open": "undecided"}
     text = table(["outputs"], None, "md").text
     assert "Margin that lab_3x3 declares: 0.01 cross-entropy." in text
-    assert "the paired 95 % interval lies below 0; refuted when that interval lies wholly at or above 0" in text
+    assert "the paired 95 % interval then lies below 0, refuted when it lies above 0" in text
     assert "Cross-entropy on the validation split" in text and "Accuracy on the test set" not in text
 
 

@@ -87,8 +87,8 @@ def test_the_rule_of_the_verdict_is_told_wherever_there_is_a_claim(write_run: Wr
     assert "Verdict" not in told()
     fill(write_run, "a", 2)
     text = told()
-    assert "supported when the Holm-adjusted p is at most 0.05 and the paired 95 % interval lies above 0;" in text
-    assert "refuted when that interval lies wholly at or below 0" in text and "Equality is no verdict" in text
+    assert "decided when the Holm-adjusted p is at most 0.05, supported when the paired 95 % interval then lies above" in text
+    assert "refuted when it lies below 0; undecided otherwise" in text and "Equality is no verdict" in text
     assert "the recipe is as published" in text and "equal capacity" not in text
 
 
