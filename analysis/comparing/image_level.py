@@ -12,6 +12,7 @@ from .comparison import Comparison
 from .crossed import Crossed, crossed
 from .statistics import Summary, summarise
 from .variants import Variant
+from .words import seed_list
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class ImageLevel:
 
     `accuracy` is by (group, label), an image's value being its accuracy averaged over the variant's seeds;
     `differences` is by (group, label, rival), its value being the difference, or that of two gains, averaged over
-    shared seeds. The `both` are the same over seeds and images at once. `notes` name what was left out.
+    shared seeds. The `both` are the same over seeds and images at once. `notes` name what was left out, `caveats` the
+    accuracies that are of other images than those beside them.
     """
 
     accuracy: dict[tuple[str, str], Summary] = field(default_factory=dict)
@@ -28,6 +30,11 @@ class ImageLevel:
     differences: dict[tuple[str, str, str], Summary] = field(default_factory=dict)
     differences_both: dict[tuple[str, str, str], Crossed] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+
+
+class OtherImages(ValueError):
+    """That runs of one variant were tested on different images."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ def image_level(comparison: Comparison) -> ImageLevel:
                 elif variant.runs:
                     without.append(variant.label)
             except ValueError as error:
+                if isinstance(error, OtherImages):
+                    level.caveats.append(f"{variant.label}: {error}")
                 reasons.setdefault(str(error), []).append(variant.label)
         for variant in variants:
             if variant.label in correct:
@@ -62,7 +71,9 @@ def image_level(comparison: Comparison) -> ImageLevel:
     if without and level.accuracy:
         reasons[f"there is no {PREDICTIONS}"] = without
     if differing:
-        reasons["the test images of two rows differ"] = sorted(" and ".join(pair) for pair in differing)
+        pairs = sorted(" and ".join(pair) for pair in differing)
+        reasons["the test images of two rows differ"] = pairs
+        level.caveats.append(f"rows of different test images: {', '.join(pairs)}")
     level.notes.extend(f"{reason}: {', '.join(labels)}" for reason, labels in reasons.items())
     return level
 
@@ -81,9 +92,9 @@ def correctness(variant: Variant) -> Correct | None:
     if len(runs) < len(variant.runs):
         raise ValueError(f"{PREDICTIONS} is missing in some runs")
     predictions = {run.seed: read_predictions(run) for run in runs}
-    first, *others = (labels for labels, _ in predictions.values())
-    if not all(np.array_equal(labels, first) for labels in others):
-        raise ValueError("the runs' test images differ")
+    first = next(iter(predictions.values()))[0]
+    if others := [seed for seed, (labels, _) in predictions.items() if not np.array_equal(labels, first)]:
+        raise OtherImages(f"the test images of {seed_list(others)} differ from those of seed {next(iter(predictions))}")
     return Correct({seed: correct for seed, (_, correct) in predictions.items()}, first)
 
 

@@ -120,7 +120,7 @@ def contents_of(
         parts=parts,
         tables=tables_of(comparison, RESULTS, images),
         footer=footer(comparison, images, RESULTS),
-        caveats=caveats(comparison),
+        caveats=[*caveats(comparison), *images.caveats],
         failures=failures_of(comparison.runs),
         pictures=list(pictures),
     )

@@ -144,7 +144,7 @@ def table(
     images = image_level(comparison)
     rows = arranged(comparison, images, presentation.variants, presentation.sort)
     shown = columns or (RESULTS if layout.by is None else ABREAST)
-    doubts = caveats(comparison)
+    doubts = [*caveats(comparison), *images.caveats]
     notes: dict[str, NotesOf] = {
         FULL: lambda keys: footer(comparison, images, shown),
         SHORT: lambda keys: short_notes(comparison, keys),

@@ -12,6 +12,7 @@ from analysis.comparing.comparison import Comparison, compare
 from analysis.comparing.crossed import crossed
 from analysis.comparing.image_level import ImageLevel, image_level
 from analysis.reading.sources import read_runs
+from analysis.tables.command import table
 from analysis.tables.footer import footer
 
 WriteRun = Callable[..., Path]
@@ -131,10 +132,12 @@ def test_unusable_predictions_are_left_out_and_named(study: WriteRun) -> None:
     assert {label for _, label in level.accuracy} == {"static", "dynamic"}
     assert level.notes == [
         "test_predictions.npz has no labels (it was written before they were saved): no_labels",
-        "the runs' test images differ: other_images",
+        "the test images of seed 1 differ from those of seed 0: other_images",
         "test_predictions.npz is missing in some runs: partial",
         "test_predictions.npz cannot be read (BadZipFile): torn",
     ]
+    assert level.caveats == ["other_images: the test images of seed 1 differ from those of seed 0"]
+    assert f"- {level.caveats[0]}" in table(["outputs"], None, "md").text
     [stale] = [run for run in comparison.runs if run.variant == "stale"]
     assert not stale.counts and stale.error.startswith("test_accuracy in result.json is ")
     text = "\n".join(footer(comparison, level, []))
@@ -152,6 +155,7 @@ def test_arms_of_other_test_images_are_not_paired(study: WriteRun) -> None:
         "there is no test_predictions.npz: without",
         "the test images of two rows differ: moved and static",
     ]
+    assert level.caveats == ["rows of different test images: moved and static"]
 
 
 def test_the_predictions_of_a_run_are_read_once_however_often_it_is_compared(
