@@ -27,8 +27,8 @@ DIFFERENCE_NOTE = (
 )
 VERDICT_NOTE = (
     "Verdict on the claim that the variant beats the one it is set against: decided when the Holm-adjusted p is at "
-    f"most {ALPHA:g}, supported when the paired 95 % interval then lies {{better}} 0, refuted when it lies {{worse}} 0; "
-    "undecided otherwise, also where that interval, which is not adjusted for the number of claims, excludes 0."
+    f"most {ALPHA:g}, supported when the paired 95 % interval then lies {{better}} 0, refuted when it lies {{worse}} "
+    "0; undecided otherwise, also where that interval, which is not adjusted for the number of claims, excludes 0."
 )
 NO_EQUALITY_NOTE = " Equality is no verdict: undecided means that the seeds do not tell."
 EXPLORATORY_NOTE = " Exploratory: a comparison that the study did not declare, which has no verdict and no adjusted p."

@@ -40,6 +40,24 @@ class BySplit(ByTrain):
             raise RuntimeError("Dataset not found.\nYou can use download=True")
 
 
+class Kinds(ByTrain):
+    """Its split is a kind of images, as EMNIST's is."""
+
+    def __init__(self, root: str, split: str, **kwargs: Any) -> None:
+        if split != "letters":
+            raise ValueError(f"Unknown value '{split}' for argument split. Valid values are ('letters',)")
+        super().__init__(root, **kwargs)
+
+
+class Whole(ByTrain):
+    """Twelve images, of which nobody said what they are for; two of three are cats."""
+
+    def __init__(self, root: str) -> None:
+        if root == "nowhere":
+            raise RuntimeError("Dataset not found")
+        self.images = [(picture(number), int(number % 3 == 2)) for number in range(12)]
+
+
 class Boxes(ByTrain):
     def __getitem__(self, number: int) -> Any:
         return self.images[number][0], {"boxes": []}, 0
@@ -47,7 +65,7 @@ class Boxes(ByTrain):
 
 @pytest.fixture(autouse=True)
 def in_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    for each in (ByTrain, BySplit, Boxes):
+    for each in (ByTrain, BySplit, Kinds, Whole, Boxes):
         monkeypatch.setattr(torchvision.datasets, each.__name__, each, raising=False)
 
 
@@ -89,7 +107,15 @@ def test_the_lists_give_the_images_back(name: str, root: str, validation: int, t
 @pytest.mark.parametrize(
     ("name", "root", "message"),
     [
-        ("Nothing", "x", "Nothing: is no class of torchvision.datasets that takes"),
+        ("Nothing", "x", "Nothing: is no data set of torchvision.datasets"),
+        ("wrap_dataset_for_transforms_v2", "x", "is no data set of torchvision.datasets"),
+        (
+            "Kinds",
+            "x",
+            "Kinds: its split train is not to be had from x: Unknown value 'train' for argument split. Valid",
+        ),
+        ("Whole", "nowhere", "Whole: is not to be had from nowhere: Dataset not found"),
+        ("FakeData", "x", "FakeData: is not to be had from x"),
         ("BySplit", "nowhere", "BySplit: its split train is not to be had from nowhere: Dataset not found"),
         ("BySplit", "half", "BySplit: its split val is not to be had from half: Dataset not found"),
         ("Boxes", "x", "item 0 of train is no pair of image and label"),
@@ -99,6 +125,18 @@ def test_what_cannot_be_exported_leaves_nothing(name: str, root: str, message: s
     with pytest.raises(ValueError, match=message):
         export(name, root, tmp_path / "lists")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_data_set_whose_split_is_a_kind_of_images_is_split_by_train(tmp_path: Path) -> None:
+    assert export("Kinds", "x", tmp_path / "lists", {"split": "letters"}) == {"train": 3, "test": 2}
+
+
+def test_of_a_data_set_without_splits_every_fifth_image_of_a_class_is_for_the_test(tmp_path: Path) -> None:
+    assert export("Whole", "x", tmp_path / "lists") == {"train": 11, "test": 1}  # 8 cats, 4 dogs
+    (tested,) = (tmp_path / "lists" / "test.txt").read_text().split("\n")[:-1]
+    file, label = tested.rsplit(" ", 1)
+    assert label == "0"  # the fifth cat is the seventh image
+    assert (np.asarray(Image.open(tmp_path / "lists" / file)) == np.asarray(picture(6))).all()
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:

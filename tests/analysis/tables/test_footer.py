@@ -87,7 +87,10 @@ def test_the_rule_of_the_verdict_is_told_wherever_there_is_a_claim(write_run: Wr
     assert "Verdict" not in told()
     fill(write_run, "a", 2)
     text = told()
-    assert "decided when the Holm-adjusted p is at most 0.05, supported when the paired 95 % interval then lies above" in text
+    assert (
+        "decided when the Holm-adjusted p is at most 0.05, supported when the paired 95 % interval then lies above"
+        in text
+    )
     assert "refuted when it lies below 0; undecided otherwise" in text and "Equality is no verdict" in text
     assert "the recipe is as published" in text and "equal capacity" not in text
 
