@@ -72,9 +72,8 @@ ABLATED = {
         *(f"model.second_head.{key}" for key in ("rank", "pooled", "condition_features")),
     },
     "lab_local": {"model.filter.normalised"},
-    **dict.fromkeys(
-        ("channels_small", "channels_photographs"), {"model.missing", "model.train_on_subsets", "model.first.condition"}
-    ),
+    "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
+    "channels_photographs": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
     "transfer": {"model.freeze_until", "model.weights"},
     "dyconv_ablation": {
