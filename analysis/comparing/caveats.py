@@ -7,7 +7,7 @@ from functools import partial
 
 from ..reading.run import Run
 from .comparison import Comparison, declared_rows
-from .declaration import ABOUT_KEYS, Declaration, recorded
+from .declaration import ABOUT_KEYS, UNDECLARED, Declaration, recorded
 from .variants import Variant
 from .words import in_words, seed_list
 
@@ -126,7 +126,7 @@ def _not_normal(variants: list[Variant]) -> list[str]:
 
 def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
     """What the runs of a study declare differently, and rows that a declaration names and no run has brought about."""
-    differing = [f"{line}; what the first seed's runs declare counts" for line in _settings(variants, ABOUT_KEYS)]
+    differing = [f"{line}; what the first seed's runs declare counts" for line in _declarations(variants)]
     if declared.flaw:
         differing = [declared.flaw, *differing]
     metric = variants[0].metric
@@ -147,6 +147,12 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
         if any(variant.runs for variant in variants) and not declared_rows(name, variants, declared)
     ]
     return differing + missing
+
+
+def _declarations(variants: list[Variant]) -> list[str]:
+    """That some runs declare nothing; else key by key how their declarations differ."""
+    labels = _labels_by(variants, lambda run: "nothing" if recorded(run) == UNDECLARED else "something")
+    return [f"about declares {_each(labels)}"] if len(labels) > 1 else _settings(variants, ABOUT_KEYS)
 
 
 def _applied(variants: list[Variant], declared: Declaration) -> list[str]:
@@ -246,15 +252,23 @@ def _code(variants: list[Variant]) -> list[str]:
 
 def _labels_by(variants: list[Variant], value_of: Callable[[Run], str]) -> dict[str, str]:
     """For each value, the variants that have it, with their seeds where only some of them do."""
-    labels: dict[str, list[str]] = {}
+    labels: dict[str, dict[str, str]] = {}
     for variant in variants:
         runs_by_value: dict[str, list[Run]] = {}
         for run in variant.runs:
             runs_by_value.setdefault(value_of(run), []).append(run)
         for value, runs in runs_by_value.items():
             partly = f" ({seed_list(run.seed for run in runs)})" if len(runs) < len(variant.runs) else ""
-            labels.setdefault(value, []).append(_quoted(variant.label) + partly)
-    return {value: _listed(several) for value, several in labels.items()}
+            labels.setdefault(value, {})[_quoted(variant.label)] = partly
+    return {value: _rows(several, len(variants)) for value, several in labels.items()}
+
+
+def _rows(seeds: dict[str, str], count: int) -> str:
+    """Variants with the words of their seeds; in one where these are the same seeds of all of them."""
+    same = set(seeds.values())
+    if len(seeds) == count > 1 and len(same) == 1 and same != {""}:
+        return f"all {count} rows{same.pop()}"
+    return _listed([label + partly for label, partly in seeds.items()])
 
 
 def _quoted(label: str) -> str:

@@ -147,9 +147,13 @@ def test_the_first_seeds_declaration_counts_and_another_is_a_caveat_that_shows_b
     assert comparison.declared["lab"].looks == (3, 5, 10)
     lines = [line for line in caveats(comparison) if "about" in line]
     assert lines == [
-        "about.looks differs: [3, 5, 10] for static (seeds 0-4), down (seeds 0-4), same (seeds 0-4), up (seeds 0-4); "
-        "[10] for static (seeds 5-9), down (seeds 5-9), same (seeds 5-9), up (seeds 5-9); what the first seed's runs "
-        "declare counts"
+        "about.looks differs: [3, 5, 10] for all 4 rows (seeds 0-4); [10] for all 4 rows (seeds 5-9); what the first "
+        "seed's runs declare counts"
+    ]
+    undeclared = [*study(5, None), *(replace(run, seed=run.seed + 5) for run in study(4, later))]
+    assert [line for line in caveats(compare(undeclared, None)) if "about" in line] == [
+        "about declares nothing for all 4 rows (seeds 0-4); something for all 4 rows (seeds 5-8); what the first seed's "
+        "runs declare counts"
     ]
     assert not [line for line in caveats(compare(study(5, None), None)) if "about" in line]
 
