@@ -41,6 +41,26 @@ def test_a_generated_filter_is_the_loops() -> None:
     assert list(check_dynamic_layer(layer, x)) == ["local filter"]
 
 
+def test_what_training_keeps_is_linear_in_the_positions() -> None:
+    layer = GeneratedLocalConv2d(4, 3)
+
+    def kept(side: int) -> int:
+        storages: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            y = layer(torch.ones(2, 4, side, side, requires_grad=True))
+        assert y.requires_grad
+        return sum(storages.values()) - sum(p.untyped_storage().nbytes() for p in layer.parameters())
+
+    of_filters = 2 * 4 * 9 * 4  # bytes a position: two images' filters in float32
+    assert of_filters * 64 < kept(8) < 3 * of_filters * 64
+    assert 3.5 * kept(8) < kept(16) < 4.1 * kept(8)
+
+
 def test_an_untied_filter_is_the_loops() -> None:
     torch.manual_seed(0)
     layer = UntiedConv2d(4, 3, 6).double()
