@@ -33,7 +33,7 @@ def continue_from(job: Job) -> Job:
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
     state = load_checkpoint(folder.last_checkpoint)
     merged = _merge(config, job)
-    _require_same_images(parent, merged, config)
+    _require_same_images_and_batches(parent, merged, config)
     merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
     changed = {
         key: job.choices.get(key, value_at(merged, key))
@@ -49,8 +49,13 @@ def continue_from(job: Job) -> Job:
     )
 
 
-def _require_same_images(parent: Path, config: dict[str, Any], before: dict[str, Any]) -> None:
+def _require_same_images_and_batches(parent: Path, config: dict[str, Any], before: dict[str, Any]) -> None:
     for key in (difference.partition(":")[0] for difference in differing_keys(config, before)):
+        if key == "trainer.batch_size":
+            raise ValueError(
+                f"{key}: cannot change when going on from run={parent}, which has counted its steps in batches of "
+                f"{before['trainer']['batch_size']}; keep that size"
+            )
         if key == "trainer.max_eval_images" or (key.startswith("data.") and key not in AUGMENTATION):
             raise ValueError(
                 f"{key}: cannot change when going on from run={parent}, which trained on images and chose its best "

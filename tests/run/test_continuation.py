@@ -74,6 +74,8 @@ def test_a_continued_run_names_its_parent(later_run: Path) -> None:
         (["schedule=cosine"], "trainer.epochs=2: .* is at epoch 2 already; choose more"),
         (["model=static_3x3", "trainer.epochs=4"], "model: cannot change when going on from"),
         (["optimizer=sgd", "trainer.epochs=4"], "optimizer: cannot change when going on from"),
+        (["trainer.batch_size=30", "trainer.epochs=4"], "trainer.batch_size: cannot change .* in batches of 16; keep"),
+        (["trainer=smoke", "trainer.epochs=4"], "trainer.batch_size: cannot change when going on from"),
         (["data.split_seed=1", "trainer.epochs=4"], "data.split_seed: cannot change when going on from"),
         (["trainer.max_eval_images=9", "trainer.epochs=4"], "trainer.max_eval_images: cannot change when going on"),
         (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
