@@ -214,7 +214,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     model, data, evaluate = trainer.model, trainer.data, trainer.evaluator.evaluate
     seed_global_generators(trainer.device, trainer.seed, "conclusion")  # for a layer that draws in evaluation too
     last_test = evaluate(model, data.test, stop)
-    model.load_state_dict(read_checkpoint(record.folder, "best")["model"])
+    model.load_state_dict(_best_state(trainer, record.folder)["model"])
     train_split, val, test = (evaluate(model, split, stop) for split in (data.train, data.val, data.test))
     labels = trainer.evaluator.subset_to_evaluate(data.test).labels
     save_predictions(record.folder.predictions_file, labels, test, last_test)
@@ -239,6 +239,17 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "images_per_second": images / trainer.train_seconds,
         DIGEST: identity.digest,
     }
+
+
+def _best_state(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
+    state = read_checkpoint(folder, "best")
+    # What was recorded with the weights: to evaluate them again on another device may round otherwise.
+    if (accuracy := state["best"]["accuracy"]) != trainer.best_accuracy:
+        raise ValueError(
+            f"{folder.path}: {folder.name_of(folder.best_checkpoint)} has weights of validation accuracy "
+            f"{accuracy:.2%}, the run's best is {trainer.best_accuracy:.2%}; train it anew with rerun=true"
+        )
+    return state
 
 
 def save_predictions(path: Path, labels: torch.Tensor, best: Evaluation, last: Evaluation) -> None:

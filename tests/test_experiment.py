@@ -288,6 +288,18 @@ def test_a_lost_best_checkpoint_is_told_before_training(command: Command, finish
     assert "has no checkpoint/best.pt; train it first, or anew with rerun=true" in outcome.err
 
 
+def test_best_weights_of_another_accuracy_are_no_result(command: Command, finished_copy: Path) -> None:
+    (finished_copy / "result.json").unlink()
+    best = finished_copy / "checkpoint" / "best.pt"
+    state = load_checkpoint(best)
+    state["best"]["accuracy"] = 0.01
+    save_checkpoint(state, best)
+    outcome = command(*TINY)
+    assert outcome.code == 1
+    assert "checkpoint/best.pt has weights of validation accuracy 1.00%, the run's best is " in outcome.err
+    assert read_status(finished_copy)["state"] == "failed" and not (finished_copy / "result.json").exists()
+
+
 @pytest.mark.slow
 def test_a_lost_last_checkpoint_is_said(command: Command, finished_copy: Path, finished_run: Path) -> None:
     (finished_copy / "result.json").unlink()

@@ -87,17 +87,25 @@ def adopt_checkpoints(parent: Path, folder: Path) -> dict[str, Any]:
     known = last["best"]
     if known["accuracy"] < 0:  # it was stopped before its first evaluation
         return last
-    if known["epoch"] == last["epoch"]:
+    if holds_best_of(last, last):
         copy_checkpoint(new.last_checkpoint, new.best_checkpoint)
         return last
     if old.best_checkpoint.exists():
         copy_checkpoint(old.best_checkpoint, new.best_checkpoint)
-        if load_checkpoint(new.best_checkpoint)["epoch"] == known["epoch"]:
+        if holds_best_of(load_checkpoint(new.best_checkpoint), last):
             return last
     raise ValueError(
         f"run={parent}: its {old.name_of(old.best_checkpoint)} is not the best that its "
         f"{old.name_of(old.last_checkpoint)} knows, of epoch {known['epoch']:g}; if it is still training, try again"
     )
+
+
+def holds_best_of(state: dict[str, Any], last: dict[str, Any]) -> bool:
+    """Whether a checkpoint is of the evaluation that another one, the last of its run, knows as the best."""
+    known = last["best"]
+    if known.get("step") is None:  # older checkpoints tell the epoch alone
+        return state["epoch"] == known["epoch"]
+    return state["step"] == known["step"]
 
 
 def _merge(config: dict[str, Any], job: Job) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dynfilt.run.continuation import adopt_checkpoints
+from dynfilt.run.continuation import adopt_checkpoints, holds_best_of
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import digest
 from dynfilt.run.ownership import DIGEST, digests_of
@@ -62,7 +62,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: dict[str, Any], *, start
     state = states[usable]
     if usable == folder.best_checkpoint:
         warn(folder, f"going on from {folder.name_of(usable)}, at step {state['step']}")
-    elif state["best"]["epoch"] == state["epoch"] and not _is_best_of(states.get(folder.best_checkpoint), state):
+    elif holds_best_of(state, state) and not _is_best_of(states.get(folder.best_checkpoint), state):
         copy_checkpoint(usable, folder.best_checkpoint)  # a crash may have come between the two
     return state
 
@@ -70,10 +70,8 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: dict[str, Any], *, start
 def _newest(folder: RunFolder, states: dict[Path, dict[str, Any]], config: dict[str, Any]) -> Path | None:
     """The newest checkpoint whose best weights are there too: without them there is no result."""
     last, best = states.get(folder.last_checkpoint), states.get(folder.best_checkpoint)
-    if last is not None:
-        known = last["best"]
-        if known["accuracy"] < 0 or known["epoch"] == last["epoch"] or _is_best_of(best, last):
-            return folder.last_checkpoint
+    if last is not None and (last["best"]["accuracy"] < 0 or holds_best_of(last, last) or _is_best_of(best, last)):
+        return folder.last_checkpoint
     # The best weights of a run that has just gone on from another may be those of the other.
     if best is not None and (config["run"] is None or best.get(DIGEST) == digest(config)):
         return folder.best_checkpoint
@@ -81,7 +79,7 @@ def _newest(folder: RunFolder, states: dict[Path, dict[str, Any]], config: dict[
 
 
 def _is_best_of(best: dict[str, Any] | None, last: dict[str, Any]) -> bool:
-    return best is not None and best["epoch"] == last["best"]["epoch"]
+    return best is not None and holds_best_of(best, last)
 
 
 def _require_own(folder: RunFolder, file: Path, state: dict[str, Any], config: dict[str, Any]) -> None:

@@ -73,6 +73,7 @@ class Trainer:
         self.step = 0
         self.best_accuracy = -1.0
         self.best_epoch = 0.0
+        self.best_step: int | None = 0
         self.evaluations_without_improvement = 0
         self.evaluation_due = False
         self.train_seconds = self.seconds_at_evaluation = 0.0
@@ -203,7 +204,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "epoch": self.epoch,
-            "best": {"accuracy": self.best_accuracy, "epoch": self.best_epoch},
+            "best": {"accuracy": self.best_accuracy, "epoch": self.best_epoch, "step": self.best_step},
             "evaluations_without_improvement": self.evaluations_without_improvement,
             "evaluation_due": self.evaluation_due,
             "sums": self.sums.state_dict(),
@@ -226,6 +227,7 @@ class Trainer:
         self.step = state["step"]
         self.best_accuracy = state["best"]["accuracy"]
         self.best_epoch = state["best"]["epoch"]
+        self.best_step = state["best"].get("step")  # older checkpoints lack it
         self.evaluations_without_improvement = state["evaluations_without_improvement"]
         self.evaluation_due = state.get("evaluation_due", False)  # older checkpoints were written after it only
         self.sums = RunningSums.from_state(state["sums"])
@@ -265,7 +267,7 @@ class Trainer:
             raise FloatingPointError(f"{error} after step {self.step}") from error
         improved = val.accuracy > self.best_accuracy
         if improved:
-            self.best_accuracy, self.best_epoch = val.accuracy, self.epoch
+            self.best_accuracy, self.best_epoch, self.best_step = val.accuracy, self.epoch, self.step
         self.evaluations_without_improvement = 0 if improved else self.evaluations_without_improvement + 1
         sums, self.sums = self.sums, RunningSums()
         seconds, self.seconds_at_evaluation = self.train_seconds - self.seconds_at_evaluation, self.train_seconds

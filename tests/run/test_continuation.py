@@ -135,6 +135,23 @@ def test_the_best_weights_are_those_that_the_last_checkpoint_knows(
     assert found == adopted
 
 
+@pytest.mark.parametrize(("step_in_file", "adopted"), [(8, 8), (6, None)])
+def test_of_checkpoints_of_one_epoch_the_step_tells_which_is_the_best(
+    step_in_file: int, adopted: int | None, tmp_path: Path
+) -> None:
+    known = {"accuracy": 0.5, "epoch": 2.0, "step": 8}
+    save_checkpoint({"epoch": 2.0, "step": 12, "best": known}, tmp_path / "old" / "checkpoint" / "last.pt")
+    save_checkpoint({"epoch": 2.0, "step": step_in_file}, tmp_path / "old" / "checkpoint" / "best.pt")
+    new = RunFolder(tmp_path / "new")
+    new.path.mkdir()
+    if adopted is None:
+        with pytest.raises(ValueError, match=r"not the best that its checkpoint/last\.pt knows"):
+            adopt_checkpoints(tmp_path / "old", new.path)
+        return
+    adopt_checkpoints(tmp_path / "old", new.path)
+    assert load_checkpoint(new.best_checkpoint)["step"] == adopted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", ADDED_LATER)
 def test_a_run_from_before_a_key_existed_is_still_a_run(key: str, command: Command, finished_copy: Path) -> None:
