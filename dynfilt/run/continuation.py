@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dynfilt.config.compose import Job, value_at
+from dynfilt.config.compose import Job, data_node, value_at
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import differing_keys, digest, in_digest
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
@@ -50,7 +50,8 @@ def continue_from(job: Job) -> Job:
 
 
 def _require_same_images_and_batches(parent: Path, config: dict[str, Any], before: dict[str, Any]) -> None:
-    for key in (difference.partition(":")[0] for difference in differing_keys(config, before)):
+    here, there = ({**each, "data": data_node(each)} for each in (config, before))
+    for key in (difference.partition(":")[0] for difference in differing_keys(here, there)):
         if key == "trainer.batch_size":
             raise ValueError(
                 f"{key}: cannot change when going on from run={parent}, which has counted its steps in batches of "
@@ -59,7 +60,7 @@ def _require_same_images_and_batches(parent: Path, config: dict[str, Any], befor
         if key == "trainer.max_eval_images" or (key.startswith("data.") and key not in AUGMENTATION):
             raise ValueError(
                 f"{key}: cannot change when going on from run={parent}, which trained on images and chose its best "
-                "weights by others; they must stay the same"
+                f"weights by others; keep it at {value_at(there, key)}"
             )
 
 

@@ -76,7 +76,8 @@ def test_a_continued_run_names_its_parent(later_run: Path) -> None:
         (["optimizer=sgd", "trainer.epochs=4"], "optimizer: cannot change when going on from"),
         (["trainer.batch_size=30", "trainer.epochs=4"], "trainer.batch_size: cannot change .* in batches of 16; keep"),
         (["trainer=smoke", "trainer.epochs=4"], "trainer.batch_size: cannot change when going on from"),
-        (["data.split_seed=1", "trainer.epochs=4"], "data.split_seed: cannot change when going on from"),
+        (["data.split_seed=1", "trainer.epochs=4"], "data.split_seed: cannot change when going on from .* it at 0$"),
+        (["data.split_seed=${seed}", "seed=1", "trainer.epochs=4"], "data.split_seed: cannot change .* it at 0$"),
         (["trainer.max_eval_images=9", "trainer.epochs=4"], "trainer.max_eval_images: cannot change when going on"),
         (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
     ],
@@ -103,6 +104,20 @@ def test_a_group_changed_on_going_on_is_named_by_its_choice(command: Command, la
     outcome = command("mode=plan", f"run={later_run / PARENT}", *overrides)
     assert outcome.code == 0, outcome.err
     assert "tiny,data.pad=1,schedule=cosine,trainer.epochs=4,trainer.evaluate_every_steps=4/seed5  to do" in outcome.out
+
+
+@pytest.mark.slow
+def test_a_seed_that_splits_the_images_too_cannot_change(command: Command, later_run: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "parent" / "seed0"
+    shutil.copytree(later_run / PARENT, parent)
+    config = yaml.safe_load((parent / "config.yaml").read_text())
+    config["data"]["split_seed"] = "seed"
+    (parent / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ("mode=plan", f"run={parent}", "trainer.epochs=4", "seed=1")
+    outcome = command(*words)
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert re.search("data.split_seed: cannot change .*; keep it at 0$", outcome.err.strip())
+    assert command(*words, "data.split_seed=0").code == 0
 
 
 @pytest.mark.parametrize(
