@@ -16,7 +16,7 @@ from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, value_at
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
-from dynfilt.run.continuation import continue_from
+from dynfilt.run.continuation import continue_from, require_a_step_to_go
 from dynfilt.run.folder import WANDB_ID, Predictions, RunFolder, RunState
 from dynfilt.run.identity import Identity, digest, identify
 from dynfilt.run.ownership import DIGEST
@@ -100,6 +100,7 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
         trainer = build_trainer(job.config, device)
+        require_a_step_to_go(job.config, trainer.total_steps)
         _warn_of_temperatures(trainer, record, job.differences)
         resume(trainer, record)
         with trainer.settings.autocast(device):

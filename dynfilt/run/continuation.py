@@ -69,10 +69,25 @@ def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str,
         raise ValueError(
             f"trainer.epochs={trainer['epochs']:g}: run={parent} is at epoch {state['epoch']:g} already; choose more"
         )
+    if trainer["max_steps"] is not None and state["step"] >= trainer["max_steps"]:
+        raise ValueError(
+            f"trainer.max_steps={trainer['max_steps']}: run={parent} is at step {state['step']} already; choose more, "
+            "or null"
+        )
     waited, patience = state["evaluations_without_improvement"], trainer["patience"]
     if patience is not None and waited >= patience:
         raise ValueError(
             f"trainer.patience={patience}: run={parent} waited {waited} evaluations already; choose more, or null"
+        )
+
+
+def require_a_step_to_go(config: dict[str, Any], total_steps: int) -> None:
+    """Raise ValueError for a run that goes on from another and has no whole step more than that one."""
+    parent = config["parent"]
+    if parent is not None and total_steps <= int(parent.rpartition(":")[2]):
+        raise ValueError(
+            f"trainer.epochs={config['trainer']['epochs']:g}: is no more than {total_steps} whole steps, which "
+            f"run={config['run']} has trained already; choose more"
         )
 
 

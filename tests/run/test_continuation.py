@@ -80,6 +80,10 @@ def test_a_continued_run_names_its_parent(later_run: Path) -> None:
         (["data.split_seed=${seed}", "seed=1", "trainer.epochs=4"], "data.split_seed: cannot change .* it at 0$"),
         (["trainer.max_eval_images=9", "trainer.epochs=4"], "trainer.max_eval_images: cannot change when going on"),
         (["trainer.epochs=4", "trainer.patience=1"], "trainer.patience=1: .* waited"),
+        (
+            ["trainer.epochs=4", "trainer.max_steps=8"],
+            "trainer.max_steps=8: .* is at step 8 already; choose more, or n",
+        ),
     ],
 )
 def test_going_on_without_a_sense_is_refused(
@@ -96,6 +100,19 @@ def test_going_on_without_a_sense_is_refused(
 
     assert re.search(problem, outcome.err), outcome.err
     assert contents(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_less_than_a_step_more_is_no_run(command: Command, later_run: Path, tmp_path: Path) -> None:
+    words = ("mode=train", f"run={later_run / PARENT}", "tracking=off")
+    for _ in range(2):
+        outcome = command(*words, "trainer.epochs=2.01")
+        assert outcome.code == 1
+        assert "trainer.epochs=2.01: is no more than 8 whole steps, which run=" in outcome.err
+    assert not list(tmp_path.rglob("result.json"))
+    assert command(*words, "trainer.epochs=2.25").code == 0
+    [result] = tmp_path.rglob("result.json")
+    assert [row["step"] for row in read_rows(result.parent)] == [9]
 
 
 @pytest.mark.slow
