@@ -36,6 +36,8 @@ from dynfilt.train.evaluation import Evaluation, Stopped
 from dynfilt.train.settings import resolve_device
 from dynfilt.train.trainer import Trainer
 
+IMAGES = "images"  # in checkpoints: the fingerprint of what they were trained on
+
 __all__ = ["load", "run"]
 
 
@@ -151,6 +153,11 @@ def resume(trainer: Trainer, record: RunRecord) -> None:
             print(f"{folder.path}: has evaluations but no {missing}; starting again at step 0")
         record.drop_evaluations_after(-1)
         return
+    if state.get(IMAGES) not in (None, trainer.data.fingerprint):  # older checkpoints lack it
+        raise ValueError(
+            f"{folder.path}: was trained on other images up to step {state['step']}; put them back where data.root is, "
+            "or train on these anew with rerun=true or another study=..."
+        )
     trainer.load_state_dict(state)
     for note in record.changes_since_the_attempt_before():
         warn(folder, f"{note}; its last bits will not be those of an uninterrupted run")
@@ -189,7 +196,7 @@ def fit(
 ) -> None:
     """Train to the end; every evaluation is recorded, then kept as a checkpoint, then mirrored."""
     folder, writer = record.folder, CheckpointWriter()
-    belongs_to = {DIGEST: digest(record.config)}
+    belongs_to = {DIGEST: digest(record.config), IMAGES: trainer.data.fingerprint}
 
     def state() -> dict[str, Any]:
         return {**trainer.state_dict(), **belongs_to}

@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 import typing
 from collections.abc import Sequence
@@ -44,6 +45,17 @@ def test_moving_moves_all_three_splits() -> None:
     parts = (moved.train, moved.val, moved.test)
     assert {tensor.device.type for part in parts for tensor in (part.images, part.labels)} == {"meta"}
     assert moved.class_names == ("cat", "dog")
+
+
+def test_the_fingerprint_is_of_the_images_and_labels_of_each_split() -> None:
+    one = data()
+    assert data(flip=False, pad=0).fingerprint == one.fingerprint
+    grown = dataclasses.replace(one, train=split(17))
+    labelled = dataclasses.replace(one, test=Split(one.test.images, 1 - one.test.labels))
+    pixel = one.val.images.clone()
+    pixel[0, 0, 0, 0] ^= 1
+    painted = dataclasses.replace(one, val=Split(pixel, one.val.labels))
+    assert len({each.fingerprint for each in (one, data(split_seed=1), grown, labelled, painted)}) == 5
 
 
 def test_subset_keeps_the_order_asked_for() -> None:
