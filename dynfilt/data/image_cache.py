@@ -5,9 +5,11 @@ import hashlib
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,6 +27,7 @@ except ImportError:  # Windows: two processes may do the same work there, each i
 
 Fit = Literal["stretch", "crop"]
 FORMAT = 1  # of the cache; to be raised when the pixels of an image change
+CHECKSUM_BYTES = 4  # a CRC-32 of all pixels, after the last of them
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,19 @@ def _key(files: Sequence[ImageFile], preparation: Preparation, owner: str) -> st
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether the file is there with so many bytes; a disk that failed may have cut it."""
-    return path.is_file() and path.stat().st_size == size
+    """Whether the file is there with so many bytes of pixels and their checksum; a disk that failed may have cut it or
+    lost what it held."""
+    if not path.is_file():
+        return False
+    stat = path.stat()
+    return stat.st_size == size + CHECKSUM_BYTES and _has_its_checksum(path, stat.st_mtime_ns)
+
+
+@lru_cache  # once a process, whose runs share the file: a gigabyte takes a quarter of a second, and is then in memory
+def _has_its_checksum(path: Path, _time_of_change: int) -> bool:
+    content = np.memmap(path, np.uint8, "r")
+    pixels, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    return zlib.crc32(pixels.data) == int.from_bytes(checksum.tobytes(), "little")
 
 
 def _remove_left_overs(path: Path) -> None:
@@ -171,7 +185,7 @@ def _write(path: Path, title: str, files: Sequence[ImageFile], preparation: Prep
         except Exception as error:  # a damaged image can raise anything
             return f"{file.path.name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
 
-    problems = []
+    problems, checksum = [], 0
     try:
         with open(partial, "wb") as target, ThreadPoolExecutor() as pool:
             bar = tqdm(files, desc=f"reading {title}", unit="image", disable=None, leave=False)
@@ -179,8 +193,12 @@ def _write(path: Path, title: str, files: Sequence[ImageFile], preparation: Prep
                 if isinstance(image, str):
                     problems.append((file, image))
                 elif not problems:
-                    target.write(image.tobytes())
-        _refuse(problems)
+                    checksum = zlib.crc32(pixels := image.tobytes(), checksum)
+                    target.write(pixels)
+            _refuse(problems)
+            target.write(checksum.to_bytes(CHECKSUM_BYTES, "little"))
+            target.flush()
+            os.fsync(target.fileno())  # after a crash a file of this length could hold anything
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dynfilt.data import image_cache
@@ -177,6 +178,34 @@ def test_a_cache_that_was_cut_is_made_anew(tmp_path: Path) -> None:
     for path in (tmp_path / ".image_cache").glob("*.bin"):
         os.truncate(path, 7)
     assert colours(load(tmp_path).train) == first
+
+
+@pytest.mark.parametrize("place", ["all", "middle"])
+def test_a_cache_that_was_damaged_is_made_anew(place: str, tmp_path: Path) -> None:
+    data = load(write(tmp_path, SOUND))
+    first = [split.images.clone() for split in (data.train, data.val, data.test)]  # away from the file
+    for path in (tmp_path / ".image_cache").glob("*.bin"):
+        content = bytearray(path.read_bytes())
+        if place == "all":
+            content = bytearray(len(content))
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    data = load(tmp_path)
+    assert all(map(torch.equal, first, (data.train.images, data.val.images, data.test.images)))
+
+
+def test_a_cache_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    fsync = os.fsync
+
+    def noted(file: int) -> None:
+        fsync(file)
+        [partial] = (tmp_path / ".image_cache").glob("*.partial")
+        synced.append(partial.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", noted)
+    load(write(tmp_path, SOUND))
+    assert sorted(synced) == sorted(path.read_bytes() for path in (tmp_path / ".image_cache").glob("*.bin"))
 
 
 def test_without_locks_no_process_removes_what_another_one_writes(
