@@ -14,6 +14,7 @@ from dynfilt import cost
 from dynfilt.assembly import build_trainer, load, read_checkpoint
 from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, value_at
+from dynfilt.data.image_cache import stopped_by
 from dynfilt.layers.formulation import force_formulation
 from dynfilt.retest import retest
 from dynfilt.run.continuation import continue_from, require_a_step_to_go
@@ -101,7 +102,8 @@ def train(job: Job, identity: Identity, stop: StopSignals, display: RunDisplay) 
         display.enter(path)
         record.start({**collect_provenance(device), **origin})
         cost.reset_peak_memory(device)
-        trainer = build_trainer(job.config, device)
+        with stopped_by(stop.check):
+            trainer = build_trainer(job.config, device)
         require_a_step_to_go(job.config, trainer.total_steps)
         _warn_of_temperatures(trainer, record, job.differences)
         resume(trainer, record)

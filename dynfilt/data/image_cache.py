@@ -5,9 +5,11 @@ import hashlib
 import json
 import math
 import os
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,9 @@ except ImportError:  # Windows: two processes may do the same work there, each i
 Fit = Literal["stretch", "crop"]
 FORMAT = 1  # of the cache; to be raised when the pixels of an image change
 CHECKSUM_BYTES = 4  # a CRC-32 of all pixels, after the last of them
+SECONDS_BETWEEN_LOOKS = 0.1  # for whether another process has filled the cache
+
+_check_whether_to_stop: ContextVar[Callable[[], None]] = ContextVar("check_whether_to_stop", default=lambda: None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,18 @@ def read_images(title: str, files: Sequence[ImageFile], preparation: Preparation
         return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=shape))
     except OSError as error:
         raise ValueError(f"data.cache: {error}; set data.cache to a folder that can be written") from error
+
+
+@contextlib.contextmanager
+def stopped_by(check: Callable[[], None]) -> Iterator[None]:
+    """Have whatever fills a cache meanwhile call `check` after each image, and end by what it raises, with nothing left
+    behind."""
+    # Not an argument: between here and there is the config of a data set, which may be anybody's.
+    token = _check_whether_to_stop.set(check)
+    try:
+        yield
+    finally:
+        _check_whether_to_stop.reset(token)
 
 
 def decode(path: Path, preparation: Preparation) -> np.ndarray:
@@ -185,11 +202,12 @@ def _write(path: Path, title: str, files: Sequence[ImageFile], preparation: Prep
         except Exception as error:  # a damaged image can raise anything
             return f"{file.path.name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
 
-    problems, checksum = [], 0
+    problems, checksum, check = [], 0, _check_whether_to_stop.get()
     try:
         with open(partial, "wb") as target, ThreadPoolExecutor() as pool:
             bar = tqdm(files, desc=f"reading {title}", unit="image", disable=None, leave=False)
             for file, image in zip(bar, pool.map(read, files), strict=True):
+                check()
                 if isinstance(image, str):
                     problems.append((file, image))
                 elif not problems:
@@ -218,10 +236,15 @@ def _alone(folder: Path) -> Iterator[bool]:
     the answer is False."""
     held, locked = os.open(folder, os.O_RDONLY), False
     try:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(held, fcntl.LOCK_EX)
+        while fcntl is not None and not locked:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 locked = True
+            except BlockingIOError:
+                _check_whether_to_stop.get()()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            except OSError:
+                break
         yield locked
     finally:
         os.close(held)

@@ -1,8 +1,11 @@
 """Photographs of every kind in lists and folders: their pixels, the cache, and one line for whatever is wrong."""
 
+import json
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,6 +258,35 @@ def test_two_runs_at_once_make_the_cache_once(tmp_path: Path, monkeypatch: pytes
     assert len(written) == len(set(written)) == 3
 
 
+def test_a_run_is_stopped_while_it_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def stop() -> None:
+        if len(decoded) >= 3:
+            raise KeyboardInterrupt
+
+    def slow(path: Path, preparation: Preparation) -> np.ndarray:
+        decoded.append(path.name)
+        time.sleep(0.01)
+        return decode(path, preparation)
+
+    monkeypatch.setattr(image_cache, "decode", slow)
+    write(tmp_path, {**SOUND, "train.txt": "pics/b.png 0\npics/c.png 1\n" * 500})
+    with pytest.raises(KeyboardInterrupt), image_cache.stopped_by(stop):
+        load(tmp_path)
+    assert len(decoded) < 900 and not list((tmp_path / ".image_cache").iterdir())
+    load(tmp_path)
+
+
+def test_a_run_is_stopped_while_another_one_decodes(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    write(tmp_path, SOUND)
+    with image_cache._alone(tmp_path), image_cache.stopped_by(stop), pytest.raises(KeyboardInterrupt):
+        load(tmp_path, cache=str(tmp_path))
+
+
 BAD_LINES: dict[str, tuple[Callable[[Lists], Lists], str]] = {
     "negative": (
         lambda s: {**s, "train.txt": "pics/b.png 0\npics/c.png -1\n"},
@@ -374,3 +406,13 @@ def test_a_run_trains_on_lists(tmp_path: Path, command: Command) -> None:
     outcome = command("model=resnet8", "model.stem=stride2", *words, *small)
     assert outcome.code == 0, outcome.err
     assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_a_signal_stops_a_run_that_decodes(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_cache, "decode", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    words = ("data=image_list", f"data.root={write(tmp_path / 'pictures', SOUND)}", "data.num_classes=2")
+    outcome = command("model=static_3x3", *words, "data.image_size=16", "trainer=smoke", "tracking=off")
+    assert (outcome.code, outcome.lines) == (75, ["interrupted; the same command goes on from the last checkpoint"])
+    [status] = tmp_path.glob("outputs/**/status.json")
+    assert json.loads(status.read_text())["state"] == "interrupted"
