@@ -9,7 +9,8 @@ from typing import Any
 
 from dynfilt.config.compose import Job, data_node, value_at
 from dynfilt.run.folder import RunFolder
-from dynfilt.run.identity import differing_keys, digest, in_digest
+from dynfilt.run.identity import differing_keys, digest, identify, in_digest
+from dynfilt.run.standing import standing
 from dynfilt.train.checkpoint import copy_checkpoint, load_checkpoint
 
 KEPT = ("model", "optimizer")
@@ -26,15 +27,11 @@ def continue_from(job: Job) -> Job:
     parent = Path(job.config["run"])
     folder = RunFolder(parent)
     config, origin = folder.config_to_build(), folder.provenance() or {}
-    if not folder.last_checkpoint.exists():
-        raise ValueError(f"run={parent}: has no {folder.name_of(folder.last_checkpoint)} to go on from")
     for key in job.overridden:
         if key in KEPT or key == "model._target_" or key.startswith(("model/", "model.conv")):
             raise ValueError(f"{key}: cannot change when going on from run={parent}; its checkpoint needs the old one")
-    state = load_checkpoint(folder.last_checkpoint)
     merged = _merge(config, job)
     _require_same_images_and_batches(parent, merged, config)
-    merged["parent"] = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}:{state['step']}"
     changed = {
         key: job.choices.get(key, value_at(merged, key))
         for key in job.overridden
@@ -42,11 +39,27 @@ def continue_from(job: Job) -> Job:
     }
     if not changed and merged["study"] == config["study"] and merged["seed"] == config["seed"]:
         raise ValueError(f"run={parent}: say what changes, e.g. trainer.epochs={2 * config['trainer']['epochs']:g}")
-    _require_steps_to_go(parent, state, merged["trainer"])
     choices = {**job.choices, "model": origin.get("model", parent.parent.name)}
-    return dataclasses.replace(
+    going_on = dataclasses.replace(
         job, config=merged, choices=choices, differences={**origin.get("differences", {}), **changed}
     )
+    name = f"{config['study']}/{parent.parent.name}/seed{config['seed']}@{digest(config)}"
+    merged["parent"] = _begun_at(going_on, name) or f"{name}:{_step_to_go_on_from(folder, merged['trainer'])}"
+    return going_on
+
+
+def _begun_at(job: Job, name: str) -> str | None:
+    """The name and step of its parent that the run of this job's place was begun at, where it goes on by itself; the
+    parent may have trained on since, or have lost its checkpoint."""
+    begun = RunFolder(identify(job.config, job.choices, job.differences).folder(job.config["output_root"]))
+    if not begun.last_checkpoint.exists():
+        return None
+    try:
+        recorded = begun.config()["parent"]
+        found = standing(begun, {**job.config, "parent": recorded})
+    except ValueError:  # it is another run, or damage hides which one: whoever trains it says so
+        return None
+    return recorded if str(recorded).rpartition(":")[0] == name and not found.aside else None
 
 
 def _require_same_images_and_batches(parent: Path, config: dict[str, Any], before: dict[str, Any]) -> None:
@@ -64,7 +77,12 @@ def _require_same_images_and_batches(parent: Path, config: dict[str, Any], befor
             )
 
 
-def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str, Any]) -> None:
+def _step_to_go_on_from(folder: RunFolder, trainer: dict[str, Any]) -> int:
+    """The step of a parent's last checkpoint. Raises ValueError when there is none, or nothing to train after it."""
+    parent = folder.path
+    if not folder.last_checkpoint.exists():
+        raise ValueError(f"run={parent}: has no {folder.name_of(folder.last_checkpoint)} to go on from")
+    state = load_checkpoint(folder.last_checkpoint)
     if state["epoch"] >= trainer["epochs"]:
         raise ValueError(
             f"trainer.epochs={trainer['epochs']:g}: run={parent} is at epoch {state['epoch']:g} already; choose more"
@@ -79,12 +97,12 @@ def _require_steps_to_go(parent: Path, state: dict[str, Any], trainer: dict[str,
         raise ValueError(
             f"trainer.patience={patience}: run={parent} waited {waited} evaluations already; choose more, or null"
         )
+    return state["step"]
 
 
 def require_a_step_to_go(config: dict[str, Any], total_steps: int) -> None:
     """Raise ValueError for a run that goes on from another and has no whole step more than that one."""
-    parent = config["parent"]
-    if parent is not None and total_steps <= int(parent.rpartition(":")[2]):
+    if config["parent"] is not None and total_steps <= step_of_parent(config):
         raise ValueError(
             f"trainer.epochs={config['trainer']['epochs']:g}: is no more than {total_steps} whole steps, which "
             f"run={config['run']} has trained already; choose more"
@@ -114,6 +132,11 @@ def adopt_checkpoints(parent: Path, folder: Path) -> dict[str, Any]:
         f"run={parent}: its {old.name_of(old.best_checkpoint)} is not the best that its "
         f"{old.name_of(old.last_checkpoint)} knows, of epoch {known['epoch']:g}; if it is still training, try again"
     )
+
+
+def step_of_parent(config: dict[str, Any]) -> int:
+    """The step at which a run that goes on from another has begun."""
+    return int(config["parent"].rpartition(":")[2])
 
 
 def holds_best_of(state: dict[str, Any], last: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dynfilt.run.continuation import adopt_checkpoints, holds_best_of
+from dynfilt.run.continuation import adopt_checkpoints, holds_best_of, step_of_parent
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import digest
 from dynfilt.run.ownership import DIGEST, digests_of
@@ -58,6 +58,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: dict[str, Any], *, start
     if usable is None:
         if config["run"] is None:
             return None
+        _require_same_step(folder, config)
         return adopt_checkpoints(Path(config["run"]), folder.path)
     state = states[usable]
     if usable == folder.best_checkpoint:
@@ -80,6 +81,16 @@ def _newest(folder: RunFolder, states: dict[Path, dict[str, Any]], config: dict[
 
 def _is_best_of(best: dict[str, Any] | None, last: dict[str, Any]) -> bool:
     return best is not None and holds_best_of(best, last)
+
+
+def _require_same_step(folder: RunFolder, config: dict[str, Any]) -> None:
+    """Refuse the checkpoint of a parent that has trained on since a run was begun from it, and has lost its own."""
+    step, begun_at = load_checkpoint(RunFolder(Path(config["run"])).last_checkpoint)["step"], step_of_parent(config)
+    if step != begun_at:
+        raise ValueError(
+            f"{folder.path}: was begun at step {begun_at} of run={config['run']}, which is at step {step} now; "
+            "rerun=true begins anew from there"
+        )
 
 
 def _require_own(folder: RunFolder, file: Path, state: dict[str, Any], config: dict[str, Any]) -> None:

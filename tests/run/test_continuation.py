@@ -12,6 +12,7 @@ from dynfilt.run.continuation import adopt_checkpoints
 from dynfilt.run.folder import RunFolder
 from dynfilt.run.identity import ADDED_LATER, digest
 from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
+from dynfilt.train.trainer import Trainer
 from tests.conftest import TINY, Command, command_line
 from tests.run_folders import assert_same_outcome, contents, read_result, read_rows
 
@@ -113,6 +114,60 @@ def test_less_than_a_step_more_is_no_run(command: Command, later_run: Path, tmp_
     assert command(*words, "trainer.epochs=2.25").code == 0
     [result] = tmp_path.rglob("result.json")
     assert [row["step"] for row in read_rows(result.parent)] == [9]
+
+
+def stopped_at(step: int, command: Command, *words: str) -> None:
+    train_step = Trainer.train_step
+
+    def stop(self: Trainer) -> None:
+        if self.step == step:
+            raise KeyboardInterrupt
+        train_step(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stop)
+        assert command(*words).code == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_run_goes_on_by_itself_when_its_parent_has_trained_on_or_lost_its_checkpoint(
+    is_gone: bool, command: Command, tmp_path: Path
+) -> None:
+    parent = tmp_path / "outputs" / "tests" / "tiny" / "seed0"
+    stopped_at(4, command, *TINY)
+    words = ("mode=train", f"run={parent}", "trainer.epochs=5", "tracking=off")
+    stopped_at(10, command, *words)
+    child = parent.parents[1] / "tiny,trainer.epochs=5" / "seed0"
+    begun_at = RunFolder(child).config()["parent"]
+    assert begun_at.endswith(":3") and load_checkpoint(child / "checkpoint" / "last.pt")["step"] == 9
+    if is_gone:
+        (parent / "checkpoint" / "last.pt").unlink()
+    else:
+        assert command(*TINY).code == 0
+    assert " interrupted " in command(*words, "mode=plan").out
+    outcome = command(*words)
+    assert outcome.code == 0 and "going on from step 9 of 20" in outcome.out, outcome.err
+    assert RunFolder(child).config()["parent"] == begun_at
+    assert [row["step"] for row in read_rows(child)] == [6, 9, 12, 15, 18, 20]
+    if not is_gone:
+        assert command(*words, "rerun=true").code == 0
+        assert RunFolder(child).config()["parent"].endswith(":12")
+
+
+@pytest.mark.slow
+def test_a_run_without_a_sound_checkpoint_does_not_begin_at_another_step(command: Command, tmp_path: Path) -> None:
+    parent = tmp_path / "outputs" / "tests" / "tiny" / "seed0"
+    stopped_at(4, command, *TINY)
+    words = ("mode=train", f"run={parent}", "trainer.epochs=5", "tracking=off")
+    stopped_at(4, command, *words)
+    assert command(*TINY).code == 0
+    child = parent.parents[1] / "tiny,trainer.epochs=5" / "seed0"
+    for name in ("last.pt", "best.pt"):
+        (child / "checkpoint" / name).write_bytes(b"")
+    outcome = command(*words, "rerun=damaged")
+    assert outcome.code == 1
+    assert "was begun at step 3 of run=" in outcome.err and "which is at step 12 now; rerun=true begins" in outcome.err
 
 
 @pytest.mark.slow
