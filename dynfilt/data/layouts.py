@@ -81,7 +81,7 @@ def decode_pickle(raw: bytes, label_key: str) -> Records:
     pixels, labels = np.asarray(entries["data"]), np.asarray(entries[label_key])
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != PIXEL_BYTES:
         raise ValueError(f"'data' must be uint8 (N, {PIXEL_BYTES}), got {pixels.dtype} {pixels.shape}")
-    if labels.dtype.kind != "i" or labels.shape != pixels.shape[:1]:
+    if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
         raise ValueError(f"'{label_key}' must be {len(pixels):,} integers, one an image")
     return pixels, labels
 
@@ -94,6 +94,8 @@ class _ArrayUnpickler(pickle.Unpickler):
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy.core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
+        ("numpy._core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
         ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
     }
 
@@ -127,6 +129,7 @@ def _read_file(path: Path, file: OfficialFile, layout: Layout, num_classes: int)
 
 
 def _split(parts: list[Records]) -> Split:
-    pixels = np.concatenate([pixels for pixels, _ in parts]).reshape(-1, *PIXELS)
+    # A pickled array may have its columns one after the other.
+    pixels = np.ascontiguousarray(np.concatenate([pixels for pixels, _ in parts])).reshape(-1, *PIXELS)
     labels = np.concatenate([labels for _, labels in parts]).astype(np.int64)
     return Split(torch.from_numpy(pixels), torch.from_numpy(labels))

@@ -4,6 +4,7 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ LAYOUTS = [
     pytest.param(CIFAR100, 0, python2_pickle, id="cifar100-python2"),
     pytest.param(CIFAR100, 1, binary_records, id="cifar100-binary"),
 ]
+
+Encode = Callable[[np.ndarray, np.ndarray, str], bytes]
 
 
 class RunsCommand:
@@ -40,6 +43,38 @@ def test_every_layout_gives_the_images_and_labels_that_were_written(
         warnings.simplefilter("error")
         training, test = read_layout(files.root, files.layout, len(published.class_names))
     for split, (pixels, labels) in ((training, files.train), (test, files.test)):
+        assert torch.equal(split.images, torch.from_numpy(pixels))
+        assert split.labels.tolist() == labels.tolist()
+
+
+def pickled(protocol: int, order: Any, labels: Callable[[np.ndarray], Any], old_numpy: bool = False) -> Encode:
+    def encode(pixels: np.ndarray, numbers: np.ndarray, label_key: str) -> bytes:
+        content = {"data": np.asarray(pixels, order=order), label_key: labels(numbers)}
+        raw = pickle.dumps(content, protocol=protocol)
+        if not old_numpy:
+            return raw
+        # Without the frame, which would say how many bytes follow.
+        return raw[:2] + raw[11:].replace(b"\x13numpy._core.numeric", b"\x12numpy.core.numeric")
+
+    return encode
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        *(pytest.param(pickled(protocol, "C", np.ndarray.tolist), id=f"protocol {protocol}") for protocol in range(6)),
+        pytest.param(pickled(5, "C", np.ndarray.tolist, old_numpy=True), id="protocol 5 of NumPy 1"),
+        pytest.param(pickled(4, "F", np.ndarray.tolist), id="columns"),
+        pytest.param(pickled(5, "F", np.ndarray.tolist), id="columns, protocol 5"),
+        pytest.param(pickled(4, "C", np.uint8), id="uint8 labels"),
+        pytest.param(pickled(4, "C", np.int64), id="int64 labels"),
+    ],
+)
+def test_every_pickle_gives_the_images_and_labels_that_were_written(fake: Callable, encode: Encode) -> None:
+    files = fake(CIFAR100, 0, encode)  # one file a split, so that nothing but it decides the order in memory
+    for split, (pixels, labels) in zip(
+        read_layout(files.root, files.layout, 100), (files.train, files.test), strict=True
+    ):
         assert torch.equal(split.images, torch.from_numpy(pixels))
         assert split.labels.tolist() == labels.tolist()
 
