@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -86,12 +87,6 @@ class Trainer:
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
     @property
-    def steps_between_evaluations(self) -> int:
-        """Also evaluated after the last step."""
-        epochs = self.settings.evaluate_every_epochs
-        return self.settings.evaluate_every_steps or max(1, round(epochs * self.batches.steps_per_epoch))
-
-    @property
     def last_temperature(self) -> float | None:
         """The temperature of the last training step, None for a model without one."""
         last = Progress(self.total_steps - 1, self.total_steps, self.batches.steps_per_epoch)
@@ -100,8 +95,9 @@ class Trainer:
     @property
     def evaluations_so_far(self) -> int:
         """How many evaluations there were up to this step."""
-        after_last = self.step == self.total_steps and self.step % self.steps_between_evaluations != 0
-        return self.step // self.steps_between_evaluations + after_last - self.evaluation_due
+        if self.step == 0:
+            return 0
+        return self._evaluations_by(self.step - 1) + self._is_evaluated(self.step) - self.evaluation_due
 
     @property
     def epoch(self) -> float:
@@ -128,14 +124,13 @@ class Trainer:
         for and Stopped raised. Raises FloatingPointError, naming the step, when a loss of training or of an evaluation
         is not finite.
         """
-        every = self.steps_between_evaluations
         self.model.train()
         started = checkpointed = time.perf_counter()
         while self.evaluation_due or not self.finished:
             if not self.evaluation_due:
                 self.train_step()
                 on_step(self.step)
-                self.evaluation_due = self.step % every == 0 or self.step == self.total_steps
+                self.evaluation_due = self._is_evaluated(self.step)
             stopping = stop()
             if not (self.evaluation_due or stopping) and self.step % STEPS_BETWEEN_LOSS_CHECKS:
                 continue
@@ -251,6 +246,16 @@ class Trainer:
         for found, of_buffer in self.buffers.values():
             for buffer in found:
                 buffer.fill_(of_buffer(progress))
+
+    def _evaluations_by(self, step: int) -> int:
+        """How many evaluations are due after so many steps; steps between two are not rounded, lest they drift."""
+        epochs = self.settings.evaluate_every_epochs
+        between = self.settings.evaluate_every_steps or max(1.0, epochs * self.batches.steps_per_epoch)
+        # The tolerance keeps 0.7 epochs of 10 steps at step 7 although the product is 7.000000000000001 or so.
+        return math.floor(step / between + 1e-9)
+
+    def _is_evaluated(self, step: int) -> bool:
+        return step == self.total_steps or self._evaluations_by(step) > self._evaluations_by(step - 1)
 
     def _require_finite_loss(self) -> None:
         self.sums.add_up()

@@ -99,6 +99,8 @@ def test_an_evaluation_that_was_interrupted_tells_the_same_when_it_is_begun_agai
         ({"epochs": 3}, [4, 8, 12]),
         ({"epochs": 2, "evaluate_every_epochs": 0.5}, [2, 4, 6, 8]),
         ({"epochs": 2, "evaluate_every_epochs": 5}, [8]),
+        ({"epochs": 3, "evaluate_every_epochs": 1 / 3}, [2, 3, 4, 6, 7, 8, 10, 11, 12]),
+        ({"epochs": 2, "evaluate_every_epochs": 0.01}, [1, 2, 3, 4, 5, 6, 7, 8]),
         ({"epochs": 2, "evaluate_every_steps": 3}, [3, 6, 8]),
         ({"epochs": 1.5}, [4, 6]),
         ({"epochs": 0.01}, [1]),
@@ -113,6 +115,38 @@ def test_it_evaluates_when_it_should_and_after_the_last_step(
     assert [row["step"] for row in rows] == steps
     # Four batches an epoch, the last one of 12 images instead of 16.
     assert [row["epoch"] for row in rows] == [step // 4 + step % 4 * 16 / 60 for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "every", "steps"),
+    [
+        (29, 0.5, [15, 29, 44, 58, 73, 87]),
+        (10, 0.7, [7, 14, 21, 28, 30]),
+        (704, 1.0, [704, 1408, 2112]),  # CIFAR-10 by 64, as ever
+        (704, 0.5, list(range(352, 2113, 352))),
+        (704, 2.0, [1408, 2112]),
+    ],
+)
+def test_evaluations_of_a_part_of_an_epoch_do_not_drift(
+    steps_per_epoch: int, every: float, steps: list[int], make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer(epochs=3, evaluate_every_epochs=every)
+    trainer.batches.steps_per_epoch = steps_per_epoch
+    told: list[int] = []
+
+    def step() -> None:
+        assert trainer.evaluations_so_far == len(told)
+        trainer.step += 1
+
+    def evaluate(stop: object) -> tuple[dict[str, Any], bool]:
+        assert trainer.evaluations_so_far == len(told)
+        told.append(trainer.step)
+        return {}, False
+
+    trainer.train_step, trainer._evaluate = step, evaluate  # type: ignore[method-assign]
+    fit(trainer)
+    assert told == steps
+    assert trainer.evaluations_so_far == len(told)
 
 
 def test_a_row_covers_the_images_since_the_row_before(make_trainer: Callable[..., Trainer]) -> None:
