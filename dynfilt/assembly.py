@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dynfilt.check.before_training import check_own_layer
-from dynfilt.config.checks import make
+from dynfilt.config.checks import make, make_optimizer
 from dynfilt.config.compose import data_node
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
@@ -46,7 +46,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     return Trainer(
         model=model,
         data=data,
-        optimizer=_build_optimizer(config["optimizer"], model),
+        optimizer=make_optimizer(config["optimizer"], model.parameters()),
         schedule=make(config["schedule"], "schedule"),
         temperature=make(config["temperature"], "temperature"),
         buffers={name: make(node, f"buffers.{name}") for name, node in config["buffers"].items()},
@@ -54,13 +54,6 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
         device=device,
         seed=config["seed"],
     )
-
-
-def _build_optimizer(node: dict[str, Any], model: nn.Module) -> torch.optim.Optimizer:
-    try:
-        return make(node, "optimizer")(model.parameters())
-    except ValueError as error:
-        raise ValueError(f"optimizer: {error}") from error
 
 
 def _require_scores(model: nn.Module, data: ImageData) -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import hydra
@@ -52,6 +52,10 @@ def check(config: dict[str, Any], choices: dict[str, str]) -> None:
     for name, node in config["buffers"].items():
         _check_buffer(name, node, choices)
     _check_numbers(config, "")
+    if config["optimizer"]["_target_"].startswith("torch.optim."):  # another's may not take this
+        from torch import nn, zeros
+
+        make_optimizer(config["optimizer"], [nn.Parameter(zeros(1, 1))])
 
 
 @functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their groups
@@ -97,6 +101,14 @@ def make(node: dict[str, Any], key: str) -> Any:
         if isinstance(cause, ValueError):
             raise ValueError(str(cause) if key in str(cause) else f"{key}: {cause}") from error
         raise RuntimeError(f"{key}: {type(cause).__name__}: {cause}") from error
+
+
+def make_optimizer(node: dict[str, Any], parameters: Iterable[Any]) -> Any:
+    """Build the optimizer of a config's node for these parameters. Raises ValueError for numbers out of its range."""
+    try:
+        return make(node, "optimizer")(parameters)
+    except ValueError as error:
+        raise ValueError(f"optimizer: {error}") from error
 
 
 def _check_numbers(value: Any, key: str) -> None:

@@ -14,6 +14,7 @@ from dynfilt.data.image_cache import Fit, ImageFile, Preparation, read_images
 
 SPLITS = ("train", "val", "test")
 CLASSES = "classes.txt"
+MOST_DIGITS = 40  # of a label; Python refuses to read thousands
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -70,7 +71,7 @@ def _listings(folder: Path) -> tuple[dict[str, Listing], tuple[str, ...]]:
         listings = {key: _read_list(folder / f"{key}.txt") for key in SPLITS if (folder / f"{key}.txt").is_file()}
         names = _class_names(folder, listings)
     elif (folder / "train").is_dir():
-        names = tuple(sorted(each.name for each in (folder / "train").iterdir() if each.is_dir()))
+        names = tuple(each.name for each in _class_folders(folder / "train"))
         listings = {key: _read_folder(folder / key, names) for key in SPLITS if (folder / key).is_dir()}
     else:
         raise ValueError(f"data.root: {folder} has neither train.txt nor a folder train")
@@ -94,8 +95,14 @@ def _read_list(path: Path) -> Listing:
         if not rest:
             raise ValueError(f"{where}: {line!r} must be a path and a label")
         [label] = rest
+        if "\0" in image:
+            raise ValueError(f"{where}: the path {image!r} holds a NUL byte")
         if not (label.isascii() and label.isdigit()):
             raise ValueError(f"{where}: the label {label!r} must be a whole number from 0")
+        if len(label) > MOST_DIGITS:
+            raise ValueError(
+                f"{where}: the label {label[:MOST_DIGITS]}... has {len(label)} digits, of at most {MOST_DIGITS}"
+            )
         inside = os.path.normpath(image)
         if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
             raise ValueError(f"{where}: {image} lies outside the list's folder")
@@ -110,7 +117,7 @@ def _read_folder(folder: Path, class_names: Collection[str]) -> Listing:
     """Read a split in ImageFolder's layout. Raises ValueError for a class that training does not have."""
     files, labels = [], []
     numbers = {name: number for number, name in enumerate(class_names)}
-    for each in sorted(part for part in folder.iterdir() if part.is_dir()):
+    for each in _class_folders(folder):
         if each.name not in numbers:
             raise ValueError(f"{each}: is no class of the training images")
         for path in sorted(path for path in _files_below(each) if path.suffix.lower() in SUFFIXES):
@@ -119,6 +126,10 @@ def _read_folder(folder: Path, class_names: Collection[str]) -> Listing:
     if not files:
         raise ValueError(f"{folder}: holds no image in folders of classes")
     return Listing(folder, files, labels)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

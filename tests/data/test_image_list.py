@@ -99,6 +99,8 @@ def test_links_are_followed_once_and_hidden_folders_left_alone(tmp_path: Path) -
         "train/cat/1.png",
         "elsewhere/2.png",
         "train/cat/.ipynb_checkpoints/3.png",
+        "train/.ipynb_checkpoints/3.png",
+        "test/.ipynb_checkpoints/3.png",
         "train/dog/4.png",
         "test/dog/5.png",
     ):
@@ -107,6 +109,7 @@ def test_links_are_followed_once_and_hidden_folders_left_alone(tmp_path: Path) -
     (tmp_path / "train" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "train" / "cat")
     data = load(tmp_path, validation_size=1)
+    assert data.class_names == ("cat", "dog") and len(data.test) == 1
     assert sorted([*colours(data.train), *colours(data.val)]) == [colour(1), colour(2), colour(4)]
 
 
@@ -305,6 +308,14 @@ BAD_LINES: dict[str, tuple[Callable[[Lists], Lists], str]] = {
         "test.txt, line 3: the label 2 is out of range: ",
     ),
     "huge": (lambda s: {**s, "train.txt": f"pics/b.png 0\npics/c.png {10**12}\n"}, "train.txt, line 2: the label 1000"),
+    "thousands of digits": (
+        lambda s: {**s, "train.txt": f"pics/b.png 0\npics/c.png {'1' + '0' * 4999}\n"},
+        f"train.txt, line 2: the label 1{'0' * 39}... has 5000 digits, of at most 40",
+    ),
+    "a NUL byte": (
+        lambda s: {**s, "val.txt": "pics/\0.png 0\n"},
+        "val.txt, line 1: the path 'pics/\\x00.png' holds a N",
+    ),
     "of classes.txt": (lambda s: {**s, "classes.txt": "cat\n"}, "classes.txt names 1 classes"),
     "empty class": (lambda s: {**s, "classes.txt": "cat\ndog\ncow\n"}, "train.txt: no training image of the class cow"),
     "empty": (lambda s: {**s, "val.txt": "\n"}, "val.txt: lists no image"),
