@@ -63,7 +63,7 @@ def _run() -> int:
     OmegaConf.register_new_resolver("scratch", _scratch_folder, use_cache=True)
     OmegaConf.register_new_resolver("command", _command)
     register_schema()
-    sys.argv[1:] = [_quote_run_folder(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = _of_a_run([_quote_run_folder(argument) for argument in sys.argv[1:]])
     rerun = next((argument.removeprefix("rerun=") for argument in sys.argv[1:] if argument.startswith("rerun=")), None)
     stop = StopSignals()
     outcomes: list[JobOutcome] = []
@@ -96,6 +96,7 @@ def _job(
 
     def run_job(cfg: DictConfig) -> JobOutcome | None:
         from dynfilt import experiment
+        from dynfilt.run.continuation import with_data_of_its_run
 
         settings = HydraConfig.get()
         chosen = any(word.startswith(("hydra/launcher=", "hydra.launcher.")) for word in settings.overrides.hydra)
@@ -106,7 +107,7 @@ def _job(
             warnings.warn("hydra/launcher has no effect on a single run; -m makes it a sweep of one", stacklevel=1)
         name = " ".join(settings.overrides.task) if several else ""
         try:
-            job = read_job(cfg)
+            job = with_data_of_its_run(read_job(cfg))
             if job.config["mode"] == "plan":
                 experiment.check(job.config, job.choices)
                 planned.append(experiment.plan(job, Planner()))
@@ -166,6 +167,13 @@ def _quote_run_folder(argument: str) -> str:
     if key != "run" or "=" not in folder or folder[0] in "\"'":
         return argument
     return "run='{}'".format(folder.replace("'", "\\'"))
+
+
+def _of_a_run(arguments: list[str]) -> list[str]:
+    """The words with keys that the data of `run=FOLDER` may have, and the chosen data has not, as Hydra takes them."""
+    if not any(argument.startswith("run=") for argument in arguments):
+        return arguments
+    return [f"++{argument}" if argument.startswith("data.cache=") else argument for argument in arguments]
 
 
 def _warn_in_one_line(message: Warning | str, *_: object) -> None:

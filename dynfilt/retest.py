@@ -17,14 +17,14 @@ from dynfilt.seeding import seed_global_generators
 from dynfilt.train.evaluation import Evaluator
 from dynfilt.train.settings import resolve_device
 
-MAY_DIFFER = ("data.root", "trainer.device")
+MAY_DIFFER = ("data.root", "data.cache", "trainer.device", "trainer.eval_batch_size")
 IGNORED = ("mode", "run")
 
 
 def retest(job: Job) -> None:
     """Write test.json with the loss and accuracy on the test split, and the accuracy by parts of the channels where a
-    result has it. Raises ValueError for any override that is not `run`, `data.root` or `trainer.device`, and when the
-    run has no weights."""
+    result has it. Raises ValueError for any override that is not `run` or one of MAY_DIFFER, and when the run has no
+    weights."""
     if job.config["run"] is None:
         raise ValueError("mode=test needs run=FOLDER, the folder of the run to evaluate")
     refused = [key for key in job.overridden if key not in MAY_DIFFER + IGNORED]

@@ -1,11 +1,13 @@
 """mode=test: evaluating a finished run again."""
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.conftest import Command
 from tests.run_folders import contents, read_result
@@ -40,8 +42,38 @@ def test_mode_test_refuses_other_overrides(
 ) -> None:
     outcome = command("mode=test", f"run={finished_run}", *overrides)
     assert (outcome.code, len(outcome.lines)) == (1, 1)
-    assert f"{named}mode=test uses the run's own config; only data.root, trainer.device may differ" in outcome.err
+    assert f"{named}mode=test uses the run's own config; only data.root, data.cache, trainer.device, " in outcome.err
     assert not (finished_run / "test.json").exists()
+
+
+def test_a_cache_that_is_gone_is_set_anew(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for name, colour in (("a", 50), ("b", 150)):
+        Image.new("RGB", (16, 16), (colour, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
+    for split in ("train", "val", "test"):
+        (tmp_path / "pictures" / f"{split}.txt").write_text("a.png 0\nb.png 1\n")
+    words = ("data=image_list", "data.root=pictures", "data.num_classes=2", "data.image_size=16", "data.cache=cache")
+    small = ("trainer.batch_size=2", "trainer.max_steps=2", "trainer.device=cpu", "tracking=off")
+    assert command("model=resnet8", "model.stem=stride2", *words, *small).code == 0
+    [run] = tmp_path.glob("outputs/*/*/seed0")
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").touch()
+    refused = command("mode=test", f"run={run}")
+    assert refused.code == 1 and "set data.cache to a folder that can be written" in refused.err
+    for mode in (("mode=test",), ("mode=plan", "trainer.max_steps=3")):
+        outcome = command(*mode, f"run={run}", "data.cache=elsewhere", "trainer.eval_batch_size=1")
+        assert outcome.code == 0, outcome.err
+    assert list((tmp_path / "elsewhere").iterdir())
+    assert json.loads((run / "test.json").read_text())["test_accuracy"] == read_result(run)["test_accuracy"]
+    wrong = command("mode=test", f"run={run}", "data.image_size=8")
+    assert wrong.code == 2 and "data.image_size: no such key; conf/data/cifar10.yaml allows: " in wrong.err
+
+
+@pytest.mark.parametrize("mode", ["test", "train"])
+def test_a_run_whose_data_has_no_cache_is_not_given_one(mode: str, command: Command, finished_copy: Path) -> None:
+    outcome = command(f"mode={mode}", f"run={finished_copy}", "data.cache=elsewhere")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert "data.cache: no such key; " in outcome.err and "did you mean" not in outcome.err
 
 
 def test_mode_test_looks_for_the_data_where_it_is_told(command: Command, finished_copy: Path, tmp_path: Path) -> None:

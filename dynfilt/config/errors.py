@@ -230,7 +230,8 @@ def _group_file(group: str) -> Path | None:
     """The file that a group's keys come from on this command line."""
     if not group_folders(group):
         return None
-    for text in (" ".join(sys.argv), *_primary_texts()):
+    words = (word for word in sys.argv if not word.startswith("run="))  # that folder's name tells another run's choices
+    for text in (" ".join(words), *_primary_texts()):
         for choice in re.findall(rf"\b{group}[=:]\s*([\w.]+)", text):
             if file := file_of(group, choice):
                 return file
@@ -272,5 +273,5 @@ def _groups() -> list[str]:
 
 
 def _did_you_mean(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, [other for other in names if other != name], n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -48,6 +48,14 @@ def continue_from(job: Job) -> Job:
     return going_on
 
 
+def with_data_of_its_run(job: Job) -> Job:
+    """A job of `run=FOLDER` with that run's data where it sets `data.cache`, which the chosen data may lack."""
+    if job.config["run"] is None or "data.cache" not in job.overridden or "data" in job.overridden:
+        return job
+    data = RunFolder(Path(job.config["run"])).config_to_build()["data"]
+    return dataclasses.replace(job, config={**job.config, "data": {**data, "cache": job.config["data"]["cache"]}})
+
+
 def _begun_at(job: Job, name: str) -> str | None:
     """The name and step of its parent that the run of this job's place was begun at, where it goes on by itself; the
     parent may have trained on since, or have lost its checkpoint."""
