@@ -26,7 +26,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -
     x, weight, geometry = reaching(x, weight, geometry)
     if is_canonical() or not is_product(x, weight, geometry):
         return F.conv2d(x, unread_as_zeros(weight, x, geometry), bias, *geometry)
-    if _outputs(x, weight, geometry) != [1, 1]:
+    if geometry.padding != (0, 0) or _outputs(x, weight, geometry) != [1, 1]:
         return _by_positions(x, weight, bias, geometry)
     rows, columns = (slice(0, d * k, d) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True))
     return F.linear(x[..., rows, columns].flatten(1), weight.flatten(1), bias)[:, :, None, None]

@@ -27,6 +27,7 @@ CASES = {
     "one axis only": ((1, 5), (3, 3), (1, 1), (1, 1), (1, 1), (1, 3)),
     "unequal zeros on both sides": ((2, 2), (4, 4), (3, 3), (2, 2), (1, 1), (2, 2)),
     "no tap touches the map": ((1, 1), (1, 1), (7, 7), (3, 3), (1, 1), (1, 1)),
+    "no tap touches the map at the one output": ((1, 1), (2, 2), (1, 1), (1, 1), (2, 2), (2, 2)),
 }
 
 
