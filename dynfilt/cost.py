@@ -180,3 +180,8 @@ def peak_memory_mb(device: torch.device) -> float:
 
     kilobytes = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilobytes
+
+
+if __name__ == "__main__":
+    print("error: what a network costs is printed by `python -m dynfilt.cost_twins model=resnet8`", file=sys.stderr)
+    sys.exit(2)

@@ -1,6 +1,7 @@
 """What a model costs, against arithmetic written out."""
 
 import importlib.util
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,3 +297,12 @@ def test_a_layer_that_gives_no_single_tensor_has_a_cost_and_no_shape() -> None:
     costs = {layer.name: layer for layer in cost.count_layer_flops(TakesTwo(), (6, 1, 1))}
     assert (costs["two"].output_shape, costs[""].output_shape) == ((), (4,))
     assert sum(sum(layer.flops.values()) for layer in costs.values()) == 2 * 6 * 4
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_run_as_a_command_it_names_the_one_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module("dynfilt.cost", run_name="__main__")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert captured.err.startswith("error: ") and "python -m dynfilt.cost_twins model=" in captured.err
