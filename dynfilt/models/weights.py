@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from dynfilt.wording import one_line
 
 CHOICES = "bundled (conv1 .. layer1 of IMAGENET1K_V1), imagenet (torchvision's download), a path to a .pth file, none"
-# Where checkpoints of other code hold their state dict, and what PyTorch's wrappers put before every name in it.
-CONTAINERS = ("state_dict", "model")
+# Where checkpoints of other code hold their state dict, what PyTorch's wrappers put before every name in it, and the
+# number of its own that AveragedModel puts beside those names.
+CONTAINERS = ("state_dict", "model_state_dict", "model")
 WRAPPERS = ("module.", "_orig_mod.")
+COUNTER = "n_averaged"
 BUNDLED = Path(__file__).parent / "assets" / "resnet18_conv1_to_layer1.pth"
 BUNDLED_SHA256 = "99ba6093c08f79365174a2e4fb341cb1212f49131b4c481bc86edaf4b529daa7"
 
@@ -25,7 +27,7 @@ def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] 
     """Load a ResNet-18 state dict into the layers that `module` has, strictly for those layers but the named ones.
 
     weights: `bundled`, `imagenet`, a path ending in .pth, or `none` (keep the random initialisation).
-    A file may hold its state dict under `state_dict` or `model`, with the prefixes of PyTorch's wrappers.
+    A file may hold its state dict under `state_dict`, `model_state_dict` or `model`, as PyTorch's wrappers name it.
     Layers of the file that the module lacks are left out; `num_batches_tracked` may be missing; the classifier
     `fc` is never loaded. Raises ValueError, listing the choices, when the weights are unreachable or do not fit.
     """
@@ -65,22 +67,24 @@ def _read_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
             raise ValueError("the file's SHA-256 is not the published one")
         state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-            raise ValueError("not a state dict of tensors")
+            keys = f": its keys are {', '.join(map(repr, state))}" if isinstance(state, dict) else ""
+            raise ValueError(f"not a state dict of tensors, nor one under {' or '.join(CONTAINERS)}{keys}")
     except Exception as error:
         raise ValueError(_explain(str(path), f"cannot be read ({one_line(error)})")) from error
     return state
 
 
 def _unwrapped(content: Any) -> Any:
-    """The state dict in a checkpoint, its names without what DataParallel, DDP and torch.compile put before them."""
+    """The state dict in a checkpoint, its names without what DataParallel, DDP, averages and compilers add."""
     for container in CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             content = content[container]
-    while isinstance(content, dict) and content:
-        prefix = next((p for p in WRAPPERS if all(str(name).startswith(p) for name in content)), None)
+    while isinstance(content, dict):
+        names = [name for name in content if name != COUNTER]
+        prefix = next((p for p in WRAPPERS if names and all(str(name).startswith(p) for name in names)), None)
         if prefix is None:
             break
-        content = {name.removeprefix(prefix): value for name, value in content.items()}
+        content = {name.removeprefix(prefix): content[name] for name in names}
     return content
 
 

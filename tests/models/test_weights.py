@@ -9,6 +9,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torchvision.models import ResNet18_Weights, resnet18
 
 from dynfilt.models import weights as weights_module
@@ -114,22 +115,33 @@ def test_a_tensor_of_another_shape(published: dict[str, Tensor], tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "keys"),
     [
-        {"weights": {"conv1.weight": torch.zeros(1)}},
-        [torch.zeros(1)],
-        {"conv1.weight": 3.0},
-        {"model": {"x": 1}},
+        ({"epoch": 3, "net": {"conv1.weight": torch.zeros(1)}}, ": its keys are 'epoch', 'net'"),
+        ([torch.zeros(1)], ""),
+        ({"conv1.weight": 3.0}, ": its keys are 'conv1.weight'"),
+        ({"model": {"x": 1}}, ": its keys are 'x'"),
+        ({"module.x": torch.zeros(1), 3: torch.zeros(1), "y": 1}, ": its keys are 'module.x', 3, 'y'"),
+        ({"n_averaged": 1}, ": its keys are 'n_averaged'"),
     ],
-    ids=["unknown container", "list", "number", "nested number"],
+    ids=["unknown container", "list", "number", "nested number", "a key that is a number", "an average of nothing"],
 )
-def test_a_file_that_holds_something_else(content: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"not a state dict of tensors.*{CHOICES}"):
+def test_a_file_that_holds_something_else(content: Any, keys: str, tmp_path: Path) -> None:
+    problem = f"not a state dict of tensors, nor one under state_dict or model_state_dict or model{keys}"
+    with pytest.raises(ValueError, match=rf"{problem}\).*{CHOICES}"):
         Backbone(1, save(content, tmp_path))
 
 
+@pytest.mark.parametrize("wrap", [lambda network: network, nn.DataParallel], ids=["plain", "parallel"])
+def test_an_average_of_weights(wrap: Callable[[nn.Module], nn.Module], tmp_path: Path) -> None:
+    network = Backbone(1, "none")
+    state = AveragedModel(wrap(network)).state_dict()
+    assert "n_averaged" in state
+    assert_equal_except_counters(Backbone(1, save({"model": state}, tmp_path)), network.state_dict())
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
-@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+@pytest.mark.parametrize("container", [None, "state_dict", "model_state_dict", "model"])
 def test_wrappers_and_containers_of_other_code(
     prefix: str, container: str | None, published: dict[str, Tensor], tmp_path: Path
 ) -> None:
