@@ -16,7 +16,7 @@ RESNET = ("model=resnet8", "model.stem=stride2", "data=cifar10_sample", "trackin
 SMOKE = (*RESNET, "trainer=smoke")
 OURS = "model.conv._target_=tests.own_layers"
 PAGE = (ROOT / "docs" / "own_layer.md").read_text(encoding="utf-8")
-MY_PACKAGE, MY_TEST, LIBRARY = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MY_PACKAGE, MY_TEST, LIBRARY, OLD_OUTPUTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -56,6 +56,13 @@ def test_the_pages_layer_trains_beside_its_static_twin(my_package: Path, command
 @pytest.mark.slow
 def test_the_pages_library_lines_run() -> None:
     exec(LIBRARY, {})
+
+
+@pytest.mark.slow
+def test_the_page_measures_what_lasts_of_a_networks_outputs(capsys: pytest.CaptureFixture[str]) -> None:
+    for layer, least, most in (("DYConv2d", 0, 1e-6), ("SEConv2d", 1e-3, 0.01)):
+        exec(OLD_OUTPUTS.replace("DYConv2d", layer).replace("range(5)", "range(1)"), {})
+        assert least <= float(capsys.readouterr().out) < most
 
 
 @pytest.mark.slow

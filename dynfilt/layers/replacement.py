@@ -28,7 +28,7 @@ def replace_convolutions(
     `where(name, convolution)` chooses; without it all but the first one are replaced, as in DY-Conv (arXiv 1912.03458).
     Every kernel of a new layer starts as the old one's and every bias too, unless `keep_weights` is False; device,
     dtype and mode stay, and all of it trains. A bank whose shares add up to 1, or with `initial_scale="corrected"`,
-    gives the old outputs as long as it mixes its kernels alike.
+    gives the old outputs as long as it mixes its kernels alike; how far the others go is told in docs/own_layer.md.
     Raises ValueError when `where` chooses none, for padding that is no zeros, for parametrizations, and for a layer
     that cannot start from a kernel.
     """
