@@ -34,7 +34,9 @@ class DDFConv2d(DynamicConv2d):
     taps of a filter 0 on average with standard deviation 1. x: (B, C, H, W) -> (B, O, H', W'). The filters mix no
     channels: they were published between 1x1 convolutions. To take the place of any convolution the layer has one after
     them, of which `groups` are the groups. The arguments up to `bias` are those of nn.Conv2d; then the ratio of hidden
-    units to channels. With a stride s comes from the pixel under the centre tap.
+    units to channels. With a stride s comes from the pixel under the centre tap. Under autocast r is float32 as other
+    layers' choices are; s, of which there are as many filters as pixels, is normalised in float32 and kept in low
+    precision.
     `initial_scale: published` has a = sqrt(2 / taps) and draws `scale` (C, taps) with that deviation, which gives about
     0.6 of the static twin's standard deviation for 3x3; `corrected` draws its signs alone, of a size that gives 1. A
     filter of one tap has nothing to be normalised over and is 1 + what is generated, which starts near 0.

@@ -29,6 +29,8 @@ class InvolutionConv2d(DynamicConv2d):
     `initial_scale: published` starts h as the authors' code, which gives about sqrt(group_channels / reduction) of the
     static twin's standard deviation, 2 as published; `corrected` scales h to 1 for white images. As published y grows
     with the square of an image; with `feature_norm: rms` h sees each pixel divided by its root mean square.
+    Under autocast h is in low precision, unlike other layers' choices: there are as many filters as pixels, and they
+    are features.
     Parameters `weight` (O, C/groups, 1, 1) and `bias` (O) or None.
     Raises ValueError when group_channels does not divide the input channels, for fewer channels than `reduction`, an
     unknown initial_scale or feature_norm and as DynamicConv2d does.
