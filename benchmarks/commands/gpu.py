@@ -111,6 +111,7 @@ PARTS = (
         _study("dyconv_twins", f"model.stem=cifar study=dyconv_twins_cifar {COMPILED}"),
         "mode=plan",
     ),
+    Part("field", 2.0, _study("field", GRAPH), "mode=plan"),
 )
 
 

@@ -80,6 +80,7 @@ def test_parts_are_done_in_the_order_of_their_worth(stand_ins: StandIns, plan: P
     states = plan("--minutes", "30", "data.root=here")
     assert list(states) == [part.name for part in PARTS]
     assert stand_ins.begun == ["gpu_tests", *["step"] * 4, "pool", "replicas", *STUDIES]
+    assert STUDIES[-1] == "field"  # the longest
     assert {path.stem for path in (tmp_path / "out").glob("*.json")} == {"gpu_tests", *MEASURED}
     for study in STUDIES:
         words = stand_ins.commands[study]
