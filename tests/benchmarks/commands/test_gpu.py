@@ -91,6 +91,16 @@ def test_parts_are_done_in_the_order_of_their_worth(stand_ins: StandIns, plan: P
     assert "tests/train/test_graphed_step.py" in tests and "tests/test_layout.py" not in tests
 
 
+def test_without_pytest_one_batch_is_compared(
+    stand_ins: StandIns, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
+    states = plan("--minutes", "30")
+    assert list(states) == ["one_batch", *(part.name for part in PARTS[1:])]
+    assert stand_ins.begun[:2] == ["step", "step"] and states["one_batch"].endswith(" s")
+    assert read_result(tmp_path / "out" / "one_batch.json")["timings"]
+
+
 def test_what_is_done_is_not_done_again_and_studies_go_on(stand_ins: StandIns, plan: Plan) -> None:
     plan("--minutes", "30")
     stand_ins.begun.clear()
@@ -137,7 +147,7 @@ def test_without_a_gpu_the_rehearsal_is_named(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("rehearse", [True, False])
 def test_what_is_measured_are_commands_that_exist(rehearse: bool) -> None:
     arguments = parser().parse_args(["gpu", *["--rehearse"] * rehearse])
-    for part in PARTS:
+    for part in (gpu.ONE_BATCH, *PARTS):
         words = gpu._words(part, arguments, Deadline(60))
         assert not rehearse or not {*gpu.COMPILED.split(), "bfloat16 compiled-graph"} & set(words)
         if words[0] in gpu.MEASURED:
