@@ -66,7 +66,7 @@ class Shape:
 # stem; each in batches from those of a small study to those of a GPU.
 STAGES = ((64, 8), (128, 4), (256, 2), (512, 1), (16, 32), (32, 16), (16, 16), (32, 8), (64, 4))
 STAGES += ((64, 32), (128, 16), (256, 8), (512, 4))
-BATCHES = (32, 64, 128, 512)
+BATCHES = (32, 64, 128, 256, 512)
 HOPELESS = 4  # times the fastest: not timed again with --all
 SHAPES = [Shape(64, 1, 8, batch, mixture=False) for batch in (64, 128, 512)] + [
     Shape(channels, channels, size, 128, mixture=True) for channels, size in ((64, 32), (128, 16), (256, 8), (512, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -23,9 +24,21 @@ RUN: dict[str, Callable[[argparse.Namespace, Deadline], Result]] = {
     "startup": startup.run,
 }
 QUICK = "--seconds 0.5"
+SMALL = "step --batch 128 --seconds 2 --run eager,nchw"
 # File -> command, the most wanted first: what comes after the time limit is not measured.
 PLANS = {
-    "cpu": {"layers": "layers", "step": "step", "data": "data", "startup": "startup"},
+    "cpu": {
+        "layers": "layers",
+        "step": "step",
+        "step_resnet8_cifar": f"{SMALL} --arm 'model=resnet8 model.stem=cifar' "
+        "--arm 'model=resnet8 model.stem=cifar model/conv=dyconv'",
+        "step_resnet8_stride2": f"{SMALL} --arm 'model=resnet8 model.stem=stride2' "
+        "--arm 'model=resnet8 model.stem=stride2 model/conv=dyconv'",
+        "step_resnet18_imagenet": f"{SMALL} --arm 'model=resnet18 model.stem=imagenet' "
+        "--arm 'model=dyconv_resnet18 model.stem=imagenet'",
+        "data": "data",
+        "startup": "startup",
+    },
     "cuda": {
         "step_dyconv_512": f"step --network dyconv --batch 512 --precision bfloat16 {QUICK} "
         "--run eager,compiled,compiled-graph",
@@ -70,7 +83,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if arguments.only not in name:
             continue
         words = _words(command, arguments)
-        print(f"\n## {name}: python -m benchmarks {' '.join(words)}\n", flush=True)
+        print(f"\n## {name}: python -m benchmarks {shlex.join(words)}\n", flush=True)
         started = time.monotonic()
         try:
             result = RUN[words[0]](parser.parse_args(words), deadline)
@@ -87,7 +100,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _words(command: str, arguments: argparse.Namespace) -> list[str]:
-    benchmark = command.split()[0]
-    words = [*command.split(), "--device", arguments.device]
+    benchmark, *options = shlex.split(command)
+    words = [benchmark, *options, "--device", arguments.device]
     words += REHEARSAL[benchmark].split() if arguments.rehearse else []
     return [*words, *(arguments.overrides if benchmark in ("step", "data") else [])]

@@ -1,6 +1,7 @@
 """Goals against figures, and that every goal names a case that is measured."""
 
 import math
+import shlex
 
 import pytest
 
@@ -20,7 +21,7 @@ from benchmarks.reporting.goals import (
     largest,
     peak_mb,
 )
-from benchmarks.reporting.report import Timing
+from benchmarks.reporting.report import RESULTS, Timing, read_result
 
 ARMS = [
     Timing("c", "twin", "static", "eager", ms=[4.0, 4.0, 9.0], images=8, figures={REST: [0.2]}),
@@ -56,7 +57,7 @@ def test_a_goal_without_figures_is_not_measured() -> None:
 def planned_cases(device_type: str) -> set[str]:
     found = set()
     for command in PLANS[device_type].values():
-        arguments = parser().parse_args(command.split())
+        arguments = parser().parse_args(shlex.split(command))
         for precision in getattr(arguments, "precision", []):
             if arguments.command == "step":
                 found |= {case for case, _ in cases(arguments, precision)}
@@ -73,6 +74,13 @@ def test_every_goal_is_about_a_case_of_the_plan(
     planned = planned_cases(device_type)
     for goal in goals:
         assert any(case.startswith(goal.case) for case in planned), goal.case
+
+
+def test_the_recorded_small_networks_are_held_against_their_goals() -> None:
+    for network, limit in (("resnet8_cifar", 1.5), ("resnet8_stride2", 1.5), ("resnet18_imagenet", 2)):
+        timings = read_result(RESULTS / f"cpu_step_{network}.json")["timings"]
+        rows = [line.split(" | ") for line in goal_table(timings, "cpu").splitlines() if "not measured" not in line]
+        assert [(row[1].strip(), row[2].strip()) for row in rows[2:]] == [("ours / static", f"<= {limit:g}")], network
 
 
 def test_the_table_has_a_line_a_goal() -> None:
