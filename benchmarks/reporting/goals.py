@@ -18,7 +18,7 @@ Figure = Callable[[Arms], float]
 
 @dataclass(frozen=True)
 class Goal:
-    """`figure` of the arms whose case begins with `case` is to be at most, or at least, `limit`."""
+    """`figure` of the arms of a case whose name begins with `case` is to be at most, or at least, `limit`."""
 
     case: str
     what: str
@@ -26,13 +26,18 @@ class Goal:
     limit: float
     at_least: bool = False
 
-    def row(self, timings: Arms) -> list[str]:
-        """What a table of goals says about it; a figure that is not a number was not measured."""
-        value = self.figure([timing for timing in timings if timing.case.startswith(self.case) and timing.ms])
+    def rows(self, timings: Arms) -> list[list[str]]:
+        """What a table of goals says about it: a line for each case in which its figure was measured, else one."""
+        cases = dict.fromkeys(timing.case for timing in timings if timing.case.startswith(self.case))
+        values = {case: self.figure([t for t in timings if t.case == case and t.ms]) for case in cases}
+        measured = {case: value for case, value in values.items() if not math.isnan(value)}
+        return [self._row(case, value) for case, value in (measured or {self.case: math.nan}).items()]
+
+    def _row(self, case: str, value: float) -> list[str]:
         met = value >= self.limit if self.at_least else value <= self.limit
         verdict = "not measured" if math.isnan(value) else "met" if met else "missed"
         wanted = f"{'>=' if self.at_least else '<='} {self.limit:,g}"
-        return [self.case, self.what, wanted, "-" if math.isnan(value) else three_digits(value), verdict]
+        return [case, self.what, wanted, "-" if math.isnan(value) else three_digits(value), verdict]
 
 
 def best(role: str, model: str = "", runs: tuple[str, ...] = ()) -> Figure:
@@ -121,4 +126,5 @@ CUDA_GOALS = [
 def goal_table(timings: Arms, device_type: str) -> str:
     """The goals of a CPU or of CUDA (set for an H200), as text."""
     goals = CUDA_GOALS if device_type == "cuda" else CPU_GOALS
-    return text_table(["case", "figure", "goal", "measured", "verdict"], [goal.row(timings) for goal in goals])
+    rows = [row for goal in goals for row in goal.rows(timings)]
+    return text_table(["case", "figure", "goal", "measured", "verdict"], rows)

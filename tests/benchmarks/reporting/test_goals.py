@@ -20,6 +20,7 @@ from benchmarks.reporting.goals import (
     images_per_second,
     largest,
     peak_mb,
+    ratio,
 )
 from benchmarks.reporting.report import RESULTS, Timing, read_result
 
@@ -29,6 +30,7 @@ ARMS = [
     Timing("c", "dynamic", "ours", "eager", ms=[5.0], images=8, peak_mb=30.0, figures={REST: [0.05, 0.06, 7.0]}),
     Timing("c", "dynamic", "ours", "graph", ms=[3.0], images=8, peak_mb=20.0),
 ]
+TWINS = {"float32": 10.0, "bfloat16": 5.0}
 
 
 def test_figures_are_of_the_fastest_arm_of_a_role() -> None:
@@ -45,13 +47,23 @@ def test_figures_are_of_the_fastest_arm_of_a_role() -> None:
     [(3.0, False, "met"), (2.9, False, "missed"), (3.0, True, "met"), (3.1, True, "missed")],
 )
 def test_a_goal_is_met_or_missed(limit: float, at_least: bool, verdict: str) -> None:
-    assert Goal("c", "ours", best("ours"), limit, at_least).row(ARMS)[-1] == verdict
+    [row] = Goal("c", "ours", best("ours"), limit, at_least).rows(ARMS)
+    assert row[-1] == verdict
 
 
 def test_a_goal_without_figures_is_not_measured() -> None:
-    assert Goal("other", "ours", best("ours"), 1.0).row(ARMS)[-2:] == ["-", "not measured"]
+    assert Goal("other", "ours", best("ours"), 1.0).rows(ARMS) == [["other", "ours", "<= 1", "-", "not measured"]]
     failed = [Timing("c", "a", "ours", failure="no memory")]
-    assert Goal("c", "ours", best("ours"), 1.0).row(failed)[-1] == "not measured"
+    assert Goal("c", "ours", best("ours"), 1.0).rows(failed)[0][-1] == "not measured"
+
+
+def test_arms_of_two_precisions_are_never_compared() -> None:
+    loop = Timing("c, batch 64, float32", "loop", "public loop", ms=[80.0])
+    of_both = [Timing(f"c, batch 64, {name}", "twin", "static", ms=[ms]) for name, ms in TWINS.items()]
+    goal = Goal("c, batch 64", "loop / static", ratio(best("public loop"), best("static")), 10.0, at_least=True)
+    assert goal.rows([loop, *of_both]) == [["c, batch 64, float32", "loop / static", ">= 10", "8.00", "missed"]]
+    both = Goal("c, batch 64", "static", best("static"), 7.0).rows(of_both)
+    assert [row[-2:] for row in both] == [["10.0", "missed"], ["5.00", "met"]]
 
 
 def planned_cases(device_type: str) -> set[str]:
