@@ -112,6 +112,8 @@ SET_BY_OPTIONS = {
     "trainer.precision": "--precision",
     "trainer.formulation": "--formulation",
 }
+# Overrides that say where the images lie, not what a step does: the bundled ones are of CIFAR-10, too.
+PLACES = ("data.root=", "data.cache=", "output_root=", "data=cifar10_sample")
 
 
 def names(text: str) -> list[str]:
@@ -186,7 +188,7 @@ def cases(arguments: argparse.Namespace, precision: str) -> list[tuple[str, list
             for index, (name, own) in enumerate(named.items())
             for formulation in arguments.formulation
         ]
-        return [(f"{' '.join(named)}, batch {batch}, {precision}", _checked(arms))]
+        return [(_case_name(" ".join(named), batch, precision, arguments.overrides), _checked(arms))]
     return [_case(name, arguments, precision) for name in arguments.network]
 
 
@@ -207,7 +209,14 @@ def _case(name: str, arguments: argparse.Namespace, precision: str) -> tuple[str
         arms += [arm for arm in network.public if precision == "float32" or arm.run != "data-loader"]
     every = (f"trainer.batch_size={batch}", f"trainer.precision={precision}", *arguments.overrides)
     arms = [replace(arm, overrides=(*arm.overrides, *network.overrides, *every)) for arm in arms]
-    return f"{network.static} and {network.ours}, batch {batch}, {precision}", _checked(arms)
+    models = f"{network.static} and {network.ours}"
+    return _case_name(models, batch, precision, arguments.overrides), _checked(arms)
+
+
+def _case_name(models: str, batch: int, precision: str, overrides: Sequence[str]) -> str:
+    """What is measured, so that two files name it alike where it is the same."""
+    own = sorted(word for word in overrides if not word.lstrip("+").startswith(PLACES))
+    return ", ".join([models, f"batch {batch}", precision, *own])
 
 
 def _checked(arms: list[Arm]) -> list[Arm]:

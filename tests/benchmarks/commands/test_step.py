@@ -9,6 +9,7 @@ from benchmarks.__main__ import main, parser
 from benchmarks.commands import step
 from benchmarks.commands.step import cases
 from benchmarks.measuring.turns import Turns
+from benchmarks.reporting.report import RESULTS, read_result
 from tests.benchmarks.conftest import Bench
 from tests.benchmarks.reporting.test_tables import cells
 
@@ -85,6 +86,25 @@ def test_an_arm_is_named_by_its_overrides_and_the_first_is_the_twin(planned: Pla
     arguments = parser().parse_args(["step", "--arm", ours, "data=cifar10_sample"])
     [(_, [arm])] = cases(arguments, "float32")
     assert arm.config(CPU)["model"]["conv"]["_target_"].endswith("DYConv2d")
+
+
+@pytest.mark.parametrize("options", [["--network", "dyconv"], ["--models", "resnet18,dyconv_resnet18"]])
+def test_a_case_names_what_overrides_change_and_no_place(options: list[str], planned: Planned) -> None:
+    [plain] = planned(*options)
+    [there] = planned(*options, "data.root=/somewhere", "data=cifar10_sample")
+    [stem] = planned(*options, "data.root=/somewhere", "optimizer=sgd", "+model.stem=imagenet")
+    assert there == plain
+    assert stem == f"{plain}, +model.stem=imagenet, optimizer=sgd"
+
+
+def test_the_results_that_are_kept_have_the_cases_of_their_commands(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.commands.step.resolve_device", lambda name: CPU)
+    for content in map(read_result, RESULTS.glob("*_step*.json")):
+        _, command, *words = content["machine"]["command"]
+        if command == "step":
+            assert list(planned(*words)) == list(dict.fromkeys(timing.case for timing in content["timings"]))
 
 
 def test_candidates_for_cuda_are_arms_there_only(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:

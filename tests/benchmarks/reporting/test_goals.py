@@ -66,6 +66,12 @@ def test_arms_of_two_precisions_are_never_compared() -> None:
     assert [row[-2:] for row in both] == [["10.0", "missed"], ["5.00", "met"]]
 
 
+def test_a_goal_says_nothing_about_a_network_that_overrides_have_changed() -> None:
+    other = Timing("c, batch 64, float32, model.stem=imagenet", "twin", "static", ms=[5.0])
+    [row] = Goal("c, batch 64", "static", best("static"), 7.0).rows([other])
+    assert row[-1] == "not measured"
+
+
 def planned_cases(device_type: str) -> set[str]:
     found = set()
     for command in PLANS[device_type].values():
