@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -26,7 +26,7 @@ from dynfilt.launch.outcome import JobOutcome, JobState
 from dynfilt.launch.slots import Slot, shared_gpus
 from dynfilt.launch.view import PoolView
 from dynfilt.run.record import record_death
-from dynfilt.run.stopping import StopSignals
+from dynfilt.run.stopping import STOP_SIGNALS, StopSignals
 
 POLL_SECONDS = 0.25
 # What a job may take to finish its step and to write its checkpoint.
@@ -233,11 +233,23 @@ def process_context() -> ForkServerContext | SpawnContext:
     before = dict(os.environ)
     os.environ.update(PYTHONPATH=os.pathsep.join(path or os.getcwd() for path in sys.path), PYTHONSAFEPATH="1")
     try:
-        forkserver.ensure_running()
+        _start_server()
     finally:
         os.environ.clear()
         os.environ.update(before)
     return context
+
+
+def _start_server() -> None:
+    """Start the process that jobs are forked from. Signals that ask to stop wait until this process has started it, and
+    in the new one until it has imported what keeps it alive."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # the server's start would start it, and it lets some through again
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start(process: BaseProcess) -> None:

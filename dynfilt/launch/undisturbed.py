@@ -12,3 +12,4 @@ from dynfilt.run.stopping import STOP_SIGNALS
 os.setpgid(0, 0)
 for number in STOP_SIGNALS:
     signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the pool kept them away until here

@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -17,6 +20,7 @@ from dynfilt.launch.pool import TOO_SLOW_TO_STOP, Pool, PoolLimits
 from dynfilt.launch.slots import Slot
 from dynfilt.launch.view import LinesView
 from dynfilt.run.stopping import StopSignals
+from tests.conftest import ROOT
 
 Work = Callable[[Connection], None]
 
@@ -93,3 +97,33 @@ def test_a_job_that_lives_on_when_it_has_said_all_is_waited_for_at_rest(monkeypa
     before = time.process_time()
     assert outcome_of(work, monkeypatch, lambda stop: None).state == JobState.TRAINED
     assert time.process_time() - before < 0.75  # of processor time, not of time: a loop would take all of it
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server")
+def test_the_server_that_forks_jobs_lives_on_when_it_is_asked_to_stop_at_its_start() -> None:
+    program = """
+        import os
+        from multiprocessing import util
+        from dynfilt.launch import pool
+        from dynfilt.run.stopping import STOP_SIGNALS
+
+        begin = util.spawnv_passfds
+
+        def begin_and_signal(*words):
+            number = begin(*words)
+            for each in STOP_SIGNALS:
+                os.kill(number, each)
+            return number
+
+        util.spawnv_passfds = begin_and_signal
+        pool.PRELOADED = ("dynfilt.launch.undisturbed",)
+        blocked = "len(signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+        process = pool.process_context().Process(target=exec, args=(f"import os, signal; os._exit(40 + {blocked})",))
+        pool.start(process)
+        process.join()
+        print(process.exitcode)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.stdout, done.stderr) == ("40\n", "")  # the job hears every signal
