@@ -53,6 +53,11 @@ class Allocation:
             value, least = getattr(self, name), 0 if name in ("gpus", "max_requeues") else 1
             if (value, name) != (None, "jobs") and (type(value) is not int or value < least):
                 raise ValueError(f"hydra.launcher.allocation.{name}={value}: must be a whole number >= {least}")
+        if 60 * self.minutes <= self.stop_ahead_seconds:
+            raise ValueError(
+                f"hydra.launcher.allocation.minutes={self.minutes}: must be more than "
+                f"hydra.launcher.allocation.stop_ahead_seconds={self.stop_ahead_seconds}, in which nothing is trained"
+            )
 
     def executor(self, folder: Path) -> submitit.SlurmExecutor:
         """What submits such allocations; scripts, logs and answers go into a folder that all nodes see.

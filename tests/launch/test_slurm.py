@@ -148,6 +148,10 @@ def test_numbers_are_checked_and_what_is_missing_is_named(command: Command, monk
     outcome = command(*SLURM, "seed=0,1", "hydra.launcher.allocation.gpus=-1")
     assert outcome.code == 2
     assert "hydra.launcher.allocation.gpus=-1: must be a whole number >= 0" in outcome.err
+    outcome = command(*SLURM, "seed=0,1", "hydra.launcher.allocation.minutes=1")
+    assert outcome.code == 2
+    numbers = "allocation.minutes=1: must be more than hydra.launcher.allocation.stop_ahead_seconds=90"
+    assert numbers in outcome.err and len(outcome.lines) == 1
     monkeypatch.setitem(sys.modules, "submitit", None)
     outcome = command(*SLURM, "seed=0,1")
     assert outcome.code == 2
