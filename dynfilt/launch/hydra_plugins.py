@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ from dynfilt.launch.jobs import JobComposer, Overrides, PoolJob, expand
 from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.pool_settings import PoolSettings, QueueSettings, finished_run, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
-from dynfilt.launch.slurm import Allocation, array_id, submit, wait_for
+from dynfilt.launch.slurm import Allocation, array_id, submit, tell_undone, wait_for
 from dynfilt.run.identity import variant_name, with_todays_numbers
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.standing import CHANGED
@@ -229,7 +230,9 @@ class SlurmLauncher(PoolLauncher):
         if self.wait:
             wait_for(shares, stop)
         still_queued = stop() or not self.wait
-        return [outcome for share in shares for outcome in share.outcomes(still_queued)]
+        outcomes = [share.outcomes(still_queued) for share in shares]
+        tell_undone(shares, outcomes)
+        return list(itertools.chain.from_iterable(outcomes))
 
 
 def register_plugins(

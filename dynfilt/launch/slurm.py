@@ -196,6 +196,19 @@ def wait_for(submitted: Sequence[Submitted], stop: StopSignals) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
+def tell_undone(submitted: Sequence[Submitted], outcomes: Sequence[Sequence[JobOutcome]]) -> None:
+    """Print the only failure, since a command's end lists none but several, and the log of the first allocation that
+    has left something undone."""
+    failed = [outcome for of_share in outcomes for outcome in of_share if outcome.state == JobState.FAILED]
+    if len(failed) == 1:
+        print(f"failed: {failed[0].job}: {failed[0].reason}", file=sys.stderr, flush=True)
+    for share, of_share in zip(submitted, outcomes, strict=True):
+        if count(of_share, JobState.FAILED, JobState.INTERRUPTED, JobState.WAITING):
+            log = share.task.paths.stdout
+            print(f"log of the first allocation with jobs that are not done: {log}", file=sys.stderr, flush=True)
+            return
+
+
 def array_id(submitted: Sequence[Submitted]) -> str:
     """Slurm's number of all of them together."""
     return submitted[0].task.job_id.partition("_")[0]

@@ -44,7 +44,8 @@ class Queue:
         pickle = self.folder / f"answer{number}"
         if number in self.answers:
             pickle.touch()
-        return SimpleNamespace(job_id=f"7_{number}", paths=SimpleNamespace(result_pickle=pickle), result=result)
+        paths = SimpleNamespace(result_pickle=pickle, stdout=Path(f"log{number}"))
+        return SimpleNamespace(job_id=f"7_{number}", paths=paths, result=result)
 
 
 @pytest.fixture
@@ -130,10 +131,22 @@ def test_the_outcome_is_the_answer_else_what_the_folders_tell(
         outcome = command(*SLURM, "seed=range(0,6)", "hydra.launcher.allocation.jobs=1")
     assert outcome.code == 1
     assert outcome.err.splitlines() == [
+        "log of the first allocation with jobs that are not done: log1",
         "2 jobs failed:",
         "  seed=1: ValueError: no such GPU",
         "  seed=3: no luck",
         "2 of 6 jobs are not done; the same command goes on with them",  # one was interrupted, one never began
+    ]
+
+
+def test_a_lone_failure_is_told_with_the_log_of_its_allocation(queue: Queue, command: Command) -> None:
+    done, failed = JobOutcome("seed=0", JobState.TRAINED), JobOutcome("seed=1", JobState.FAILED, "no luck")
+    queue.answers = {0: [done], 1: [failed]}
+    outcome = command(*SLURM, "seed=0,1", "hydra.launcher.allocation.jobs=1")
+    assert outcome.code == 1
+    assert outcome.err.splitlines() == [
+        "failed: seed=1: no luck",
+        "log of the first allocation with jobs that are not done: log1",
     ]
 
 
