@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LOOKS = 2.0
 # A result may reach this machine over the network's file system after its job has left the queue.
 LOOKS_WITHOUT_A_JOB = 5
+UNDONE = (JobState.INTERRUPTED, JobState.WAITING)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Share:
         with stop.handled():
             names, jobs = [job.name for job in self.jobs], self.jobs_now()
             outcomes = run_unfinished(names, jobs, lambda unfinished: self.pool.run(unfinished, stop))
-            left = count(outcomes, JobState.INTERRUPTED, JobState.WAITING)
+            left = count(outcomes, *UNDONE)
             if left and stop() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < self.max_requeues:
                 _queue_again()
         return outcomes
@@ -138,7 +139,12 @@ class Submitted:
         names = [job.name for job in self.share.jobs]
         if still_queued:
             return [JobOutcome(name, JobState.SUBMITTED) for name in names]
-        return [_by_its_folder(name, job) for name, job in zip(names, self.share.jobs_now(), strict=True)]
+        found = [_by_its_folder(name, job) for name, job in zip(names, self.share.jobs_now(), strict=True)]
+        reason = _failure_of(self.task.job_id) if count(found, *UNDONE) else ""
+        return [
+            replace(outcome, state=JobState.FAILED, reason=reason) if reason and outcome.state in UNDONE else outcome
+            for outcome in found
+        ]
 
 
 def submit(jobs: Sequence[PoolJob], pool: PoolSettings, allocation: Allocation) -> list[Submitted]:
@@ -203,7 +209,7 @@ def tell_undone(submitted: Sequence[Submitted], outcomes: Sequence[Sequence[JobO
     if len(failed) == 1:
         print(f"failed: {failed[0].job}: {failed[0].reason}", file=sys.stderr, flush=True)
     for share, of_share in zip(submitted, outcomes, strict=True):
-        if count(of_share, JobState.FAILED, JobState.INTERRUPTED, JobState.WAITING):
+        if count(of_share, JobState.FAILED, *UNDONE):
             log = share.task.paths.stdout
             print(f"log of the first allocation with jobs that are not done: {log}", file=sys.stderr, flush=True)
             return
@@ -218,6 +224,15 @@ def _is_queued(job_id: str) -> bool:
     """Whether Slurm still has something to do for a job; yes where Slurm does not answer."""
     done = subprocess.run(["squeue", "--noheader", "--jobs", job_id], capture_output=True, text=True, check=False)
     return bool(done.stdout.strip()) if done.returncode == 0 else "Invalid job id" not in done.stderr
+
+
+def _failure_of(job_id: str) -> str:
+    """How an allocation failed by itself; empty where something else ended it, or Slurm knows it no more."""
+    done = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner", job_id], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"\bJobState=(FAILED|OUT_OF_MEMORY)\b.*\bExitCode=(\d+):", done.stdout)
+    return f"its allocation ended as {found[1]}, exit code {found[2]}" if found else ""
 
 
 def _by_its_folder(name: str, job: Job) -> JobOutcome:

@@ -19,7 +19,7 @@ from dynfilt.run.record import set_aside
 from tests.conftest import TINY, Command
 
 SLURM = (*TINY, "-m", "hydra/launcher=slurm")
-LARGEST_ARRAY = slurm._largest_array
+LARGEST_ARRAY, FAILURE_OF = slurm._largest_array, slurm._failure_of
 
 
 @dataclass
@@ -58,6 +58,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Allocation, "executor", executor)
     monkeypatch.setattr(slurm, "_is_queued", lambda job_id: False)
+    monkeypatch.setattr(slurm, "_failure_of", lambda job_id: "")
     monkeypatch.setattr(slurm, "_largest_array", lambda: 1001)
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0.0)
     yield taken
@@ -148,6 +149,24 @@ def test_a_lone_failure_is_told_with_the_log_of_its_allocation(queue: Queue, com
         "failed: seed=1: no luck",
         "log of the first allocation with jobs that are not done: log1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("FAILED", 1), ("OUT_OF_MEMORY", 1), ("CANCELLED", 75), ("NODE_FAIL", 75), ("TIMEOUT", 75)]
+)
+def test_jobs_whose_allocation_failed_by_itself_have_failed(
+    state: str, code: int, queue: Queue, command: Command, finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scontrol = finished_copy / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho JobId=9 ArrayJobId=7 JobState={state} Reason=$4 Requeue=1 ExitCode=3:0\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{finished_copy}:/bin")
+    monkeypatch.setattr(slurm, "_failure_of", FAILURE_OF)
+    outcome = command(*SLURM, "seed=0,1,2", "hydra.launcher.allocation.jobs=2")
+    assert outcome.code == code
+    reason = f"  seed=1; seed=2: its allocation ended as {state}, exit code 3"
+    assert (reason in outcome.err) == (code == 1)
+    assert outcome.err.startswith("log of the first allocation with jobs that are not done: log0\n")
 
 
 def test_ctrl_c_ends_the_waiting_and_leaves_the_jobs(
