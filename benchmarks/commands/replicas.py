@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from benchmarks.commands.step import names
-from benchmarks.measuring.timing import Deadline, interleaved_ms
+from benchmarks.measuring.timing import NO_TIME, Deadline, interleaved_ms
 from benchmarks.reporting.report import Result, Timing, require_any
 from dynfilt.config.checks import make
 from dynfilt.config.compose import compose
@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
         }
         case = f"{arguments.replicas} x {model}, batch {arguments.batch}"
         for name, ms in interleaved_ms(arms, device, arguments.repetitions, deadline).items():
-            timings.append(Timing(case, name, "ours" if name == "stacked" else "static", ms=ms))
+            role, failure = "ours" if name == "stacked" else "static", None if ms else NO_TIME
+            timings.append(Timing(case, name, role, ms=ms, failure=failure))
     require_any(timings)
     return Result("replicas", device, timings)
 

@@ -19,6 +19,10 @@ class ArmFailed(Exception):
     """An arm's process raised, died or did not answer in time; the text is one line."""
 
 
+class NoAnswer(ArmFailed):
+    """An arm's process did not answer in time."""
+
+
 class ArmProcess:
     """An arm in its process. `start` a request, then take its `answer`; other arms may work in between."""
 
@@ -37,11 +41,11 @@ class ArmProcess:
             raise ArmFailed(self._death()) from error
 
     def answer(self, seconds: float) -> Any:
-        """What the method returned. Raises ArmFailed when it raised, or did not return within `seconds`."""
+        """What the method returned. Raises ArmFailed when it raised, NoAnswer when it takes more than `seconds`."""
         try:
             # A pipe cannot wait for longer than a C int of milliseconds.
             if not self._connection.poll(min(seconds, 1e6)):
-                raise ArmFailed(f"no answer within {seconds:.0f} s")
+                raise NoAnswer(f"no answer within {seconds:.0f} s")
             succeeded, content = self._connection.recv()
         except (EOFError, OSError) as error:
             raise ArmFailed(self._death()) from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.measuring.arm import Arm
-from benchmarks.measuring.arm_process import ArmFailed, ArmProcess
+from benchmarks.measuring.arm_process import ArmFailed, ArmProcess, NoAnswer
 from benchmarks.measuring.timing import NO_TIME, Deadline
 
 LONGEST_PREPARATION_S = 900.0
@@ -45,6 +45,9 @@ class Turn:
             return None
         try:
             return self.process.answer(seconds)
+        except NoAnswer as error:
+            self.fail(NO_TIME if seconds < LONGEST_PREPARATION_S else str(error))  # less is what a deadline has left
+            return None
         except ArmFailed as error:
             self.fail(str(error))
             return None

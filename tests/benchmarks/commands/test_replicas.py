@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from benchmarks.__main__ import main
+from benchmarks.commands import replicas
 from benchmarks.commands.replicas import one_by_one, stacked
+from benchmarks.measuring.timing import NO_TIME
 from benchmarks.reporting.report import read_result
 
 
@@ -29,6 +31,13 @@ def test_both_ways_take_the_same_steps() -> None:
     for index, each in enumerate(networks):
         for name, parameter in each.named_parameters():
             torch.testing.assert_close(parameters[name][index], parameter)
+
+
+@pytest.mark.slow
+def test_what_the_deadline_cuts_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "interleaved_ms", lambda *_: {"one by one": [1.0], "stacked": []})
+    assert main(["replicas", "--device", "cpu", "--out", str(tmp_path / "r.json"), "--models", "static_1x1"]) == 0
+    assert [timing.failure for timing in read_result(tmp_path / "r.json")["timings"]] == [None, NO_TIME]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.measuring import turns as turns_module
 from benchmarks.measuring.arm import Arm
-from benchmarks.measuring.arm_process import ArmFailed, ArmProcess
+from benchmarks.measuring.arm_process import ArmFailed, ArmProcess, NoAnswer
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.measuring.turns import Turn, Turns
 from tests.benchmarks.conftest import TINY_STEP
@@ -44,6 +44,20 @@ def test_an_arm_that_hangs_is_given_up() -> None:
         process.answer(1.0)
     process.close()
     assert not process._process.is_alive()
+
+
+@pytest.mark.parametrize("left", [100.0, None])
+def test_only_an_arm_that_the_deadline_cuts_off_may_be_measured_again(
+    left: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Scripted):
+        def answer(self, seconds: float) -> object:
+            raise NoAnswer("no answer")
+
+    monkeypatch.setattr(turns_module, "ArmProcess", lambda arm, device: Silent([], arm.name, []))
+    turns = Turns([Arm("a", "ours", ())], CPU, 0.0, Deadline(left))
+    turns.take(1)
+    assert [turn.failure for turn in turns.all] == [NO_TIME if left else "no answer"]
 
 
 def test_nothing_is_started_after_the_deadline() -> None:
