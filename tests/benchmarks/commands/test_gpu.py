@@ -119,6 +119,15 @@ def test_what_was_cut_off_is_done_again(content: str | None, stand_ins: StandIns
     assert stand_ins.begun == ["step"] and len(read_result(path)["timings"]) == 2
 
 
+def test_tests_that_failed_are_run_again(stand_ins: StandIns, plan: Plan) -> None:
+    stand_ins.failing = {"gpu_tests": 1}
+    for _ in range(2):
+        assert plan("--only", "gpu_tests", code=1) == {"gpu_tests": "failed with exit code 1"}
+    stand_ins.failing.clear()
+    assert plan("--only", "gpu_tests")["gpu_tests"] == "0 s"
+    assert plan("--only", "gpu_tests")["gpu_tests"] == "done before"
+
+
 def test_a_part_is_begun_only_where_its_time_is_left(stand_ins: StandIns, plan: Plan) -> None:
     states = plan("--minutes", "0.79")  # gpu_tests needs 0.5, the first of the steps 0.8
     assert states["step_resnet18_512_compiled"] == NO_TIME and states["step_lab"] != NO_TIME
