@@ -23,8 +23,9 @@ import torch
 from benchmarks.commands import pool, replicas, step
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.goals import goal_table
-from benchmarks.reporting.report import RESULTS, Result, Timing, read_result, write_result
+from benchmarks.reporting.report import REHEARSALS, RESULTS, Result, Timing, read_result, write_result
 from benchmarks.reporting.tables import render, text_table
+from dynfilt.run.provenance import device_name
 from dynfilt.run.stopping import TRY_AGAIN
 from dynfilt.train.settings import resolve_device
 
@@ -126,9 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time limit (default: %(default)g)")
     parser.add_argument("--only", default="", help="only the parts whose names contain this; several with commas")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on a CPU: does everything run here?")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "gpu", help="folder of the results (default: %(default)s)"
-    )
+    where = "benchmarks/results/gpu, of a rehearsal benchmarks/results/rehearsals/gpu"
+    parser.add_argument("--out", type=Path, help=f"folder of the results (default: {where})")
     parser.add_argument(
         "overrides", nargs="*", default=[], help="config for the studies, e.g. data.root=... seed=0,1,2"
     )
@@ -143,7 +143,8 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not arguments.rehearse and resolve_device(arguments.device).type != "cuda":
         raise ValueError("gpu needs a CUDA device; --rehearse tries every part on a CPU, at tiny sizes")
     deadline = Deadline(60 * arguments.minutes)
-    arguments.out = arguments.out.resolve()  # commands run in the project's folder
+    out = arguments.out or (REHEARSALS if arguments.rehearse else RESULTS) / "gpu"
+    arguments.out = out.resolve()  # commands run in the project's folder
     arguments.out.mkdir(parents=True, exist_ok=True)
     states: dict[str, str] = {}
     without_tests = importlib.util.find_spec("pytest") is None
@@ -159,7 +160,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _do(part: Part, arguments: argparse.Namespace, parser: argparse.ArgumentParser, deadline: Deadline) -> str:
     """Do one part, unless it is done or too little time is left; what came of it, in words."""
-    if _is_done(part, arguments.out / f"{part.name}.json"):
+    if _is_done(part, arguments.out / f"{part.name}.json", device_name(resolve_device(arguments.device))):
         return "done before"
     if deadline.seconds_left() < (0.1 if arguments.rehearse else 60 * part.minutes):
         return NO_TIME
@@ -170,7 +171,7 @@ def _do(part: Part, arguments: argparse.Namespace, parser: argparse.ArgumentPars
     if in_this_process:
         failure = _measure(part, parser.parse_args(words), arguments, deadline)
     else:
-        failure = _run(part, words, arguments.out, deadline)
+        failure = _run(part, words, arguments, deadline)
     return failure or f"{time.monotonic() - started:.0f} s"
 
 
@@ -203,9 +204,9 @@ def _measure(part: Part, words: argparse.Namespace, arguments: argparse.Namespac
     return ""
 
 
-def _run(part: Part, words: Sequence[str], out: Path, deadline: Deadline) -> str:
+def _run(part: Part, words: Sequence[str], arguments: argparse.Namespace, deadline: Deadline) -> str:
     """Run a command until the deadline, with its output in a log; print its end; what went wrong, in words."""
-    log = out / f"{part.name}.log"
+    log = arguments.out / f"{part.name}.log"
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if part.name == "gpu_tests":
@@ -221,8 +222,9 @@ def _run(part: Part, words: Sequence[str], out: Path, deadline: Deadline) -> str
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     print("\n".join(lines[-PRINTED_LINES:]))
     if part.name == "gpu_tests":
-        content = {"summary": lines[-1:], "exit_code": code}
-        (out / f"{part.name}.json").write_text(json.dumps(content) + "\n")
+        device = device_name(resolve_device(arguments.device))
+        content = {"summary": lines[-1:], "exit_code": code, "device": device}
+        log.with_suffix(".json").write_text(json.dumps(content) + "\n")
     succeeded = code == 0 or (part.is_study and code == TRY_AGAIN)
     return "" if succeeded else f"failed with exit code {code}"
 
@@ -233,14 +235,16 @@ def _files_of_gpu_tests() -> list[str]:
     return [str(path.relative_to(PROJECT)) for path in files if re.search(r"mark\.gpu\b", path.read_text())]
 
 
-def _is_done(part: Part, path: Path) -> bool:
-    """Whether a part's result is there and whole: no test failed, and no arm was cut off by the time."""
+def _is_done(part: Part, path: Path, device: str) -> bool:
+    """Whether a part's result of this device is there and whole: no test failed, no arm was cut off by the time."""
     if not path.exists():
         return False
     try:
         if part.name == "gpu_tests":
-            return json.loads(path.read_text())["exit_code"] == 0
-        return all(timing.failure != NO_TIME for timing in read_result(path)["timings"])
+            found = json.loads(path.read_text())
+            return found["exit_code"] == 0 and found.get("device") == device
+        found = read_result(path)
+        return found["machine"]["device"] == device and all(t.failure != NO_TIME for t in found["timings"])
     except ValueError:
         return False
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.commands import data, layers, startup, step
 from benchmarks.measuring.timing import Deadline
 from benchmarks.reporting.goals import goal_table
-from benchmarks.reporting.report import RESULTS, Result, Timing, default_path, write_result
+from benchmarks.reporting.report import REHEARSALS, RESULTS, Result, Timing, default_path, write_result
 from benchmarks.reporting.tables import render
 from dynfilt.train.settings import resolve_device
 
@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", choices=PLANS, help="which set (default: by device)")
     parser.add_argument("--only", default="", help="only the files whose names contain this")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes: does everything run here?")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files (default: %(default)s)")
+    where = "benchmarks/results, of a rehearsal benchmarks/results/rehearsals"
+    parser.add_argument("--out", type=Path, help=f"folder of the JSON files (default: {where})")
     parser.add_argument("overrides", nargs="*", default=["data=cifar10_sample"], help="config, e.g. data.root=...")
 
 
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     device = resolve_device(arguments.device)
     minutes = MINUTES_ON_CUDA if arguments.minutes is None and device.type == "cuda" else arguments.minutes
     deadline = Deadline(None if minutes is None else 60 * minutes)
+    out = arguments.out or (REHEARSALS if arguments.rehearse else RESULTS)
     timings: list[Timing] = []
     complete = True
     for name, command in PLANS[arguments.plan or device.type].items():
@@ -91,7 +93,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             print(f"nothing measured: {type(error).__name__}: {error}", file=sys.stderr)
             complete = False
             continue
-        path = arguments.out / default_path(name, device).name
+        path = out / default_path(name, device).name
         write_result(result, path, arguments.commit)
         timings += result.timings
         print(f"{render(result)}\n\n{path}, {time.monotonic() - started:.0f} s", flush=True)

@@ -17,6 +17,7 @@ import torch
 from dynfilt.run.provenance import collect_provenance
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+REHEARSALS = RESULTS / "rehearsals"  # tiny sizes, which must replace no result
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,16 @@ def collect_provenance(device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "host": platform.node(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "command": list(map(without_secrets, _command())),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's own name, or the architecture of a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
 
 
 def _command() -> list[str]:

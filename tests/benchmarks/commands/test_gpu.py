@@ -16,6 +16,7 @@ from benchmarks.commands import gpu
 from benchmarks.commands.gpu import PARTS
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, read_result, write_result
+from dynfilt.run.provenance import device_name
 from dynfilt.run.stopping import TRY_AGAIN
 from tests.conftest import command_line
 
@@ -59,6 +60,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> StandIns:
     commands = SimpleNamespace(**{**vars(subprocess), "run": found.command})
     monkeypatch.setattr(gpu, "subprocess", commands)
     monkeypatch.setattr(gpu, "resolve_device", lambda name: torch.device("cuda", 0))
+    monkeypatch.setattr(gpu, "device_name", lambda device: device_name(CPU))  # where they are measured in fact
     return found
 
 
@@ -107,6 +109,27 @@ def test_what_is_done_is_not_done_again_and_studies_go_on(stand_ins: StandIns, p
     states = plan("--minutes", "30")
     assert stand_ins.begun == STUDIES
     assert all(states[name] == "done before" for name in ("gpu_tests", *MEASURED))
+
+
+def test_what_another_device_has_done_is_done_again(
+    stand_ins: StandIns, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan("--minutes", "30")
+    stand_ins.begun.clear()
+    monkeypatch.setattr(gpu, "device_name", lambda device: "NVIDIA H200")
+    plan("--minutes", "30", "--only", "gpu_tests,step_lab")
+    assert stand_ins.begun == ["gpu_tests", "step"]
+
+
+def test_a_rehearsal_has_a_folder_of_its_own(
+    stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RESULTS", "REHEARSALS"):
+        monkeypatch.setattr(gpu, name, tmp_path / name)
+    for words, folder in ((["--rehearse"], "REHEARSALS"), ([], "RESULTS")):
+        assert main(["gpu", "--only", "step_lab", *words]) == 0
+        assert (tmp_path / folder / "gpu" / "step_lab.json").exists()
+    assert stand_ins.begun == ["step", "step"]
 
 
 @pytest.mark.parametrize("content", [None, "torn"])

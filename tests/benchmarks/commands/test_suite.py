@@ -54,6 +54,18 @@ def test_each_command_is_run_within_what_is_left_and_written(
     assert printed.out.count("\n\ncase\n\n") == 6 and printed.out.rstrip().splitlines()[-1].startswith("| resnet18 and")
 
 
+@pytest.mark.parametrize(("words", "folder"), [((), "RESULTS"), (("--rehearse",), "REHEARSALS")])
+def test_a_rehearsal_replaces_no_result(
+    words: tuple[str, ...], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RESULTS", "REHEARSALS"):
+        monkeypatch.setattr(suite, name, tmp_path / name)
+    result = Result("layers", CPU, [Timing("case", "arm", ms=[1.0])])
+    monkeypatch.setitem(suite.RUN, "layers", lambda arguments, deadline: result)
+    assert main(["all", "--device", "cpu", "--only", "layers", *words]) == 0
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.json")] == [Path(folder, "cpu_layers.json")]
+
+
 @pytest.mark.slow
 def test_without_time_nothing_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["all", "--device", "cpu", "--plan", "cuda", "--minutes", "0", "--only", "label", "--out", str(tmp_path)]
