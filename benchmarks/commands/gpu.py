@@ -137,20 +137,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Do the parts in their order; 0 when all that were begun succeeded. Their states and the goals are printed last.
 
-    Raises ValueError where there is no GPU and no rehearsal is asked for.
+    Raises ValueError where there is no GPU and no rehearsal is asked for, and for a time or a part that makes no sense.
     """
     arguments.device = "cpu" if arguments.rehearse else arguments.device
     if not arguments.rehearse and resolve_device(arguments.device).type != "cuda":
         raise ValueError("gpu needs a CUDA device; --rehearse tries every part on a CPU, at tiny sizes")
-    deadline = Deadline(60 * arguments.minutes)
+    deadline = Deadline.after_minutes(arguments.minutes)
+    without_tests = importlib.util.find_spec("pytest") is None
+    parts = [ONE_BATCH if part.name == "gpu_tests" and without_tests else part for part in PARTS]
+    chosen = step.parts_with(arguments.only.split(","), [part.name for part in parts])
     out = arguments.out or (REHEARSALS if arguments.rehearse else RESULTS) / "gpu"
     arguments.out = out.resolve()  # commands run in the project's folder
     arguments.out.mkdir(parents=True, exist_ok=True)
     states: dict[str, str] = {}
-    without_tests = importlib.util.find_spec("pytest") is None
-    for part in PARTS:
-        part = ONE_BATCH if part.name == "gpu_tests" and without_tests else part
-        if any(word in part.name for word in arguments.only.split(",")):
+    for part in parts:
+        if part.name in chosen:
             states[part.name] = _do(part, arguments, parser, deadline)
             print(f"## {part.name}: {states[part.name]}; {deadline.seconds_left():.0f} s left", flush=True)
     print(f"\n{text_table(['part', 'state'], [list(state) for state in states.items()])}")

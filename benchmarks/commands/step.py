@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -232,3 +232,12 @@ def require_known(option: str, given: Sequence[str], allowed: Sequence[str] | di
     for name in given:
         if name not in allowed:
             raise ValueError(f"{option} {name}: allowed: {', '.join(allowed)}")
+
+
+def parts_with(words: Sequence[str], parts: Iterable[str]) -> list[str]:
+    """Those whose names contain one of the words of `--only`. Raises ValueError for a word that is in none."""
+    parts = list(parts)
+    for word in words:
+        if not any(word in part for part in parts):
+            raise ValueError(f"--only {word}: is in no part's name; the parts are {', '.join(parts)}")
+    return [part for part in parts if any(word in part for word in words)]

@@ -74,17 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Run the plan's commands; 0 when each could time something, else 1."""
+    """Run the plan's commands; 0 when each could time something, else 1.
+
+    Raises ValueError for a time or a part that makes no sense.
+    """
     device = resolve_device(arguments.device)
     minutes = MINUTES_ON_CUDA if arguments.minutes is None and device.type == "cuda" else arguments.minutes
-    deadline = Deadline(None if minutes is None else 60 * minutes)
+    deadline = Deadline.after_minutes(minutes)
+    plan = PLANS[arguments.plan or device.type]
     out = arguments.out or (REHEARSALS if arguments.rehearse else RESULTS)
     timings: list[Timing] = []
     complete = True
-    for name, command in PLANS[arguments.plan or device.type].items():
-        if arguments.only not in name:
-            continue
-        words = _words(command, arguments)
+    for name in step.parts_with([arguments.only], plan):
+        words = _words(plan[name], arguments)
         print(f"\n## {name}: python -m benchmarks {shlex.join(words)}\n", flush=True)
         started = time.monotonic()
         try:

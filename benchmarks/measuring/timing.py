@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Self
 
 import torch
 
@@ -21,6 +23,13 @@ class Deadline:
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
+
+    @classmethod
+    def after_minutes(cls, minutes: float | None) -> Self:
+        """What `--minutes` asks for. Raises ValueError for a number that is not finite and above 0."""
+        if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+            raise ValueError(f"--minutes {minutes:g}: must be a finite number above 0")
+        return cls(None if minutes is None else 60 * minutes)
 
     def seconds_left(self) -> float:
         """Seconds until then, infinite for never, 0 when it has passed."""

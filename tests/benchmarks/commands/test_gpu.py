@@ -156,7 +156,7 @@ def test_a_part_is_begun_only_where_its_time_is_left(stand_ins: StandIns, plan: 
     assert states["step_resnet18_512_compiled"] == NO_TIME and states["step_lab"] != NO_TIME
     assert stand_ins.begun == ["gpu_tests", "step", "step", "step", "replicas"]
     stand_ins.begun.clear()
-    assert set(plan("--minutes", "0", "--only", "lab_3x3,field").values()) == {NO_TIME}
+    assert set(plan("--minutes", "1e-9", "--only", "lab_3x3,field").values()) == {NO_TIME}
     assert not stand_ins.begun
 
 
@@ -174,6 +174,25 @@ def test_without_a_gpu_the_rehearsal_is_named(tmp_path: Path, capsys: pytest.Cap
     assert main(["gpu", "--device", "cpu", "--out", str(tmp_path)]) == 2
     message = "error: gpu needs a CUDA device; --rehearse tries every part on a CPU, at tiny sizes\n"
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("command", ["gpu", "all"])
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--minutes", "nan"], "--minutes nan: must be a finite number above 0\n"),
+        (["--minutes", "0"], "--minutes 0: must be a finite number above 0\n"),
+        (["--minutes", "inf"], "--minutes inf: must be a finite number above 0\n"),
+        (["--only", "nothing"], "--only nothing: is in no part's name; the parts are "),
+    ],
+)
+def test_a_time_or_a_part_that_makes_no_sense_is_refused_in_one_line(
+    command: str, words: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--device", "cpu", "--rehearse", "--out", str(tmp_path / "out"), *words]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith(f"error: {line}") and printed.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("rehearse", [True, False])

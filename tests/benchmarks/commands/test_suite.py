@@ -68,7 +68,7 @@ def test_a_rehearsal_replaces_no_result(
 
 @pytest.mark.slow
 def test_without_time_nothing_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["all", "--device", "cpu", "--plan", "cuda", "--minutes", "0", "--only", "label", "--out", str(tmp_path)]
+    words = ["all", "--device", "cpu", "--plan", "cuda", "--minutes", "1e-9", "--only", "label", "--out", str(tmp_path)]
     assert main(words) == 1
     assert "nothing measured: ValueError: static_1x1: no time was left" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
