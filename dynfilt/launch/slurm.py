@@ -150,9 +150,12 @@ class Submitted:
 def submit(jobs: Sequence[PoolJob], pool: PoolSettings, allocation: Allocation) -> list[Submitted]:
     """Queue all jobs, in order, as the allocations of one array. What `rerun` sets aside stays until its job starts.
 
-    Raises ValueError where the cluster takes no array of that many allocations.
+    Raises ValueError where the cluster takes no array of that many allocations, or not the folder's name.
     """
-    executor = allocation.executor(Path(jobs[0].job.config["output_root"]).absolute() / ".slurm")
+    root = Path(jobs[0].job.config["output_root"]).absolute()
+    if "%" in str(root):
+        raise ValueError(f"output_root={root}: Slurm puts numbers in the place of a % in a path; choose one without it")
+    executor = allocation.executor(root / ".slurm")
     per_allocation = allocation.jobs or (JOBS_PER_GPU * allocation.gpus or allocation.cpus)
     _require_room_in_an_array(len(jobs), per_allocation)
     jobs = [

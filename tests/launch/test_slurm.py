@@ -190,6 +190,13 @@ def test_numbers_are_checked_and_what_is_missing_is_named(command: Command, monk
     assert outcome.err == "error: hydra/launcher=slurm needs submitit: pip install 'dynfilt[slurm]'\n"
 
 
+def test_a_folder_whose_name_slurm_would_change_is_refused(queue: Queue, command: Command, tmp_path: Path) -> None:
+    outcome = command(*SLURM, "seed=0,1", "output_root='runs%j'")
+    assert (outcome.code, queue.shares) == (2, [])
+    reason = "Slurm puts numbers in the place of a % in a path; choose one without it"
+    assert outcome.err == f"error: output_root={tmp_path}/runs%j: {reason}\n"
+
+
 @pytest.mark.slow
 def test_more_allocations_than_an_array_of_the_cluster_holds_are_refused_with_the_way_out(
     queue: Queue, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
