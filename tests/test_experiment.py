@@ -1,6 +1,5 @@
 """One run from config to result: its folder, what it refuses, how it ends."""
 
-import functools
 import json
 import math
 import shutil
@@ -287,30 +286,6 @@ def test_a_lost_best_checkpoint_is_told_before_training(command: Command, finish
     outcome = command(*TINY)
     assert (outcome.code, outcome.out) == (1, "")
     assert "has no checkpoint/best.pt; train it first, or anew with rerun=true" in outcome.err
-
-
-def test_a_run_does_not_go_on_with_other_images(
-    command: Command, finished_copy: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (finished_copy / "result.json").unlink()
-    others = functools.wraps(tiny_data)(lambda **settings: tiny_data(**{**settings, "split_seed": 1}))
-    with monkeypatch.context() as patch:
-        patch.setattr("tests.tiny_run.tiny_data", others)
-        outcome = command(*TINY)
-    assert outcome.code == 1
-    assert "was trained on other images up to step 12; put them back" in outcome.err
-    assert "rerun=true or another study" in outcome.err
-    assert command(*TINY).code == 0
-    assert_same_outcome(finished_copy, finished_run)
-
-
-def test_a_run_of_before_its_images_were_noted_goes_on(command: Command, finished_copy: Path) -> None:
-    (finished_copy / "result.json").unlink()
-    for name in ("last.pt", "best.pt"):
-        state = load_checkpoint(finished_copy / "checkpoint" / name)
-        del state["images"]
-        save_checkpoint(state, finished_copy / "checkpoint" / name)
-    assert command(*TINY).code == 0
 
 
 def test_best_weights_of_another_accuracy_are_no_result(command: Command, finished_copy: Path) -> None:

@@ -1,5 +1,6 @@
 """Stop a run anywhere, by anything: the same command goes on and ends where the run would have ended."""
 
+import functools
 import os
 import random
 import signal
@@ -16,9 +17,10 @@ import torch
 from dynfilt import cost, experiment
 from dynfilt.config.compose import Job
 from dynfilt.train import trainer as trainer_module
+from dynfilt.train.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import ROOT, TINY, Command, command_line, quiet_environment
 from tests.run_folders import assert_same_outcome, contents, read_rows, read_status
-from tests.tiny_run import SIGNAL_AT_STEP
+from tests.tiny_run import SIGNAL_AT_STEP, tiny_data
 
 # Early stopping, a falling temperature, dropout and augmentation, and a step checkpoint whenever one can be.
 OVERRIDES = ("trainer.epochs=8", "trainer.patience=3", "trainer.checkpoint_every_seconds=1e-9", "schedule=cosine")
@@ -158,6 +160,30 @@ def test_kill_minus_nine_of_a_real_process_at_a_random_step(whole: Path, command
     outcome = command(*TINY, *OVERRIDES)
     assert outcome.code == 0 and "going on from step " in outcome.out
     assert_same_outcome(folder, whole)
+
+
+def test_a_run_does_not_go_on_with_other_images(
+    command: Command, finished_copy: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (finished_copy / "result.json").unlink()
+    others = functools.wraps(tiny_data)(lambda **settings: tiny_data(**{**settings, "split_seed": 1}))
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.tiny_run.tiny_data", others)
+        outcome = command(*TINY)
+    assert outcome.code == 1
+    assert "was trained on other images up to step 12; put them back" in outcome.err
+    assert "rerun=true or another study" in outcome.err
+    assert command(*TINY).code == 0
+    assert_same_outcome(finished_copy, finished_run)
+
+
+def test_a_run_of_before_its_images_were_noted_goes_on(command: Command, finished_copy: Path) -> None:
+    (finished_copy / "result.json").unlink()
+    for name in ("last.pt", "best.pt"):
+        state = load_checkpoint(finished_copy / "checkpoint" / name)
+        del state["images"]
+        save_checkpoint(state, finished_copy / "checkpoint" / name)
+    assert command(*TINY).code == 0
 
 
 def real_process(folder: Path, number: signal.Signals, step: int) -> subprocess.Popen[str]:

@@ -1,62 +1,21 @@
 """Photographs of every kind in lists and folders: their pixels, the cache, and one line for whatever is wrong."""
 
-import json
-import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from dynfilt.data import image_cache
-from dynfilt.data.bundle import ImageData
 from dynfilt.data.image_cache import Fit, Preparation, decode
-from dynfilt.data.image_list import image_list
 from tests.conftest import Command
-
-SIZE = 6
-Lists = dict[str, str]
-SOUND: Lists = {
-    "train.txt": "pics/a cat.png 0\npics/b.png 1\r\n\npics/c.png\t1\n",
-    "val.txt": "pics/d.png 0\n",
-    "test.txt": "pics/e.png 1\n./pics/f.png 0\n",
-}
-
-
-def colour(number: int) -> tuple[int, int, int]:
-    return (10 + number, 100 + number, 200 - number)
-
-
-def write(root: Path, lists: Lists) -> Path:
-    """Plain pictures a cat, b, c, d, e, f and the given lists."""
-    (root / "pics").mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(("a cat", "b", "c", "d", "e", "f")):
-        Image.new("RGB", (9, 5 + number), colour(number)).save(root / "pics" / f"{name}.png")
-    for name, text in lists.items():
-        (root / name).write_bytes(text.encode())
-    return root
-
-
-def load(folder: Path, **changes: Any) -> ImageData:
-    own: dict[str, Any] = {"root": str(folder), "name": "tiny", "image_size": SIZE, "fit": "stretch"}
-    own |= {"cache": None, "denoise": 0, "min_max": False}
-    common = {"num_classes": 2, "validation_size": 0, "split_seed": 0, "flip": False, "pad": 0}
-    return image_list(**{**own, **common, "mean": [0.5] * 3, "std": [0.5] * 3, **changes})
+from tests.data.photographs import SIZE, SOUND, Lists, colour, colours, load, write
 
 
 def pixels_of(path: Path, size: int, fit: Fit) -> np.ndarray:
     return decode(path, Preparation(size, fit, denoise=0, min_max=False))
-
-
-def colours(split: Any) -> list[tuple[int, ...]]:
-    return [tuple(pixels) for pixels in split.images[:, :, 2, 3].tolist()]
 
 
 def test_the_lists_are_the_splits(tmp_path: Path) -> None:
@@ -163,131 +122,6 @@ def test_crop_keeps_the_proportions_and_the_middle(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "x.png")
     assert pixels_of(tmp_path / "x.png", 4, "crop")[0, 0].tolist() == [50, 100, 150, 200]
     assert pixels_of(tmp_path / "x.png", 6, "stretch")[0, 0].tolist() == [0, 50, 100, 150, 200, 250]
-
-
-def test_two_folders_whose_files_look_alike_share_a_cache_and_no_image(tmp_path: Path) -> None:
-    roots = [tmp_path / "one", tmp_path / "two"]
-    for number, root in enumerate(roots):
-        root.mkdir()
-        for name in "ab":
-            Image.new("RGB", (SIZE, SIZE), colour(number)).save(root / f"{name}.ppm")
-            os.utime(root / f"{name}.ppm", ns=(0, 0))  # as an archive without times is unpacked
-        for part in ("train", "val", "test"):
-            (root / f"{part}.txt").write_text("a.ppm 0\nb.ppm 1\n")
-    with pytest.warns(UserWarning, match="too"):
-        seen = [colours(load(root, cache=str(tmp_path / "cache")).train)[0] for root in roots]
-    assert seen == [colour(0), colour(1)]
-
-
-def test_a_cache_that_was_cut_is_made_anew(tmp_path: Path) -> None:
-    first = colours(load(write(tmp_path, SOUND)).train)
-    for path in (tmp_path / ".image_cache").glob("*.bin"):
-        os.truncate(path, 7)
-    assert colours(load(tmp_path).train) == first
-
-
-@pytest.mark.parametrize("place", ["all", "middle"])
-def test_a_cache_that_was_damaged_is_made_anew(place: str, tmp_path: Path) -> None:
-    data = load(write(tmp_path, SOUND))
-    first = [split.images.clone() for split in (data.train, data.val, data.test)]  # away from the file
-    for path in (tmp_path / ".image_cache").glob("*.bin"):
-        content = bytearray(path.read_bytes())
-        if place == "all":
-            content = bytearray(len(content))
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    data = load(tmp_path)
-    assert all(map(torch.equal, first, (data.train.images, data.val.images, data.test.images)))
-
-
-def test_a_cache_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[bytes] = []
-    fsync = os.fsync
-
-    def noted(file: int) -> None:
-        fsync(file)
-        [partial] = (tmp_path / ".image_cache").glob("*.partial")
-        synced.append(partial.read_bytes())
-
-    monkeypatch.setattr(os, "fsync", noted)
-    load(write(tmp_path, SOUND))
-    assert sorted(synced) == sorted(path.read_bytes() for path in (tmp_path / ".image_cache").glob("*.bin"))
-
-
-def test_without_locks_no_process_removes_what_another_one_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image_cache, "fcntl", None)
-    load(write(tmp_path, SOUND))
-    for path in (tmp_path / ".image_cache").glob("*.bin"):
-        path.rename(path.with_suffix(".1.partial"))  # as another process has just begun
-    load(tmp_path)
-    assert len(list((tmp_path / ".image_cache").glob("*.1.partial"))) == 3
-
-
-def test_the_cache_is_made_once_and_anew_when_an_image_or_a_setting_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded: list[str] = []
-    monkeypatch.setattr(image_cache, "decode", lambda path, *rest: (decoded.append(path.name), decode(path, *rest))[1])
-    write(tmp_path, SOUND)
-    load(tmp_path)
-    assert len(decoded) == 6
-    first = load(tmp_path)
-    assert len(decoded) == 6 and not list((tmp_path / ".image_cache").glob("*.partial"))
-    first.train.images.zero_()  # a run's own pages
-    assert colours(load(tmp_path).train)[0] == colour(0)
-    (tmp_path / "train.txt").write_text(
-        SOUND["train.txt"].replace("a cat.png 0", "a cat.png 1").replace("c.png\t1", "c.png 0")
-    )
-    assert load(tmp_path).train.labels.tolist() == [1, 1, 0] and len(decoded) == 6
-    os.utime(tmp_path / "pics" / "c.png", ns=(1, 1))
-    load(tmp_path)
-    assert decoded[6:] == ["a cat.png", "b.png", "c.png"]
-    load(tmp_path, image_size=5)
-    assert len(decoded) == 15
-
-
-def test_two_runs_at_once_make_the_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Path] = []
-    write_ = image_cache._write
-    monkeypatch.setattr(image_cache, "_write", lambda path, *rest: (written.append(path), write_(path, *rest)))
-    write(tmp_path, SOUND)
-    runs = [threading.Thread(target=load, args=(tmp_path,)) for _ in range(4)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
-    assert len(written) == len(set(written)) == 3
-
-
-def test_a_run_is_stopped_while_it_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[str] = []
-
-    def stop() -> None:
-        if len(decoded) >= 3:
-            raise KeyboardInterrupt
-
-    def slow(path: Path, preparation: Preparation) -> np.ndarray:
-        decoded.append(path.name)
-        time.sleep(0.01)
-        return decode(path, preparation)
-
-    monkeypatch.setattr(image_cache, "decode", slow)
-    write(tmp_path, {**SOUND, "train.txt": "pics/b.png 0\npics/c.png 1\n" * 500})
-    with pytest.raises(KeyboardInterrupt), image_cache.stopped_by(stop):
-        load(tmp_path)
-    assert len(decoded) < 900 and not list((tmp_path / ".image_cache").iterdir())
-    load(tmp_path)
-
-
-def test_a_run_is_stopped_while_another_one_decodes(tmp_path: Path) -> None:
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    write(tmp_path, SOUND)
-    with image_cache._alone(tmp_path), image_cache.stopped_by(stop), pytest.raises(KeyboardInterrupt):
-        load(tmp_path, cache=str(tmp_path))
 
 
 BAD_LINES: dict[str, tuple[Callable[[Lists], Lists], str]] = {
@@ -404,11 +238,6 @@ def test_min_max_stretches_each_image_and_has_a_cache_of_its_own(tmp_path: Path)
     assert load(tmp_path, min_max=True).train.images[1].unique().tolist() == [9]
 
 
-def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, unwritable: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.cache: .*set data\.cache to a folder that can be written"):
-        load(write(tmp_path, SOUND), cache=str(unwritable))
-
-
 @pytest.mark.slow
 def test_a_run_trains_on_lists(tmp_path: Path, command: Command) -> None:
     root = write(tmp_path / "my pictures", SOUND)
@@ -417,13 +246,3 @@ def test_a_run_trains_on_lists(tmp_path: Path, command: Command) -> None:
     outcome = command("model=resnet8", "model.stem=stride2", *words, *small)
     assert outcome.code == 0, outcome.err
     assert len(list((tmp_path / "cache").iterdir())) == 3
-
-
-@pytest.mark.slow
-def test_a_signal_stops_a_run_that_decodes(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_cache, "decode", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    words = ("data=image_list", f"data.root={write(tmp_path / 'pictures', SOUND)}", "data.num_classes=2")
-    outcome = command("model=static_3x3", *words, "data.image_size=16", "trainer=smoke", "tracking=off")
-    assert (outcome.code, outcome.lines) == (75, ["interrupted; the same command goes on from the last checkpoint"])
-    [status] = tmp_path.glob("outputs/**/status.json")
-    assert json.loads(status.read_text())["state"] == "interrupted"
