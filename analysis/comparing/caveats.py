@@ -7,9 +7,9 @@ from functools import partial
 
 from ..reading.run import Run
 from .comparison import Comparison, declared_rows
-from .declaration import ABOUT_KEYS, UNDECLARED, Declaration, recorded
+from .declaration import ABOUT_KEYS, Declaration, recorded
 from .variants import Variant
-from .words import in_words, seed_list
+from .words import UNSET, in_words, seed_list
 
 # Config keys in which the variants of one study should agree, unless the study is about them.
 SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_seed")
@@ -17,6 +17,7 @@ SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_
 CONSTANTS = ("parameters", "flops")
 MOST_LABELS = 6
 NONE_RECORDED, OTHERS_RECORDED = "did not record them", "recorded others"
+NOTHING = "nothing"
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -150,9 +151,14 @@ def _declared(variants: list[Variant], declared: Declaration) -> list[str]:
 
 
 def _declarations(variants: list[Variant]) -> list[str]:
-    """That some runs declare nothing; else key by key how their declarations differ."""
-    labels = _labels_by(variants, lambda run: "nothing" if recorded(run) == UNDECLARED else "something")
-    return [f"about declares {_each(labels)}"] if len(labels) > 1 else _settings(variants, ABOUT_KEYS)
+    """How the declarations of runs differ, key by key; whole, in one line, where some declare nothing."""
+    lines, wholes = _settings(variants, ABOUT_KEYS), _labels_by(variants, _declaration)
+    return [f"about differs: {_each(wholes)}"] if len(lines) > 1 and NOTHING in wholes else lines
+
+
+def _declaration(run: Run) -> str:
+    told = {key.removeprefix("about."): _setting(key, run) for key in ABOUT_KEYS}
+    return ", ".join(f"{key} {value}" for key, value in told.items() if value != UNSET) or NOTHING
 
 
 def _applied(variants: list[Variant], declared: Declaration) -> list[str]:
