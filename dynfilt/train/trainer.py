@@ -77,6 +77,7 @@ class Trainer:
         self.best_step: int | None = 0
         self.evaluations_without_improvement = 0
         self.evaluation_due = False
+        self.rounds_evaluations = False
         self.train_seconds = self.seconds_at_evaluation = 0.0
         self.sums = RunningSums()
 
@@ -202,6 +203,7 @@ class Trainer:
             "best": {"accuracy": self.best_accuracy, "epoch": self.best_epoch, "step": self.best_step},
             "evaluations_without_improvement": self.evaluations_without_improvement,
             "evaluation_due": self.evaluation_due,
+            "rounds_evaluations": self.rounds_evaluations,
             "sums": self.sums.state_dict(),
             "train_seconds": self.train_seconds,
             "seconds_at_evaluation": self.seconds_at_evaluation,
@@ -225,6 +227,8 @@ class Trainer:
         self.best_step = state["best"].get("step")  # older checkpoints lack it
         self.evaluations_without_improvement = state["evaluations_without_improvement"]
         self.evaluation_due = state.get("evaluation_due", False)  # older checkpoints were written after it only
+        # Runs that were begun before there was this key keep their whole number of steps between evaluations.
+        self.rounds_evaluations = state.get("rounds_evaluations", True)
         self.sums = RunningSums.from_state(state["sums"])
         self.train_seconds = state["train_seconds"]
         self.seconds_at_evaluation = state["seconds_at_evaluation"]
@@ -248,9 +252,11 @@ class Trainer:
                 buffer.fill_(of_buffer(progress))
 
     def _evaluations_by(self, step: int) -> int:
-        """How many evaluations are due after so many steps; steps between two are not rounded, lest they drift."""
+        """How many evaluations are due after so many steps; rounded steps between two would drift from epochs."""
         epochs = self.settings.evaluate_every_epochs
         between = self.settings.evaluate_every_steps or max(1.0, epochs * self.batches.steps_per_epoch)
+        if self.rounds_evaluations:
+            between = round(between)
         # The tolerance keeps 0.7 epochs of 10 steps at step 7 although the product is 7.000000000000001 or so.
         return math.floor(step / between + 1e-9)
 

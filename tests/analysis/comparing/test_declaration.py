@@ -152,8 +152,8 @@ def test_the_first_seeds_declaration_counts_and_another_is_a_caveat_that_shows_b
     ]
     undeclared = [*study(5, None), *(replace(run, seed=run.seed + 5) for run in study(4, later))]
     assert [line for line in caveats(compare(undeclared, None)) if "about" in line] == [
-        "about differs: nothing for all 4 rows (seeds 0-4); baseline static, looks [10] for all 4 rows (seeds 5-8); what "
-        "the first seed's runs declare counts"
+        "about differs: nothing for all 4 rows (seeds 0-4); baseline static, looks [10] for all 4 rows (seeds 5-8); "
+        "what the first seed's runs declare counts"
     ]
     assert not [line for line in caveats(compare(study(5, None), None)) if "about" in line]
 
