@@ -34,8 +34,8 @@ class Goal:
         return [self._row(case, value) for case, value in (measured or {self.case: math.nan}).items()]
 
     def _is_about(self, case: str) -> bool:
-        """Goals are set for networks as they are: a case that names overrides is of another one."""
-        return case.startswith(self.case) and "=" not in case.removeprefix(self.case)
+        """Goals are set for networks as they are: a case that names overrides, behind its batch, is of another one."""
+        return case.startswith(self.case) and "=" not in case.partition(", batch ")[2]
 
     def _row(self, case: str, value: float) -> list[str]:
         met = value >= self.limit if self.at_least else value <= self.limit

@@ -34,7 +34,7 @@ def test_of_a_sweep_file_the_runs_that_did_not_record_its_claims_are_named(tmp_p
         return [line.partition("applied afterwards: ")[2] for line in lines if "applied afterwards" in line]
 
     same = {"baseline": "up", "looks": [3, 5], "margin": 1.0, "question": "Why?"}
-    each = "up ({0}), down ({0}), same ({0}), static ({0})"
+    each = "all 4 rows ({0})"
     assert told(same, same, same) == []
     assert told(None, {}, same) == [f"{each.format('seeds 0, 1')} did not record them"]
     for other in ({"looks": [3, 9]}, {"margin": 2}, {"margin": None}, {"ratio": 0.9}, {"looks": [9, 3]}):
