@@ -57,7 +57,7 @@ STAGES = {
     "analysis.figures": ({"reading", "drawing", "comparing", "tables"}, {"numpy", "matplotlib"}),
     "analysis.filters": (
         {"reading", "drawing", "comparing", "tables"},
-        {"numpy", "matplotlib", "PIL", "torch", "torchvision", "tqdm"},
+        {"numpy", "matplotlib", "PIL", "torch", "tqdm"},
     ),
     "analysis.report": (
         {"reading", "drawing", "comparing", "tables", "figures"},

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torchvision.ops import DeformConv2d
 
 from dynfilt.data.augment import normalise
 from dynfilt.layers.choice import is_dynamic
+from dynfilt.models.deform_cbam_cnn import ModulatedDeformConv2d
 
 from ..drawing.sheets import Board, bare, save, write_captions
 from ..drawing.style import SIGNED, picture_style
@@ -181,7 +181,7 @@ def _outputs(run: TrainedRun, image: Tensor) -> tuple[list[str], list[Tensor]]:
 
     layers = dict(run.model.named_modules())
     # The convolutions inside of such a layer say where it looks: its own output is the whole layer's.
-    deformable = {name for name, layer in layers.items() if any(isinstance(c, DeformConv2d) for c in layer.children())}
+    deformable = {name for name, layer in layers.items() if isinstance(layer, ModulatedDeformConv2d)}
     handles = [
         layer.register_forward_hook(lambda layer, arguments, output, name=name: keep(name, output))
         for name, layer in layers.items()

@@ -83,7 +83,7 @@ def test_a_real_slowdown_is_found(
     fast = layers.conv2d_per_sample
 
     def slow(*arguments: Any, **options: Any) -> torch.Tensor:
-        time.sleep(0.2)
+        time.sleep(0.05)
         return fast(*arguments, **options)
 
     monkeypatch.setattr(layers, "conv2d_per_sample", slow)
