@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A gradient of the compiled model may be this much farther from float32's than the eager one's is: rounding falls
-# elsewhere in fused code. A wrong kernel is off by the size of the gradient itself.
+from dynfilt.wording import one_line
+
+# A gradient of the compiled model may be this much farther from float64's than the eager one's is: rounding falls
+# elsewhere in fused code, and switches other ReLUs. A wrong kernel is off by the size of the gradient itself.
 TIMES_FARTHER = 4.0
 # What rounding may do besides, as a share of the gradient: 8, 11 or 24 bits and many layers.
 SHARES = {"bfloat16": 0.05, "tf32": 0.01, "float32": 1e-3}
@@ -28,7 +32,7 @@ def require_same_gradients(
 ) -> None:
     """Raise ValueError, naming the parameter, where one batch gives a compiled model other gradients than the eager.
 
-    Both are measured by their distance to the gradients of the eager model in float32. The model is left as it was:
+    Both are measured by their distance to the gradients of the eager model in float64. The model is left as it was:
     without gradients, its buffers and random generators restored. A model that drops by nn.Dropout, which draws other
     masks when compiled, is compared without dropout, at the price of another compilation.
     """
@@ -38,7 +42,7 @@ def require_same_gradients(
     for module in dropouts:
         module.p = 0.0
     model.train()
-    exact = _gradients(model, model, images, labels, lambda: torch.autocast(images.device.type, enabled=False))
+    exact = _float64_gradients(model, images, labels)
     eager = _gradients(model, model, images, labels, autocast)
     found = _gradients(model, compiled, images, labels, autocast)
     for module, rate in zip(dropouts, rates, strict=True):
@@ -54,8 +58,23 @@ def require_same_gradients(
             )
 
 
+def _float64_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    reference = copy.deepcopy(model).double()
+    try:
+        return _gradients(reference, reference, images.double(), labels, nullcontext)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"trainer.compile=true: this model cannot be compared with its compiled form, since it does not run in "
+            f"float64 ({one_line(error)}): choose trainer.compile=false"
+        ) from error
+
+
 def _gradients(
-    model: nn.Module, forward: Forward, images: Tensor, labels: Tensor, autocast: Callable[[], torch.autocast]
+    model: nn.Module,
+    forward: Forward,
+    images: Tensor,
+    labels: Tensor,
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> dict[str, Tensor]:
     """The gradient of each parameter; buffers and random state are put back."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -63,7 +82,8 @@ def _gradients(
     model.zero_grad()
     with torch.random.fork_rng(devices=devices):
         with autocast():
-            loss = F.cross_entropy(forward(images).float(), labels)
+            logits = forward(images)
+            loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
         loss.backward()
     gradients = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()

@@ -69,6 +69,38 @@ def test_a_wrong_convolution_is_refused_by_name(fault: str, dtype: torch.dtype) 
         check(net, wrong, dtype)
 
 
+def test_a_relu_that_rounding_switches_is_no_fault() -> None:
+    """float32 gives 1 + 1e-8 - 1 as 0 or as 1e-8 by the order of its terms, so that a ReLU's gradient is 0 or 1."""
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(3, 8, 8))
+            self.bias.data[0, 0, 0] = 1e-8
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(F.relu(x + self.bias - x).mean((2, 3)))
+
+    torch.manual_seed(0)
+    net, ones = Sum(), torch.ones_like(IMAGES)
+    float32 = lambda: torch.autocast("cpu", enabled=False)  # noqa: E731
+    exact = lambda x: net.fc(F.relu(x - x + net.bias).mean((2, 3)))  # noqa: E731
+    require_same_gradients(net, exact, ones, LABELS, float32, torch.contiguous_format, "float32")
+    with pytest.raises(ValueError, match=r"the gradient of bias is .* off"):
+        require_same_gradients(net, lambda x: 2 * exact(x), ones, LABELS, float32, torch.contiguous_format, "float32")
+
+
+def test_a_model_that_does_not_run_in_float64_is_told_the_way_out() -> None:
+    class Single(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float())
+
+    net = Single(Dropout(0.0))
+    with pytest.raises(ValueError, match=r"does not run in float64 \(.*\): choose trainer\.compile=false"):
+        check(net, net)
+
+
 def test_dropout_is_that_of_torch_in_mean_and_scale() -> None:
     torch.manual_seed(0)
     y = Dropout(0.25)(torch.ones(200_000))
