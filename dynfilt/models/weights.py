@@ -23,7 +23,7 @@ BUNDLED = Path(__file__).parent / "assets" / "resnet18_conv1_to_layer1.pth"
 BUNDLED_SHA256 = "99ba6093c08f79365174a2e4fb341cb1212f49131b4c481bc86edaf4b529daa7"
 
 
-def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] = ()) -> None:
+def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] | None = None) -> None:
     """Load a ResNet-18 state dict into the layers that `module` has, strictly for those layers but the named ones.
 
     weights: `bundled`, `imagenet`, a path ending in .pth, or `none` (keep the random initialisation).
@@ -34,13 +34,16 @@ def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] 
     if weights == "none":
         return
     state = _read(weights)
-    left_out = ("fc.", *(f"{name}." for name in but))
+    left_out = ("fc.", *(f"{name}." for name in but or ()))
     wanted = {name for name in module.state_dict() if not name.startswith(left_out)}
     missing = sorted(name for name in wanted - state.keys() if not name.endswith("num_batches_tracked"))
     if missing:
         lack = f"lack {len(missing)} tensors of this network, first {missing[0]!r}"
         prefixed = next((name for name in state if name.endswith(f".{missing[0]}")), None)
         hint = f"; they have {prefixed!r}, so save them without the prefix" if prefixed else ""
+        layers = [name.removesuffix(".weight") for name in missing]
+        if but is not None and all(isinstance(dict(module.named_modules()).get(name), nn.Conv2d) for name in layers):
+            hint += f"; model.random_layers=[{','.join([*but, *layers])}] starts these at random"
         raise ValueError(_explain(weights, lack + hint))
     for name in sorted(wanted & state.keys()):
         if not state[name].is_floating_point() and not name.endswith("num_batches_tracked"):

@@ -51,8 +51,15 @@ def test_nothing_is_frozen_from_the_first_layer_on() -> None:
 
 def test_a_file_without_some_layers_serves_if_they_are_named(partial: tuple[str, dict[str, Any]]) -> None:
     path, state = partial
-    with pytest.raises(ValueError, match=r"lack 4 tensors of this network, first 'layer4\.0\.conv1\.weight'"):
+    first = r"lack 4 tensors of this network, first 'layer4\.0\.conv1\.weight'"
+    with pytest.raises(ValueError, match=rf"{first}; model\.random_layers=\[{','.join(LAYER4)}\] starts these at random"):
         network(weights=path)
+    with pytest.raises(ValueError, match=rf"lack 3 .*; model\.random_layers=\[{','.join(LAYER4)}\] starts these"):
+        network(weights=path, random_layers=LAYER4[:1])
+    torch.save({name: value for name, value in state.items() if name != "layer4.1.bn1.weight"}, path)
+    with pytest.raises(ValueError, match=r"lack 5 tensors .*'; allowed: "):  # a norm cannot be left out
+        network(weights=path)
+    torch.save(state, path)
     model = network(weights=path, random_layers=LAYER4)
     own = model.network.state_dict()
     assert all(torch.equal(own[name], value) for name, value in state.items() if not name.startswith("fc."))
