@@ -104,6 +104,20 @@ class Linear:
         return self.initial + (self.final - self.initial) * done
 
 
+class FadeOut:
+    """From 1 in a straight line to 0 over the first `epochs`, then 0: the share of what training begins with.
+
+    Raises ValueError unless epochs > 0.
+    """
+
+    def __init__(self, epochs: float) -> None:
+        _require(epochs > 0, f"epochs={epochs} must be > 0")
+        self.epochs = epochs
+
+    def __call__(self, progress: Progress) -> float:
+        return max(0.0, 1 - progress.step / (self.epochs * progress.steps_per_epoch))
+
+
 def _half_cosine(start: float, end: float, fraction: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dynfilt.schedules import Constant, Cosine, Linear, MultiStep, OneCycle, Progress
+from dynfilt.schedules import Constant, Cosine, FadeOut, Linear, MultiStep, OneCycle, Progress
 
 Schedule = Callable[[Progress], float]
 MILESTONES = ("0.5", "0.75", "0.85")
@@ -126,6 +126,12 @@ def test_milestones_are_the_schedules_own() -> None:
     assert schedule(at(999)) == 0.1
 
 
+def test_fade_out_goes_from_one_to_nothing() -> None:
+    schedule = FadeOut(epochs=4)
+    steps = [Progress(step, total_steps=100, steps_per_epoch=10) for step in (0, 10, 20, 39, 40, 99)]
+    assert [schedule(progress) for progress in steps] == pytest.approx([1, 0.75, 0.5, 0.025, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
@@ -148,6 +154,7 @@ def test_milestones_are_the_schedules_own() -> None:
         (Linear, (0.0, 1.0, 10), r"initial=0\.0 and final=1\.0 must be > 0"),
         (Linear, (30.0, -1.0, 10), r"final=-1\.0"),
         (Linear, (30.0, 1.0, 0), "epochs=0 must be > 0"),
+        (FadeOut, (0,), "epochs=0 must be > 0"),
     ],
 )
 def test_bad_values(kind: Callable[..., Any], arguments: tuple[Any, ...], message: str) -> None:

@@ -46,9 +46,9 @@ MODELS = {
     "lab_3x3": "static_3x3,dynamic_3x3,detached_3x3,published_bug_3x3,bypass_3x3",
     "label_guided": "static_1x1,label_guided_1x1,static_1x1_shared,label_concat_1x1",
     "dyconv_twins": "resnet18,dyconv_resnet18",
-    "field_small": ",".join(["resnet8"] * 12),
-    "field": ",".join(["resnet20"] * 19),
-    "field_resnet18": ",".join(["resnet18"] * 21),
+    "field_small": ",".join(["resnet8"] * 15),
+    "field": ",".join(["resnet20"] * 21),
+    "field_resnet18": ",".join(["resnet18"] * 23),
 }
 # How far a twin's cost is from its layer's where no width of whole channels comes within 2 %.
 FARTHER = {
@@ -57,6 +57,7 @@ FARTHER = {
     ("resnet20", "fdconv"): 0.03,
     ("resnet20", "ddf"): 0.037,
     ("resnet20", "involution"): 0.124,
+    ("resnet20", "kernel_warehouse"): 0.045,
     ("resnet18", "involution"): 0.031,
 }
 # What a study's rows differ in besides the convolution and the width.
@@ -72,6 +73,7 @@ ABLATED = {
         *(f"model.second_head.{key}" for key in ("rank", "pooled", "condition_features")),
     },
     "lab_local": {"model.filter.normalised"},
+    "field_small": {"model.conv.control"},
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "channels_photographs": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},

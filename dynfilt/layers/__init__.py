@@ -21,6 +21,7 @@ from dynfilt.layers.formulation import force_formulation, record_formulations
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 from dynfilt.layers.initialisation import draw_kernels
 from dynfilt.layers.involution import InvolutionConv2d
+from dynfilt.layers.kernel_warehouse import KernelWarehouseConv2d, share_cells
 from dynfilt.layers.mixture import conv2d_mixture
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.per_position import conv2d_per_position
@@ -41,6 +42,7 @@ __all__ = [
     "FDConv2d",
     "GeneratedConv2d",
     "InvolutionConv2d",
+    "KernelWarehouseConv2d",
     "ODConv2d",
     "SEConv2d",
     "SharedConv2d",
@@ -61,4 +63,5 @@ __all__ = [
     "record_formulations",
     "replace_convolutions",
     "set_temperature",
+    "share_cells",
 ]

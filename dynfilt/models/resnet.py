@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
 import torch
@@ -22,6 +22,7 @@ from dynfilt.layers.attention import AttentionKind
 from dynfilt.layers.dropout import Dropout
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.initialisation import Draw, draw_kernels
+from dynfilt.layers.kernel_warehouse import share_cells
 from dynfilt.models.basic_block import BasicBlock, ConvFactory, require_convolution
 from dynfilt.models.weights import load_backbone_weights
 
@@ -40,7 +41,8 @@ class ResNet(nn.Module):
     (3x3, stride 2, a quarter of the work) or `imagenet` (7x7, stride 2, then max pool); it stays static. `conv` is
     called as conv(in, out, kernel_size=, stride=, padding=, bias=False). `dynamic_layers` is `all` or a list of names,
     each for itself and all below it: a stage (layer3), a block (layer3.0), a convolution (layer3.0.conv1,
-    layer3.0.downsample). `dropout` acts before the last layer. Every kernel of every convolution starts from He's
+    layer3.0.downsample). `dropout` acts before the last layer. Layers that share cells do so with those that read the
+    maps of the same stage. Every kernel of every convolution starts from He's
     normal distribution by fan out, see dynfilt.layers.initialisation.draw_kernels. `weights` as in
     dynfilt.models.weights, for all but the last layer; every kernel of a dynamic layer starts as the file's one.
     Raises ValueError for an unknown stem, a width that gives no whole channels, a name in `dynamic_layers` that covers
@@ -75,6 +77,8 @@ class ResNet(nn.Module):
             self.add_module(name, _stage(name, inputs, outputs, count, conv, static))
         self.dropout = Dropout(dropout)
         self.fc = nn.Linear(channels[-1], num_classes)
+        for _, names in groupby(sorted(self.convolutions[1:], key=_stage_that_it_reads), _stage_that_it_reads):
+            share_cells(self.get_submodule(name) for name in names)
         for name in self.convolutions:
             draw_kernels(self.get_submodule(name), he_normal)
         if weights != "none":
@@ -188,6 +192,13 @@ def _block_convolutions(blocks: Sequence[int]) -> Iterator[str]:
             yield from (f"layer{stage}.{block}.conv1", f"layer{stage}.{block}.conv2")
             if stage > 1 and block == 0:
                 yield f"layer{stage}.0.downsample.0"
+
+
+def _stage_that_it_reads(convolution: str) -> int:
+    """The number of the stage whose maps a convolution of a block reads, 1 also for the first one's."""
+    stage, block, name = convolution.split(".", 2)
+    leads_in = block == "0" and name != "conv2"
+    return max(1, int(stage.removeprefix("layer")) - leads_in)
 
 
 def _widened(channels: list[int], width: float) -> list[int]:

@@ -23,6 +23,8 @@ OF_THE_LAB = ("initial variance", "initial gradient")
 def choice(name: str) -> tuple[Any, dict[str, Any]]:
     """The class and the arguments of a file in conf/model/conv."""
     content = yaml.safe_load((CONVOLUTIONS / f"{name}.yaml").read_text(encoding="utf-8"))
+    if "model" in content:  # it brings a schedule beside the layer
+        content = content["model"]["conv"]
     bases = [choice(base) for base in content.pop("defaults", []) if base != "_self_"]
     for layer, arguments in bases:
         return layer, {**arguments, **content}

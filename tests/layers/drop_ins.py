@@ -13,6 +13,7 @@ from dynfilt.layers.ddf import DDFConv2d
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.involution import InvolutionConv2d
+from dynfilt.layers.kernel_warehouse import KernelWarehouseConv2d
 from dynfilt.layers.odconv import ODConv2d
 from dynfilt.layers.se import SEConv2d
 from dynfilt.layers.varchannel import VarChannelConv2d
@@ -56,6 +57,14 @@ DROP_INS = {
         InvolutionConv2d, {"group_channels": 4}, {"initial_scale": "corrected"}, choice_in_float32=False
     ),
     "ddf": DropIn(DDFConv2d, {"reduction": 0.5}, {"initial_scale": "corrected"}, choice_in_float32=False),
+    "kernel_warehouse": DropIn(
+        KernelWarehouseConv2d, {"assignment_share": 0.3}, {"initial_scale": "corrected", "assignment_share": 1.0}
+    ),
+    "kernel_warehouse, half": DropIn(
+        KernelWarehouseConv2d,
+        {"assignment_share": 0.3, "budget": 0.5, "cell_size": 0.5},
+        {"initial_scale": "corrected", "assignment_share": 1.0},
+    ),
     "se": DropIn(SEConv2d),
     "varchannel": DropIn(VarChannelConv2d, {"num_templates": 5}, {"num_templates": 64}, groups=False),
     "weightnet": DropIn(WeightNetConv2d, {"activations": 2, "generator_groups": 1}),

@@ -52,7 +52,9 @@ def test_nothing_is_frozen_from_the_first_layer_on() -> None:
 def test_a_file_without_some_layers_serves_if_they_are_named(partial: tuple[str, dict[str, Any]]) -> None:
     path, state = partial
     first = r"lack 4 tensors of this network, first 'layer4\.0\.conv1\.weight'"
-    with pytest.raises(ValueError, match=rf"{first}; model\.random_layers=\[{','.join(LAYER4)}\] starts these at random"):
+    with pytest.raises(
+        ValueError, match=rf"{first}; model\.random_layers=\[{','.join(LAYER4)}\] starts these at random"
+    ):
         network(weights=path)
     with pytest.raises(ValueError, match=rf"lack 3 .*; model\.random_layers=\[{','.join(LAYER4)}\] starts these"):
         network(weights=path, random_layers=LAYER4[:1])
