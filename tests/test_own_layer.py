@@ -16,7 +16,7 @@ RESNET = ("model=resnet8", "model.stem=stride2", "data=cifar10_sample", "trackin
 SMOKE = (*RESNET, "trainer=smoke")
 OURS = "model.conv._target_=tests.own_layers"
 PAGE = (ROOT / "docs" / "own_layer.md").read_text(encoding="utf-8")
-MY_PACKAGE, MY_TEST, LIBRARY, OLD_OUTPUTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MY_PACKAGE, MY_TEST, LIBRARY, SHARED_CELLS, OLD_OUTPUTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -55,7 +55,13 @@ def test_the_pages_layer_trains_beside_its_static_twin(my_package: Path, command
 
 @pytest.mark.slow
 def test_the_pages_library_lines_run() -> None:
-    exec(LIBRARY, {})
+    namespace: dict = {}
+    exec(LIBRARY, namespace)
+    exec(SHARED_CELLS, namespace)
+    network = namespace["network"]
+    assert (
+        network.layer1[0].conv1.cells is network.layer1[1].conv2.cells and network.layer1[0].conv1.assignment_share == 0
+    )
 
 
 @pytest.mark.slow
