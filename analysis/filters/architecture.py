@@ -1,6 +1,7 @@
 """`python -m analysis architecture`: the layers of a run's network as a table, as course reports print them."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,16 +56,18 @@ def run(options: argparse.Namespace) -> None:
 
 def layers_of(run: TrainedRun) -> list[Layer]:
     """All modules that compute or hold something, in the order in which they finish, then modules whose parameters are
-    used by others. Parameters (trainable ones) and FLOPs add up to those in the run's result.json."""
+    used by others. Parameters (trainable ones, at the first module that has them) and FLOPs add up to those in the
+    run's result.json."""
     modules = dict(run.model.named_modules())
+    parameters = _own_parameters(modules)
     layers: list[Layer] = []
     ran = count_layer_flops(run.model, run.data.image_shape)
     for cost in ran:
-        layers += _layers(cost, modules[cost.name])
+        layers += _layers(cost, modules[cost.name], parameters[cost.name])
     names = {cost.name for cost in ran}
     for name, module in modules.items():
-        if name not in names and _parameters(module):
-            layers.append(Layer(name, type(module).__name__, (), _kernel(module), _parameters(module), 0.0))
+        if name not in names and parameters[name]:
+            layers.append(Layer(name, type(module).__name__, (), _kernel(module), parameters[name], 0.0))
     return layers
 
 
@@ -115,21 +118,28 @@ def note(layers: list[Layer]) -> str:
     return "\n".join(lines)
 
 
-def _layers(cost: LayerCost, module: nn.Module) -> list[Layer]:
+def _layers(cost: LayerCost, module: nn.Module, parameters: int) -> list[Layer]:
     """A module's own row, none for a mere container; a layer that attends to kernels has one more, for mixing them."""
     kind, flops = type(module).__name__, sum(cost.flops.values())
     leaf = not any(True for _ in module.children())
-    if isinstance(module, nn.Identity) or not (leaf or flops or _parameters(module)):
+    if isinstance(module, nn.Identity) or not (leaf or flops or parameters):
         return []
     name = cost.name or "(network)"
     mixes = KERNEL_ATTENTION in getattr(module, "choice_names", ())
     mixing = sum(value for operation, value in cost.flops.items() if mixes and CONVOLUTION not in operation)
-    own = Layer(name, kind, cost.output_shape, _kernel(module), _parameters(module), flops - mixing)
+    own = Layer(name, kind, cost.output_shape, _kernel(module), parameters, flops - mixing)
     return [Layer(name, MIXING, (), "", 0, mixing), own] if mixing else [own]
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad)
+def _own_parameters(modules: Mapping[str, nn.Module]) -> dict[str, int]:
+    """How many trainable numbers each module has that no module before it has: layers may share a parameter."""
+    counted: set[nn.Parameter] = set()
+    own = {}
+    for name, module in modules.items():
+        new = {p for p in module.parameters(recurse=False) if p.requires_grad} - counted
+        own[name] = sum(p.numel() for p in new)
+        counted |= new
+    return own
 
 
 def _kernel(module: nn.Module) -> str:

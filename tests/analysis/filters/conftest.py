@@ -21,6 +21,7 @@ SMOKE = ("data=cifar10_sample", "trainer=smoke", "trainer.device=cpu", "tracking
 MODELS = {
     "dyconv_resnet18": ("model.stem=imagenet", "model.dynamic_layers=[layer1.0]", "trainer.batch_size=16"),
     "dynamic_3x3": ("trainer.max_steps=8",),
+    "resnet8": ("model/conv=kernel_warehouse", "model.stem=stride2"),  # its layers share parameters
 }
 TRAINER = yaml.safe_load((ROOT / "conf" / "trainer" / "default.yaml").read_text())
 Trained = Callable[[str], Path]

@@ -15,7 +15,7 @@ from analysis.__main__ import main
 from analysis.filters.architecture import _kernel, layers_of
 from dynfilt.cost import count_flops, count_layer_flops
 
-MODELS = ["static_3x3", "dynamic_3x3", "label_guided_1x1", "cnn_5x5", "dyconv_resnet18"]
+MODELS = ["static_3x3", "dynamic_3x3", "label_guided_1x1", "cnn_5x5", "dyconv_resnet18", "resnet8"]
 
 
 class Nested(nn.Module):
