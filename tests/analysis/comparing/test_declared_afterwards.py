@@ -9,8 +9,9 @@ import pytest
 from analysis.comparing.caveats import caveats
 from analysis.comparing.claims import INTERIM
 from analysis.comparing.comparison import compare
-from analysis.comparing.declaration import read_declaration
+from analysis.comparing.declaration import NoDeclaration, _declaration, read_declaration
 from tests.analysis.comparing.declared_runs import study
+from tests.conftest import ROOT
 
 
 def test_a_sweep_file_may_declare_for_runs_that_did_not(tmp_path: Path) -> None:
@@ -40,6 +41,40 @@ def test_of_a_sweep_file_the_runs_that_did_not_record_its_claims_are_named(tmp_p
     for other in ({"looks": [3, 9]}, {"margin": 2}, {"margin": None}, {"ratio": 0.9}, {"looks": [9, 3]}):
         both = f"{each.format('seed 1')} did not record them; {each.format('seed 2')} recorded others"
         assert told(same, None, same | other) == [both]
+
+
+def test_a_sweep_file_declares_what_it_inherits_too(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "first.yaml").write_text(
+        "defaults: [second, _self_]\nstudy: first\nabout: {looks: [4], controls: {side: up}}\n"
+    )
+    (own / "second.yaml").write_text("defaults: [lab_3x3, _self_]\nabout: {margin: 2, controls: {side: down}}\n")
+    found = read_declaration(str(own / "first.yaml"), ["first"])["first"]
+    ours = read_declaration(str(ROOT / "sweeps" / "lab_3x3.yaml"), ["lab_3x3"])["lab_3x3"]  # a sweep of the project
+    assert (found.baseline, found.question, found.looks, found.margin) == (ours.baseline, ours.question, (4,), 0.02)
+    assert found.controls == {**ours.controls, "side": ("up",)}
+    (own / "second.yaml").write_text("defaults: [first]\nabout: {margin: 2}\n")  # a circle ends
+    assert read_declaration(str(own / "first.yaml"), ["first"])["first"].margin == 0.02
+    bare = own / "bare.yaml"
+    bare.write_text("defaults: [lab]\nstudy: bare\n")
+    with pytest.raises(NoDeclaration, match="no sweep file with a block"):
+        read_declaration(str(bare), ["bare"])
+
+
+INHERITING = [
+    path for path in sorted((ROOT / "sweeps").rglob("*.yaml")) if "defaults:\n  - config\n" not in path.read_text()
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in INHERITING if "study:" in path.read_text()], ids=lambda path: path.stem
+)
+def test_a_sweep_that_builds_on_another_is_read_as_its_runs_record_it(path: Path, compose: Any) -> None:
+    job = compose("-cd", str(path.parent), "-cn", path.stem, "seed=0", "mode=plan")[0]
+    declared = read_declaration(str(path), [job.config["study"]])[job.config["study"]]
+    assert replace(declared, origin="") == _declaration(job.config["about"])
 
 
 @pytest.mark.parametrize(
