@@ -32,7 +32,7 @@ def global_average(x: Tensor, in_channels: int) -> Tensor:
     require_images(x, in_channels)
     # The gradient of a sum is a view, that of a mean a whole map; a sum of float16 would overflow.
     total = x.sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
-    return total / x.shape[2:].numel()
+    return total / (x.shape[2] * x.shape[3])  # numel() is a constant to a tracer and to torch.export
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -88,6 +88,15 @@ def test_it_is_exported_with_a_free_batch_size(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", DROP_INS)
+def test_it_is_exported_with_a_free_height_and_width(name: str) -> None:
+    layer, free = layer_of(name), torch.export.Dim.DYNAMIC
+    exported = torch.export.export(layer, (images(),), dynamic_shapes=({0: free, 2: free, 3: free},))
+    for x in (images(2, height=8, width=9), images(3, height=11, width=10)):
+        torch.testing.assert_close(exported.module()(x), layer(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
 @ALL
 def test_derivatives_in_every_mode_of_torch_func(name: str) -> None:
     """Forward over nothing, reverse row by row, and one over the other, on a map that is not unfolded for its size."""
