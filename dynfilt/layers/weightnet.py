@@ -96,8 +96,9 @@ class WeightNetConv2d(DynamicConv2d):
         """Return (B, O, H', W') for x (B, C, H, W) and a (B, O, G, M / G)."""
         x, geometry = self.placed(x)
         height, width = output_size((x.shape[2], x.shape[3]), self.kernel_size, geometry)
-        large = x.device.type == "cpu" and height * width >= POSITIONS_PER_CHANNEL * self.out_channels
-        if large or is_canonical():
+        # ONNX wants the number of groups as a constant, which with a filter an image is the number of images.
+        on_cpu = x.device.type == "cpu" and not torch.compiler.is_exporting()
+        if is_canonical() or (on_cpu and height * width >= POSITIONS_PER_CHANNEL * self.out_channels):
             y = conv2d_per_sample(x, self.filters(x, choice).to(x.dtype), None, *geometry)
         else:
             y = self._weighed_outputs(x, choice, geometry)
