@@ -40,10 +40,10 @@ def replace_convolutions(
         for convolution, name in names.items()
         if (convolution is not first if where is None else where(name, convolution))
     }
-    if parametrized := [name for convolution, name in chosen.items() if is_parametrized(convolution)]:
+    if computed := [name for convolution, name in chosen.items() if _is_computed(convolution)]:
         raise ValueError(
-            f"{parametrized[0]}: has parametrizations, which a dynamic layer would lose; remove them, or leave it out "
-            "by `where`"
+            f"{computed[0]}: has parametrizations, or hooks in their place (weight norm, pruning), which a dynamic "
+            "layer would lose; remove them, or leave it out by `where`"
         )
     if not chosen:
         raise ValueError(f"no convolution to replace among {', '.join(filter(None, names.values())) or 'none'}")
@@ -59,6 +59,10 @@ def replace_convolutions(
 
 def _is_plain(convolution: nn.Conv2d) -> bool:
     return type(convolution) in (nn.Conv2d, Conv2d)
+
+
+def _is_computed(convolution: nn.Conv2d) -> bool:
+    return is_parametrized(convolution) or not {"weight", "bias"} <= convolution._parameters.keys()
 
 
 def _replacement(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models import mobilenet_v2, resnet18
 
@@ -102,6 +103,18 @@ def test_the_first_convolution_stays_whatever_its_weight_is_made_of() -> None:
     for first in (weight_norm(nn.Conv2d(3, 8, 1)), nn.LazyConv2d(8, 1)):
         network = replace_convolutions(nn.Sequential(first, nn.Conv2d(8, 8, 1)), DYConv2d)
         assert network[0] is first and isinstance(network[1], DYConv2d)
+
+
+def test_parametrizations_of_hooks_are_not_lost() -> None:
+    for parametrized in (
+        torch.nn.utils.spectral_norm(nn.Conv2d(8, 8, 1)),
+        prune.l1_unstructured(nn.Conv2d(8, 8, 1), "weight", 0.5),
+        prune.l1_unstructured(nn.Conv2d(8, 8, 1), "bias", 0.5),
+    ):
+        network = nn.Sequential(nn.Conv2d(3, 8, 1), parametrized)
+        with pytest.raises(ValueError, match=r"1: has parametrizations.* remove them, or leave it out by `where`"):
+            replace_convolutions(network, DYConv2d)
+        assert network[1] is parametrized
 
 
 @pytest.mark.parametrize(
