@@ -129,7 +129,7 @@ class FDConv2d(DynamicConv2d):
     @torch.no_grad()
     def reset_kernels(self, draw: Draw) -> None:
         """Start as a kernel from `draw`, which fills one (O, C/groups, kh, kw) in place."""
-        kernel = torch.empty(self.kernel_shape, device=self.spectrum.device)
+        kernel = at_least_float32(self.spectrum).new_empty(self.kernel_shape)
         draw(kernel)
         matrix = kernel.transpose(1, 2).reshape(self.matrix_shape)
         spectrum = torch.view_as_real(torch.fft.rfft2(matrix, norm="ortho"))

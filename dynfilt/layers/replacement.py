@@ -74,9 +74,11 @@ def _replacement(
         )
     geometry = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation", "groups")}
     new = layer(old.in_channels, old.out_channels, **geometry, bias=old.bias is not None, **options)
+    # Copied and scaled where the kernels are, in no less than float32, which rounds neither those of float64 nor sums.
+    new = new.to(old.weight.device, torch.promote_types(old.weight.dtype, torch.float32))
     if keep_weights:
         _start_from(name, new, old)
-    return new.to(old.weight.device, old.weight.dtype).train(old.training)
+    return new.to(old.weight.dtype).train(old.training)
 
 
 @torch.no_grad()

@@ -126,6 +126,12 @@ def test_outputs_and_all_gradients_equal_the_loop(geometry: str, options: dict[s
     assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(batch, layer.in_channels))
 
 
+def test_a_layer_in_float64_starts_as_a_kernel_that_is_not_rounded() -> None:
+    layer, kernel = FDConv2d(5, 3, 3, frequency_groups=1).double(), torch.randn(3, 5, 3, 3, dtype=torch.float64)
+    draw_kernels(layer, lambda drawn: drawn.copy_(kernel))
+    torch.testing.assert_close(weighed_kernel(layer, torch.ones(1)), kernel, rtol=1e-12, atol=1e-12)
+
+
 def test_parameters() -> None:
     count = {
         flag: sum(p.numel() for p in FDConv2d(64, 64, 3, bias=False, band_modulation=flag).parameters())

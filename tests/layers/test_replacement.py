@@ -9,9 +9,21 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models import mobilenet_v2, resnet18
 
-from dynfilt.layers import DDFConv2d, DYConv2d, InvolutionConv2d, SEConv2d, dynamic_layers, replace_convolutions
+from dynfilt.layers import (
+    DDFConv2d,
+    DYConv2d,
+    InvolutionConv2d,
+    SEConv2d,
+    draw_kernels,
+    dynamic_layers,
+    replace_convolutions,
+)
 from dynfilt.models.resnet import ResNet
 from tests.layers.drop_ins import DROP_INS
+
+FROM_KERNELS = pytest.mark.parametrize(
+    "name", [name for name, drop_in in DROP_INS.items() if drop_in.layer not in (DDFConv2d, InvolutionConv2d)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +93,25 @@ def test_where_chooses_and_geometry_and_bias_are_kept() -> None:
     )
     assert list(dynamic_layers(network)) == ["1.0", "2"]
     torch.testing.assert_close(network(x), expected)
+
+
+@FROM_KERNELS
+def test_kernels_come_over_in_the_precision_of_the_network(name: str) -> None:
+    layer, options = DROP_INS[name].layer, DROP_INS[name].options
+    network, new = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 3)).double(), layer(8, 12, 3, **options).double()
+    kernel = torch.randn_like(network[1].weight)
+    network[1].weight.data.copy_(kernel)
+    draw_kernels(new, lambda drawn: drawn.copy_(kernel))
+    replace_convolutions(network, layer, **options)
+    [expected] = {"weight", "spectrum"} & dict(new.named_parameters()).keys()
+    torch.testing.assert_close(getattr(network[1], expected), getattr(new, expected), rtol=1e-14, atol=1e-15)
+
+
+@FROM_KERNELS
+def test_a_network_without_memory_stays_one(name: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 3)).to("meta")
+    replace_convolutions(network, DROP_INS[name].layer, **DROP_INS[name].options)
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"meta"}
 
 
 def test_a_convolution_that_stands_in_two_places_is_one_layer() -> None:
