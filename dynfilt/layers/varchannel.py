@@ -61,7 +61,8 @@ class VarChannelConv2d(DynamicConv2d):
         self.condition = condition
         self.weight = nn.Parameter(torch.empty(num_templates, out_channels, 1, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.identity = nn.Parameter(F.one_hot(torch.arange(in_channels) % num_templates, num_templates).float())
+        identity = F.one_hot(torch.arange(in_channels) % num_templates, num_templates)
+        self.identity = nn.Parameter(identity.to(self.weight.dtype))
         self.hidden = nn.Linear(num_templates + STATISTICS, hidden_features)
         self.output = nn.Linear(hidden_features, num_templates, bias=False)
         nn.init.normal_(self.output.weight, std=START_STD)

@@ -164,6 +164,17 @@ def test_the_choice_stays_in_float32_under_autocast(name: str, dtype: torch.dtyp
 
 
 @ALL
+def test_parameters_have_the_default_dtype(name: str) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        layer = DROP_INS[name].build(padding=1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.float64}
+    assert layer(images()).dtype == torch.float64
+
+
+@ALL
 def test_a_copy_a_state_dict_and_a_pickle_give_the_same_output(name: str) -> None:
     layer, x = layer_of(name, padding=1), images()
     set_temperature(layer, 0.7)
