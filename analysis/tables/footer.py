@@ -243,7 +243,9 @@ def _tuned(comparison: Comparison) -> str:
     clauses = [clause for answer, clause in TUNED_CLAUSES.items() if answer in answers]
     runs = f"; the {len(comparison.tuning)} runs that tuned are in no mean" if comparison.tuning else ""
     tuning = {declared.tuning for declared in _by_declaration(comparison).values()}
-    seeds = f"seeds {' and '.join(map(str, TUNING_SEEDS))}" if tuning <= {None} else "what the study declares as tuning"
+    seeds = f"seeds {' and '.join(map(str, TUNING_SEEDS))}"
+    if tuning != {None}:
+        seeds = "what the study declares as tuning" + f" (where it declares none, {seeds})" * (None in tuning)
     return "; ".join([TUNED_NOTE.format(seeds=seeds) + runs, *clauses]) + "."
 
 

@@ -119,6 +119,20 @@ def test_tuning_runs_are_counted_and_left_out(write_run: WriteRun) -> None:
 
 
 @pytest.mark.parametrize(
+    ("studies", "seeds"),
+    [
+        ("one", "seeds 100 and 101"),
+        ("tuned", "what the study declares as tuning"),
+        ("one tuned", "what the study declares as tuning (where it declares none, seeds 100 and 101)"),
+    ],
+)
+def test_tuning_seeds_are_those_of_each_study(write_run: WriteRun, studies: str, seeds: str) -> None:
+    for study in studies.split():
+        fill(write_run, "static_3x3 a", 2, study=study, settings={"about.tuning": [7, 8] if study == "tuned" else None})
+    assert f"for both, run with {seeds}, and both are reported" in told()
+
+
+@pytest.mark.parametrize(
     ("by", "line"), [("study", "Study lab_3x3: 2 runs"), ("trainer.epochs", "trainer.epochs 20: 2")]
 )
 def test_groups_are_named_by_what_makes_them(write_run: WriteRun, by: str, line: str) -> None:
