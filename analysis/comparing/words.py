@@ -1,11 +1,12 @@
-"""Seeds, counts and config values as words of a sentence."""
+"""Seeds, counts, names, sources and config values as words of a sentence."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..reading.run import NO_SEED
+from ..reading.run import NO_SEED, Run
 
 UNSET = "unset"
 
@@ -34,6 +35,13 @@ def counted(names: Iterable[str]) -> str:
     """What runs are named after, the commonest first: `a6f42ab (15 runs), 27b20e9 (10 runs)`; a single name alone."""
     counts = Counter(names).most_common()
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{name} ({number_of(n, 'run')})" for name, n in counts)
+
+
+def origin(read: Iterable[Run], shown: Iterable[Run]) -> str:
+    """`Source: outputs; commits a6f42ab (15 runs), 27b20e9 (10 runs).`: where runs were read, what made those shown."""
+    sources = dict.fromkeys(run.source.rstrip(os.sep) or os.sep for run in read)
+    commits = [run.short_commit for run in shown]
+    return f"Source: {', '.join(sources)}; commit{'s' * (len(set(commits)) > 1)} {counted(commits)}."
 
 
 def in_words(value: Any) -> str:

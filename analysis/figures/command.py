@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from dynfilt.run.identity import file_name
 
 from ..comparing.caveats import caveats
 from ..comparing.comparison import Comparison, compare
-from ..comparing.variants import Variant
+from ..comparing.words import origin
 from ..drawing.sheets import add_format_argument, save, write_captions
 from ..drawing.style import WIDTHS, figure_style
 from ..reading.sources import add_source_arguments, read_runs
@@ -79,13 +79,6 @@ def _write(study: StudyFigures, folder: Path, formats: Sequence[str]) -> None:
             save(drawing.figure, folder, drawing.name, formats)
             captions[drawing.name] = drawing.caption
     if captions:
-        notes = [_origin(study.variants), *(f"Note: {line}." for line in study.gaps())]
+        runs = [run for variant in study.variants for run in variant.runs]
+        notes = [origin(runs, runs), *(f"Note: {line}." for line in study.gaps())]
         write_captions(folder / "captions.md", f"Figures of {study.heading}", captions, notes)
-
-
-def _origin(variants: Iterable[Variant]) -> str:
-    """Sources and commits of the runs."""
-    runs = [run for variant in variants for run in variant.runs]
-    sources = ", ".join(dict.fromkeys(run.source for run in runs))
-    commits = ", ".join(dict.fromkeys(run.short_commit for run in runs))
-    return f"Source: {sources}; commit{'s' if ', ' in commits else ''} {commits}."

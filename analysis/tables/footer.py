@@ -1,7 +1,6 @@
 """What a table's numbers are: the lines below it that a reader needs in order to judge them."""
 
 import math
-import os
 from collections.abc import Sequence
 
 from dynfilt.config.about import FOLLOWS_SEED, SPLIT_SEED
@@ -14,7 +13,7 @@ from ..comparing.image_level import ImageLevel
 from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
-from ..comparing.words import counted, number_of, seed_list
+from ..comparing.words import number_of, origin, seed_list
 from .columns import COST_COLUMNS, Entry
 from .table import Column
 
@@ -103,8 +102,9 @@ def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[
         lines += [*_controls(comparison), PAIRING_NOTE, *_few_pairs(comparison)]
     lines += [IMAGES_NOTE] if images.accuracy else []
     lines += [f"No image-level uncertainty where {note}." for note in images.notes]
+    shown = (run for variant in comparison.variants for run in variant.runs)
     cost = [COST_NOTE] if any(column in COST_COLUMNS for column in columns) else []
-    return [*lines, comparison.metric.meaning, *cost, _source(comparison)]
+    return [*lines, comparison.metric.meaning, *cost, origin(comparison.runs, shown)]
 
 
 def _groups(comparison: Comparison) -> list[str]:
@@ -258,9 +258,3 @@ def _few_pairs(comparison: Comparison) -> list[str]:
         f"With fewer than {EXACT_PAIRS} seeds no exact paired test can reach p < {ALPHA:g} (its smallest p "
         f"is {reach}); p and the intervals here rest on the assumption that differences are normal."
     ]
-
-
-def _source(comparison: Comparison) -> str:
-    sources = ", ".join(dict.fromkeys(run.source.rstrip(os.sep) or os.sep for run in comparison.runs))
-    commits = [run.short_commit for variant in comparison.variants for run in variant.runs]
-    return f"Source: {sources}; commit{'s' * (len(set(commits)) > 1)} {counted(commits)}."

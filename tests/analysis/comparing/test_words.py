@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from analysis.comparing.words import in_words, number_of, seed_list, seeds_each
-from analysis.reading.run import NO_SEED
+from analysis.comparing.words import in_words, number_of, origin, seed_list, seeds_each
+from analysis.reading.run import NO_SEED, Run
+from dynfilt.run.folder import RunState
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,13 @@ def test_values_in_words(value: Any, words: str) -> None:
 
 def test_one_and_several() -> None:
     assert [number_of(n, "pair") for n in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]
+
+
+def test_sources_and_commits_in_words() -> None:
+    made = [("outputs/", "a" * 40), ("outputs", "b" * 40), ("/", "b" * 40)]
+    runs = [Run(source, "", "lab", "static", 0, RunState.COMPLETED, commits=(commit,)) for source, commit in made]
+    assert origin(runs, runs) == "Source: outputs, /; commits bbbbbbb (2 runs), aaaaaaa (1 run)."
+    assert origin(runs, runs[:1]) == "Source: outputs, /; commit aaaaaaa."
 
 
 @pytest.mark.parametrize(
