@@ -7,7 +7,7 @@ from typing import Any
 from dynfilt.run.identity import flatten, in_digest
 
 from ..reading.run import Run
-from .words import in_words
+from .words import first_of, in_words
 
 VARIANT, STUDY = "variant", "study"
 MOST_KEYS = 8
@@ -115,5 +115,4 @@ def _differing(runs: Sequence[Run]) -> str:
     differing = [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
     if not differing:
         return "the runs differ in none"
-    more = f" and {len(differing) - MOST_KEYS} more" if len(differing) > MOST_KEYS else ""
-    return f"the runs differ in {', '.join(differing[:MOST_KEYS])}{more}"
+    return f"the runs differ in {first_of(differing, MOST_KEYS)}"

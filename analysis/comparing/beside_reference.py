@@ -7,7 +7,7 @@ from dynfilt.run.identity import digest_content
 
 from ..reading.reference import PREFIX
 from ..reading.run import Run
-from .words import UNSET, in_words
+from .words import UNSET, first_of, in_words
 
 MAY_DIFFER = "model."
 MOST_KEYS = 6
@@ -57,10 +57,9 @@ def _require_comparable(runs: Sequence[Run]) -> None:
         if not key.startswith(MAY_DIFFER) and not mine <= other and not other <= mine:
             differing.append(f"{key} {_in_words(mine)} (there {_in_words(other)})")
     if differing:
-        more = f" and {len(differing) - MOST_KEYS} more" if len(differing) > MOST_KEYS else ""
         raise ValueError(
             f"{theirs[0].source}: cannot stand beside {ours[0].source}, whose config differs in "
-            f"{', '.join(differing[:MOST_KEYS])}{more}; run yours with these values, or leave {theirs[0].source} out"
+            f"{first_of(differing, MOST_KEYS)}; run yours with these values, or leave {theirs[0].source} out"
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..reading.run import NO_SEED, Run
@@ -29,6 +29,18 @@ def seed_list(seeds: Iterable[int]) -> str:
 def number_of(n: int, thing: str) -> str:
     """`1 run`, `3 runs`."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """`a, b and c`; a single name alone."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """`a, b and 3 more`: the first names, at most so many, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{between.join(names[:most])}{more}"
 
 
 def counted(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..comparing.statistics import Summary, summarise
 from ..comparing.variants import Variant
-from ..comparing.words import seeds_each
+from ..comparing.words import enumerated, seeds_each
 from ..drawing import style
 from ..drawing.labels import Name, place_names
 from ..drawing.sheets import Handle, new_sheet
@@ -95,8 +95,7 @@ def caption(heading: str, panels: Panels, metric: Metric = TEST_ACCURACY) -> str
         cost_frame(points).cuts([point.cost.low for point in points], [point.cost.high for point in points])
         for points in panels.values()
     )
-    *most, last = (COST_WORDS[key] for key in panels)
-    costs = f"{', '.join(most)} and {last}" if most else last
+    costs = enumerated([COST_WORDS[key] for key in panels])
     sentences = [
         f"{heading}: {metric.words} against {costs}.",
         seeds_each(counts),

@@ -11,7 +11,7 @@ from ..comparing.comparison import is_equal_in_size
 from ..comparing.declaration import UNDECLARED, Declaration, read_declaration
 from ..comparing.statistics import POWER
 from ..comparing.variants import Variant
-from ..comparing.words import number_of
+from ..comparing.words import enumerated, number_of
 from ..reading.metrics import Metric
 from ..reading.run import Run
 from ..tables import numbers
@@ -117,7 +117,7 @@ def _summary(against: Sequence[tuple[Variant, Claim]]) -> str:
         labels[claim.verdict].append(claim.subject(variant.label))
     first, claim = against[0]
     parts = [
-        f"{_listed(labels[verdict])} {words[len(labels[verdict]) > 1]}"
+        f"{enumerated(labels[verdict])} {words[len(labels[verdict]) > 1]}"
         for verdict, words in (PART_WORDS if claim.is_of_a_ratio else SUMMARY_WORDS).items()
         if labels[verdict]
     ]
@@ -189,7 +189,7 @@ def _without_control(variants: Sequence[Variant]) -> list[str]:
     ]
     if not lacking:
         return []
-    return [f"No control of equal capacity was run for {_listed(lacking)}: a difference may come from size alone."]
+    return [f"No control of equal capacity was run for {enumerated(lacking)}: a difference may come from size alone."]
 
 
 def _alone(variant: Variant) -> str:
@@ -197,8 +197,3 @@ def _alone(variant: Variant) -> str:
     form, metric = numbers.form_of(variant.metric), variant.metric
     reached = form.mean_and_sd(mean, sd) if n > 1 else form.value(mean)
     return f"{variant.label} reaches {reached} {metric.unit} {metric.words} (n = {n})."
-
-
-def _listed(labels: Sequence[str]) -> str:
-    *most, last = labels
-    return f"{', '.join(most)} and {last}" if most else last

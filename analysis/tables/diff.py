@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..comparing.statistics import Summary, paired, summarise
-from ..comparing.words import UNSET, in_words, number_of
+from ..comparing.words import UNSET, first_of, in_words, number_of
 from ..reading.metrics import COMPARED, Metric, metric_named
 from ..reading.predicted import with_metric
 from ..reading.run import Run
@@ -84,9 +84,9 @@ def _differing(values_of: Values, a: Sequence[Run], b: Sequence[Run]) -> Iterato
     """Key and the values of both sides, for each key that has not the same set of values on both."""
     first, second = _values(values_of, a), _values(values_of, b)
     for key in dict.fromkeys([*first, *second]):
-        ours, theirs = first.get(key, {UNSET}), second.get(key, {UNSET})
+        ours, theirs = (sorted(side.get(key, {UNSET})) for side in (first, second))
         if ours != theirs:
-            yield key, _listed(ours), _listed(theirs)
+            yield key, first_of(ours, MOST_VALUES, "; "), first_of(theirs, MOST_VALUES, "; ")
 
 
 def _values(values_of: Values, runs: Sequence[Run]) -> dict[str, set[str]]:
@@ -94,12 +94,6 @@ def _values(values_of: Values, runs: Sequence[Run]) -> dict[str, set[str]]:
     flat = [dict(_flat(values_of(run))) for run in runs]
     keys = dict.fromkeys(key for each in flat for key in each)
     return {key: {in_words(each.get(key)) for each in flat} for key in keys}
-
-
-def _listed(values: set[str]) -> str:
-    ordered = sorted(values)
-    more = len(ordered) - MOST_VALUES
-    return "; ".join(ordered[:MOST_VALUES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _config(run: Run) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from ..comparing.image_level import ImageLevel
 from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
-from ..comparing.words import number_of, origin, seed_list
+from ..comparing.words import enumerated, number_of, origin, seed_list
 from .columns import COST_COLUMNS, Entry
 from .table import Column
 
@@ -156,10 +156,8 @@ def _looks(comparison: Comparison) -> list[str]:
     lines = []
     for study, declared in _by_declaration(comparison).items():
         if declared.looks:
-            *early, last = [f"{level:.4f}" for level in boundaries(declared.looks)]
-            *first, final = map(str, declared.looks)
-            at = f"{', '.join(first)} and {final}" if first else final
-            limits = f"{', '.join(early)} and {last}" if early else last
+            at = enumerated([str(look) for look in declared.looks])
+            limits = enumerated([f"{level:.4f}" for level in boundaries(declared.looks)])
             lines.append(
                 f"Looks that {study} declares: verdicts are read at {at} pairs, where an unadjusted p of at most "
                 f"{limits} decides a single claim, over all looks at α = {ALPHA:g} (boundaries proportional to n "
