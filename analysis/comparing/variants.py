@@ -10,7 +10,7 @@ from ..reading.run import Run
 from .arrangement import VARIANT, Arrangement, Order
 from .claims import Claim
 from .declaration import NONE_DECLARED, UNDECLARED, Declaration
-from .statistics import Paired, Summary, summarise
+from .statistics import Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,6 @@ class Variant:
     def gains(self) -> list[Claim]:
         """The claims that it gains more over a row than another does."""
         return [claim for claim in self.claims if claim.over]
-
-    @property
-    def paired(self) -> Paired | None:
-        """The paired differences to the baseline, None where it shares no seed with it."""
-        claim = self.against_baseline
-        return claim.paired if claim and claim.paired.difference.n else None
 
     @cached_property
     def summary(self) -> Summary:

@@ -32,21 +32,15 @@ class Look:
 def looks_of(variants: Sequence[Variant], drawn: Iterable[Variant] = ()) -> dict[str, Look]:
     """A look for each variant's label; it follows from the recorded names, whatever the variants are displayed as.
 
-    Where there are more variants than looks that differ, those that are `drawn` come first.
+    Static variants come first, then the order is by name, whatever the baseline and the order given. 7 colours and 10
+    markers are cycled together, so the first 70 looks differ, the first 7 in colour alone. Where there are more
+    variants than looks that differ, those that are `drawn` come first.
     """
     recorded = {variant.label: variant.recorded_name for variant in variants}
     if len(recorded) <= len(COLOURS) * len(MARKERS):
         return _ranked(recorded)
     first = _ranked({variant.label: variant.recorded_name for variant in drawn})
     return first | _ranked({label: name for label, name in recorded.items() if label not in first}, len(first))
-
-
-def looks(labels: Iterable[str]) -> dict[str, Look]:
-    """A look for each label: static variants first, then by name, whatever the baseline and the order given.
-
-    7 colours and 10 markers are cycled together, so the first 70 looks differ, the first 7 in colour alone.
-    """
-    return _ranked({label: label for label in labels})
 
 
 def _ranked(recorded: Mapping[str, str], start: int = 0) -> dict[str, Look]:

@@ -14,8 +14,8 @@ from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
 from analysis.drawing import style
 from analysis.figures.cost import COST_AXES, Point, accuracy_against_cost, cost_frame, cost_points, draw_cost
-from analysis.figures.legend import looks
 from analysis.reading.sources import read_runs
+from tests.analysis.figures.looks import looks
 
 ACCURACIES, TIMES = [0.66, 0.70, 0.71], [500.0, 520.0, 590.0]
 WriteRun = Callable[..., Path]

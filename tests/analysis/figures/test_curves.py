@@ -20,9 +20,9 @@ from analysis.figures.curves import (
     overlay,
     pair_caption,
 )
-from analysis.figures.legend import looks
 from analysis.figures.series import Series, series
 from analysis.reading.metrics import ACCURACY, LOSS, Metric
+from tests.analysis.figures.looks import looks
 
 from .conftest import metric_row
 

@@ -13,8 +13,8 @@ from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
 from analysis.drawing import style
 from analysis.figures.differences import caption, differences_of, differences_to_baseline, draw_differences, in_words
-from analysis.figures.legend import looks
 from analysis.reading.sources import read_runs
+from tests.analysis.figures.looks import looks
 
 STATIC, DYNAMIC = [0.66, 0.70, 0.71, 0.64], [0.68, 0.71, 0.75, 0.65]
 LOOKS = looks(["static", "dynamic", "other"])

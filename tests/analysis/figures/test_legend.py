@@ -5,7 +5,8 @@ from itertools import pairwise
 import matplotlib.colors
 import pytest
 
-from analysis.figures.legend import COLOURS, MARKERS, looks
+from analysis.figures.legend import COLOURS, MARKERS
+from tests.analysis.figures.looks import looks
 
 
 def test_a_look_depends_neither_on_the_order_nor_on_repeats() -> None:

@@ -10,10 +10,10 @@ from analysis.comparing.comparison import compare
 from analysis.comparing.variants import Variant
 from analysis.drawing import style
 from analysis.figures import cost, differences
-from analysis.figures.legend import looks
 from analysis.figures.study import FigureOptions, StudyFigures
 from analysis.reading.metrics import COMPARED
 from analysis.reading.sources import read_runs
+from tests.analysis.figures.looks import looks
 
 STATIC, DYNAMIC = [0.80, 0.82, 0.85], [0.70, 0.75, 0.74]
 LOOKS = looks(["static", "dynamic"])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from analysis.comparing.comparison import compare
-from analysis.figures.legend import looks
 from analysis.figures.study import StudyFigures
 from analysis.reading.sources import read_runs
 from analysis.report.chart import Chart, chart_of, safe_json
 from analysis.report.contents import FIGURES
+from tests.analysis.figures.looks import looks
 from tests.analysis.report.conftest import HOSTILE
 
 WriteRun = Callable[..., Path]

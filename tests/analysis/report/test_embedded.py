@@ -11,11 +11,11 @@ from PIL import Image
 
 from analysis.comparing.comparison import compare
 from analysis.drawing.sheets import write_captions
-from analysis.figures.legend import looks
 from analysis.figures.study import StudyFigures
 from analysis.reading.sources import read_runs
 from analysis.report.contents import FIGURES
 from analysis.report.embedded import Picture, drawn, existing
+from tests.analysis.figures.looks import looks
 
 WriteRun = Callable[..., Path]
 
