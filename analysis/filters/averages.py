@@ -1,6 +1,6 @@
 """The tables of several runs become one: of each number the mean over the runs, its SD and its t interval."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,12 @@ class RunTables:
                     write_text(out / study / variant / name, average.csv())
 
 
-def averaged(sheets: Sequence[Sheet[Any]], left_out: Collection[str] = OF_ONE_RUN) -> Sheet[Averages]:
+def averaged(sheets: Sequence[Sheet[Any]]) -> Sheet[Averages]:
     """One row for each row of words, `runs` being the number of tables that have it; the columns are the tables'.
 
     CSV has of each number n, mean, SD and both ends of its 95 % t interval.
     """
-    columns = [each for each in sheets[0].columns if each.key not in left_out]
+    columns = [each for each in sheets[0].columns if each.key not in OF_ONE_RUN]
     rows: dict[tuple[str, ...], list[Any]] = {}
     words = [each for each in columns if each.heading.is_text]
     for entry in (entry for sheet in sheets for entry in sheet.entries):

@@ -26,10 +26,10 @@ class Turn:
     peak_mb: float | None = None
     failure: str | None = None
 
-    def ask(self, request: str, *arguments: Any, seconds: float = LONGEST_PREPARATION_S) -> Any:
+    def ask(self, request: str) -> Any:
         """The answer of the arm, None after a failure, which ends it."""
-        self.start(request, *arguments)
-        return self.take(seconds)
+        self.start(request)
+        return self.take()
 
     def start(self, request: str, *arguments: Any) -> None:
         """Let the arm begin with a request."""

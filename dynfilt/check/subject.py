@@ -79,10 +79,10 @@ class Subject:
         inputs, outputs = channels
         return nn.Conv2d(inputs, outputs, bias=bias, **{name: options[name] for name in GEOMETRY if name in options})
 
-    def lively(self, seed: int = 0, **changes: Any) -> nn.Module:
+    def lively(self) -> nn.Module:
         """A layer in float64 and eval mode, its trained parameters, BatchNorm statistics and schedules moved."""
-        layer = self.fresh(seed, **changes).double().eval()
-        generator = torch.Generator().manual_seed(seed + 7)
+        layer = self.fresh().double().eval()
+        generator = torch.Generator().manual_seed(7)
         with torch.no_grad():
             for parameter in trained(layer).values():
                 scale = max(parameter.square().mean().sqrt().item(), SMALLEST_MOVE) if parameter.numel() else 0.0

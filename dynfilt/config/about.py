@@ -37,59 +37,59 @@ class About:
     names: dict[str, str]
 
 
-def check_about(about: dict[str, Any], where: str = "about") -> None:
-    """Raise ValueError for a declaration that cannot be meant; `where` is what the message calls it."""
+def check_about(about: dict[str, Any]) -> None:
+    """Raise ValueError for a declaration that cannot be meant."""
     known = [field.name for field in dataclasses.fields(About)]
     if unknown := sorted(about.keys() - set(known)):
-        raise ValueError(f"{where}.{unknown[0]}: no such key; there are {', '.join(known)}")
+        raise ValueError(f"about.{unknown[0]}: no such key; there are {', '.join(known)}")
     about = {"gains": {}, "ratio": None} | about  # runs were recorded before there were these keys
     for key in ("controls", "gains", "names"):
         if not isinstance(about[key], dict):
-            raise ValueError(f"{where}.{key}={about[key]!r}: must be a mapping, {{VARIANT: ...}}")
+            raise ValueError(f"about.{key}={about[key]!r}: must be a mapping, {{VARIANT: ...}}")
     for key in ("question", "baseline"):
         if not isinstance(about[key], str | None):
-            raise ValueError(f"{where}.{key}={about[key]!r}: must be a text, or null")
+            raise ValueError(f"about.{key}={about[key]!r}: must be a text, or null")
     for variant in about["controls"]:
         if variant in (controls := controls_of(about, variant)):
-            raise ValueError(f"{where}.controls: {variant} cannot be its own control")
+            raise ValueError(f"about.controls: {variant} cannot be its own control")
         if not controls or not all(isinstance(control, str) and control for control in controls):
             raise ValueError(
-                f"{where}.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
+                f"about.controls.{variant}={about['controls'][variant]!r}: must be a variant or a list of variants"
             )
     for variant, gain in about["gains"].items():
-        _check_gain(variant, gain, f"{where}.gains.{variant}")
+        _check_gain(variant, gain)
     if (baseline := about["baseline"]) in (named := {**about["controls"], **about["gains"]}):
         raise ValueError(
-            f"{where}: {baseline} is the baseline and claims nothing; declare {named[baseline]!r} the other way round"
+            f"about: {baseline} is the baseline and claims nothing; declare {named[baseline]!r} the other way round"
         )
     names = list(about["names"].values())
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"{where}.names={about['names']}: each variant must have a name of its own")
+        raise ValueError(f"about.names={about['names']}: each variant must have a name of its own")
     if about["metric"] not in METRICS:
-        raise ValueError(f"{where}.metric={about['metric']}: must be {', '.join(METRICS)}")
+        raise ValueError(f"about.metric={about['metric']}: must be {', '.join(METRICS)}")
     margin, looks, tuning = about["margin"], about["looks"], about["tuning"]
     is_number = type(margin) in (int, float)
     if margin is not None and not (is_number and 0 < margin < WIDEST_MARGIN):
         raise ValueError(
-            f"{where}.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
+            f"about.margin={f'{margin:g}' if is_number else margin}: must be more than 0 and less than "
             f"{WIDEST_MARGIN} points, or null for none"
         )
     ratio = about["ratio"]
     if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio < WIDEST_RATIO):
         raise ValueError(
-            f"{where}.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, e.g. 0.9, or null"
+            f"about.ratio={ratio}: must be the part of the baseline's {about['metric']} to reach, e.g. 0.9, or null"
         )
     if ratio is not None and not about["baseline"]:
-        raise ValueError(f"{where}.ratio={ratio}: needs {where}.baseline, the row of which it is a part")
+        raise ValueError(f"about.ratio={ratio}: needs about.baseline, the row of which it is a part")
     if looks is not None and not _rises(looks):
         raise ValueError(
-            f"{where}.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, e.g. [3, 5, 10], or null"
+            f"about.looks={looks}: must be rising numbers of seeds from {FEWEST_PAIRS} on, e.g. [3, 5, 10], or null"
         )
     is_study = isinstance(tuning, str) and tuning != ""
     is_seeds = isinstance(tuning, list) and all(type(seed) is int and seed >= 0 for seed in tuning)
     if tuning is not None and not is_study and not is_seeds:
         raise ValueError(
-            f"{where}.tuning={tuning!r}: must be a list of this study's seeds, another study's name, [] for no tuning "
+            f"about.tuning={tuning!r}: must be a list of this study's seeds, another study's name, [] for no tuning "
             "at all, or null"
         )
 
@@ -145,15 +145,15 @@ def rows_meant(name: str, rows: Iterable[str], declared: Iterable[str] = ()) -> 
     return [row for row in own if row.count(",") == fewest]
 
 
-def _check_gain(variant: str, gain: Any, where: str) -> None:
+def _check_gain(variant: str, gain: Any) -> None:
     """Raise ValueError for what is no gain of the variant over another row that exceeds a gain of two rows."""
     if isinstance(gain, dict) and gain.keys() == {"over", "more_than"} and isinstance(gain["more_than"], dict):
         pairs = [(variant, gain["over"]), *gain["more_than"].items()]
         if len(pairs) > 1 and all(isinstance(name, str) and name for pair in pairs for name in pair):
             if same := next((row for row, over in pairs if row == over), ""):
-                raise ValueError(f"{where}: {same} has no gain over itself")
+                raise ValueError(f"about.gains.{variant}: {same} has no gain over itself")
             return
-    raise ValueError(f"{where}={gain!r}: must be {{over: VARIANT, more_than: {{VARIANT: VARIANT}}}}")
+    raise ValueError(f"about.gains.{variant}={gain!r}: must be {{over: VARIANT, more_than: {{VARIANT: VARIANT}}}}")
 
 
 def _rises(looks: Any) -> bool:
