@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: `python -m benchmarks layers|step|data|startup|pool|page|all|gpu|compare`."""
+"""The command line of the benchmarks: `python -m benchmarks COMMAND`."""
 
 from __future__ import annotations
 

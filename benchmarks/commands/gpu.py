@@ -25,11 +25,11 @@ from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.goals import goal_table
 from benchmarks.reporting.report import REHEARSALS, RESULTS, Result, Timing, read_result, write_result
 from benchmarks.reporting.tables import render, text_table
+from dynfilt.installation import PROJECT
 from dynfilt.run.provenance import device_name
 from dynfilt.run.stopping import TRY_AGAIN
 from dynfilt.train.settings import resolve_device
 
-PROJECT = Path(__file__).resolve().parents[2]
 MINUTES = 9.0
 PRINTED_LINES = 40
 # Measured in this process, so that they share its imports and end by themselves when the time is over.

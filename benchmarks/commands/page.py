@@ -17,10 +17,10 @@ from typing import Any
 
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, require_any
+from dynfilt.installation import PROJECT
 from dynfilt.run.folder import CONFIG, EVALUATIONS, PROVENANCE, RESULT, STATUS
 from dynfilt.train.settings import resolve_device
 
-PROJECT = Path(__file__).resolve().parents[2]
 # A finished run of 20 evaluations, of which every run of the study is a copy with numbers of its own.
 PATTERN = PROJECT / "docs/runs/lab_3x3/dynamic_3x3/seed0"
 SEEDS = 10
@@ -62,7 +62,7 @@ def _of_size(runs: int, repetitions: int, deadline: Deadline) -> list[Timing]:
     report = Timing(case, "python -m analysis report", "ours", figures={SIZE: []})
     clicks = [Timing(case, arm, figures={PAINTED: []}) for arm in CLICKS]
     if not deadline.seconds_left():
-        return [Timing(case, each.arm, each.role, failure=NO_TIME) for each in (report, *clicks)]
+        return [each.failed(NO_TIME) for each in (report, *clicks)]
     with tempfile.TemporaryDirectory() as folder:
         made = _study(Path(folder) / "study", runs // SEEDS)
         out = Path(folder) / "report"
@@ -72,7 +72,7 @@ def _of_size(runs: int, repetitions: int, deadline: Deadline) -> list[Timing]:
             ended = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
             if ended.returncode:
                 failure = " ".join(ended.stderr.strip().splitlines()[-1:]) or f"exit code {ended.returncode}"
-                return [Timing(case, report.arm, report.role, failure=failure)]
+                return [report.failed(failure)]
             report.ms.append((time.perf_counter() - started) * 1e3)
             report.figures[SIZE].append((out / PAGE).stat().st_size / 1e6)
         return [report, *_clicked(clicks, out / PAGE, Path(folder) / "profile", 5 * repetitions)]
@@ -90,7 +90,7 @@ def _clicked(timings: list[Timing], page: Path, profile: Path, repetitions: int)
                     timing.ms.append(ms)
                     timing.figures[PAINTED].append(painted)
     except ValueError as error:
-        return [Timing(timing.case, timing.arm, failure=str(error)) for timing in timings]
+        return [timing.failed(str(error)) for timing in timings]
     return timings
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from benchmarks.commands.step import names
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, require_any
+from dynfilt.installation import PROJECT
 from dynfilt.run.folder import RESULT
 from dynfilt.train.settings import resolve_device
 
-PROJECT = Path(__file__).resolve().parents[2]
 DEMO = ["-cd", "sweeps", "-cn", "demo"]
 SEQUENTIAL, QUEUE = "sequential", "queue"
 LAUNCHERS = {SEQUENTIAL: "basic", QUEUE: "queue"}
@@ -88,7 +88,7 @@ def _words(arm: str, arguments: argparse.Namespace, device_type: str) -> list[st
 def _repeat(timing: Timing, words: list[str], deadline: Deadline) -> Timing:
     """One more repetition of the whole command, in an empty output folder."""
     if not deadline.seconds_left():
-        return timing if timing.ms else Timing(timing.case, timing.arm, timing.role, failure=NO_TIME)
+        return timing if timing.ms else timing.failed(NO_TIME)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "run.py", *words, f"output_root={folder}"]
         started = time.perf_counter()
@@ -98,12 +98,12 @@ def _repeat(timing: Timing, words: list[str], deadline: Deadline) -> Timing:
                 command, cwd=PROJECT, capture_output=True, text=True, timeout=limit, env=os.environ, check=False
             )
         except subprocess.TimeoutExpired:
-            return timing if timing.ms else Timing(timing.case, timing.arm, timing.role, failure=NO_TIME)
+            return timing if timing.ms else timing.failed(NO_TIME)
         seconds = time.perf_counter() - started
         runs = len(list(Path(folder).rglob(RESULT)))
     if done.returncode or not runs:
         line = " ".join(done.stderr.strip().splitlines()[-1:])
-        return Timing(timing.case, timing.arm, timing.role, failure=line or "no run was finished")
+        return timing.failed(line or "no run was finished")
     timing.ms.append(seconds * 1e3 / runs)
     timing.figures[FIGURE].append(3600 * runs / seconds)
     return timing

@@ -8,13 +8,12 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.measuring.timing import NO_TIME, Deadline
 from benchmarks.reporting.report import Result, Timing, require_any
+from dynfilt.installation import PROJECT
 from dynfilt.train.settings import resolve_device
 
-PROJECT = Path(__file__).resolve().parents[2]
 FIRST_STEP = ("data=cifar10_sample", "trainer=smoke", "trainer.max_steps=1")
 EVALUATED = "  epoch "
 
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace, deadline: Deadline) -> Result:
         for index, wait in enumerate(commands.values()):
             if deadline.seconds_left() and timings[index].failure is None:
                 timings[index] = _repeat(timings[index], wait)
-    timings = [t if t.ms or t.failure else Timing(t.case, t.arm, t.role, failure=NO_TIME) for t in timings]
+    timings = [t if t.ms or t.failure else t.failed(NO_TIME) for t in timings]
     require_any(timings)
     return Result("startup", device, timings)
 
@@ -73,6 +72,6 @@ def _repeat(timing: Timing, wait: Wait) -> Timing:
             complaint = command.stderr.read().strip().splitlines()
     seconds = seen if wait.until else time.perf_counter() - started
     if command.returncode != 0 or seconds is None:
-        return Timing(timing.case, timing.arm, timing.role, failure=" ".join(complaint[-1:]) or "printed no result")
+        return timing.failed(" ".join(complaint[-1:]) or "printed no result")
     timing.ms.append(seconds * 1e3)
     return timing

@@ -45,6 +45,10 @@ class Timing:
     figures: dict[str, list[float]] = field(default_factory=dict)
     failure: str | None = None
 
+    def failed(self, reason: str) -> Timing:
+        """The same arm as one that failed, for which what it has measured before does not count."""
+        return dataclasses.replace(self, ms=[], figures={}, failure=reason)
+
 
 @dataclass(frozen=True)
 class Result:
