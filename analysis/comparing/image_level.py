@@ -7,6 +7,7 @@ import numpy as np
 from dynfilt.run.folder import PREDICTIONS
 
 from ..reading.metrics import TEST_ACCURACY
+from ..reading.run import Run
 from ..reading.run_folder import has_predictions, is_mirrored, read_predictions
 from .comparison import Comparison
 from .crossed import Crossed, crossed
@@ -78,19 +79,28 @@ def image_level(comparison: Comparison) -> ImageLevel:
     return level
 
 
+def runs_with_predictions(variant: Variant) -> list[Run]:
+    """The variant's runs if their predictions lie beside them, none if no run has any.
+
+    Raises ValueError when only some have them.
+    """
+    runs = [run for run in variant.runs if has_predictions(run)]
+    if runs and len(runs) < len(variant.runs):
+        raise ValueError(f"{PREDICTIONS} is missing in some runs")
+    return runs
+
+
 def correctness(variant: Variant) -> Correct | None:
     """The predictions of a variant's runs; None when none of their folders has a file.
 
     Raises ValueError, with the reason, when only some have one, when one cannot be used, when their images differ, and
     for runs that were read from W&B.
     """
-    runs = [run for run in variant.runs if has_predictions(run)]
+    runs = runs_with_predictions(variant)
     if not runs and any(is_mirrored(run) for run in variant.runs):
         raise ValueError(f"runs are read from W&B, which keeps no {PREDICTIONS}")
     if not runs:
         return None
-    if len(runs) < len(variant.runs):
-        raise ValueError(f"{PREDICTIONS} is missing in some runs")
     predictions = {run.seed: read_predictions(run) for run in runs}
     first = next(iter(predictions.values()))[0]
     if others := [seed for seed, (labels, _) in predictions.items() if not np.array_equal(labels, first)]:

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from dynfilt.data.class_names import CLASS_NAMES
 from dynfilt.run.folder import PREDICTIONS
 
+from ..comparing.image_level import runs_with_predictions
 from ..comparing.statistics import summarise
 from ..comparing.variants import Variant
 from ..comparing.words import seeds_each
 from ..drawing import style
-from ..reading.run_folder import has_predictions, read_classes
+from ..reading.run_folder import read_classes
 from ..tables.numbers import MISSING, mean_and_sd, percent
 from ..tables.table import Heading, Row, Table
 
@@ -52,12 +53,9 @@ def confusions_of(variants: Sequence[Variant]) -> tuple[list[Confusion], list[st
     """Of each variant whose runs all have usable predictions; and why others that have some are left out."""
     found, reasons = [], []
     for variant in variants:
-        having = [run for run in variant.runs if has_predictions(run)]
         try:
-            if having and len(having) < len(variant.runs):
-                raise ValueError(f"{PREDICTIONS} is missing in some runs")
-            if having:
-                kept = [read_classes(run) for run in having]
+            if runs := runs_with_predictions(variant):
+                kept = [read_classes(run) for run in runs]
                 classes = max(int(max(each.max() for each in pair)) + 1 for pair in kept)
                 matrices = [_matrix(*pair, classes) for pair in kept]
                 found.append(Confusion(variant.label, _names(variant, len(matrices[0])), np.stack(matrices)))
