@@ -79,6 +79,8 @@ RESULT_SPLITS = {
 }
 # Parts of a colour image that models of channel subsets are tested on; with all three channels it is the test accuracy.
 CHANNEL_SUBSETS = ("R", "G", "B", "RG", "RB", "GB")
+# Bins of confidence of the calibration error.
+BINS = 15
 OWN_DEVICE = "as each run measured it on its own device, beside whatever else ran there."
 
 
@@ -96,7 +98,7 @@ def _of_result() -> Iterator[Metric]:
     missing = f"Mean accuracy with only the channels {', '.join(CHANNEL_SUBSETS)} of each image, {TEST}"
     label = "Accuracy with missing channels"
     yield replace(ACCURACY, name="missing_channels_accuracy", label=label, meaning=missing)
-    bins = f"Expected calibration error, in 15 bins of equal width (Guo et al. 2017), {TEST}"
+    bins = f"Expected calibration error, in {BINS} bins of equal width (Guo et al. 2017), {TEST}"
     yield Metric("calibration_error", "Calibration error", "%", higher_is_better=False, is_fraction=True, meaning=bins)
     yield Metric("latency_ms", "Latency", "ms", higher_is_better=False, meaning=f"Latency {OWN_DEVICE}")
     yield Metric(

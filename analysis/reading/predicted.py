@@ -9,10 +9,9 @@ import numpy as np
 from dynfilt.run.folder import PREDICTIONS, RunFolder
 from dynfilt.run.parsing import DamagedFile
 
-from .metrics import CHANNEL_SUBSETS, Metric
+from .metrics import BINS, CHANNEL_SUBSETS, Metric
 from .run import Run
 
-BINS = 15
 TOP = 5
 MISSING_CHANNELS = "missing_channels_accuracy"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dynfilt.installation import PACKAGES
 from dynfilt.run.folder import RunState
-from dynfilt.run.identity import in_digest, shortened, with_todays_targets
+from dynfilt.run.identity import LARGEST_EXACT_INTEGER, in_digest, shortened, with_todays_targets
 from dynfilt.run.parsing import accuracy_flaw, attempts_of
 from dynfilt.wording import printable
 
@@ -15,7 +15,6 @@ NO_SEED = -1
 COMMIT_DIGITS = 7
 ERROR_LENGTH = 160
 LONGEST_TEXT = 1000
-LARGEST_EXACT = 2**53
 # How W&B writes what JSON has no number for.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -169,7 +168,7 @@ def _sorted(config: Any) -> Any:
         return [_sorted(value) for value in config]
     if isinstance(config, str):
         return printable(config)
-    is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT
+    is_whole = isinstance(config, float) and config.is_integer() and abs(config) < LARGEST_EXACT_INTEGER
     return int(config) if is_whole else config
 
 

@@ -13,16 +13,17 @@ from dynfilt.run.folder import (
     CONFIG,
     PREDICTIONS,
     RESULT,
+    ROUNDING,
     SEED_FOLDER,
     STATUS,
     RunFolder,
     RunState,
     Snapshot,
 )
-from dynfilt.run.identity import with_todays_numbers
+from dynfilt.run.identity import LARGEST_EXACT_INTEGER, with_todays_numbers
 from dynfilt.run.parsing import DamagedFile, bounded, parse_config
 
-from .run import LARGEST_EXACT, NO_SEED, Run, first_line, provenance_of, settings, usable_numbers
+from .run import NO_SEED, Run, first_line, provenance_of, settings, usable_numbers
 
 STUDY_OR_SEED_LINE = re.compile(r"^(study|seed):(.*)\n?", re.MULTILINE)
 
@@ -124,7 +125,7 @@ def read_classes(run: Run) -> tuple[np.ndarray, np.ndarray]:
     labels, predicted = kept["label"], kept["best_class"]
     if any(array.dtype.kind not in "iu" or (array < 0).any() for array in (labels, predicted)):
         raise ValueError(f"{PREDICTIONS} holds something else than classes")
-    if not len(labels) or abs(float((predicted == labels).mean()) - run.number("test_accuracy")) > 1e-9:
+    if not len(labels) or abs(float((predicted == labels).mean()) - run.number("test_accuracy")) > ROUNDING:
         raise ValueError(f"{PREDICTIONS} contradicts the test accuracy in {RESULT}")
     return labels, predicted
 
@@ -154,6 +155,6 @@ def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
         seed = int(recorded["seed"])
     except (KeyError, TypeError, ValueError, OverflowError):
         seed = int(match[1]) if match else NO_SEED
-    if not 0 <= seed <= LARGEST_EXACT:
+    if not 0 <= seed <= LARGEST_EXACT_INTEGER:
         seed = NO_SEED
     return str(recorded.get("study") or study), with_todays_numbers(str(recorded.get("variant") or variant)), seed

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynfilt.run.folder import RunState
-from dynfilt.run.identity import with_todays_numbers
+from dynfilt.run.identity import LARGEST_EXACT_INTEGER, with_todays_numbers
 from dynfilt.tracking.mirror import ERROR, ERROR_TYPE, STATE
 
 from ..metrics import METRICS, SPLITS
-from ..run import LARGEST_EXACT, NO_SEED, NOT_FINITE, Run, first_line, provenance_of, settings, usable_numbers
+from ..run import NO_SEED, NOT_FINITE, Run, first_line, provenance_of, settings, usable_numbers
 
 # How a SOURCE begins that is a project on a server.
 PROJECT_PREFIX = "wandb:"
@@ -85,7 +85,7 @@ def _outcome(mirrored: MirroredRun, summary: Mapping[str, Any], seed: int) -> tu
 
 
 def _seed(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_EXACT else NO_SEED
+    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_EXACT_INTEGER else NO_SEED
 
 
 def _finite(value: Any) -> Any:
