@@ -13,7 +13,6 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import hydra
@@ -245,4 +244,4 @@ def _scratch_folder() -> str:
     # Hydra writes multirun.yaml somewhere; nobody needs it beside the runs.
     folder = tempfile.mkdtemp(prefix="dynfilt-sweep-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return str(Path(folder))
+    return folder

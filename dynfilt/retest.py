@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from dynfilt.assembly import build_data, load, rebuilding
 from dynfilt.config.checks import make
 from dynfilt.config.compose import Job
@@ -53,7 +51,7 @@ def retest(job: Job) -> None:
         **evaluation.numbers("test"),
         **partial,
         "checkpoint": folder.name_of(folder.best_checkpoint),
-        "provenance": collect_provenance(torch.device(device)),
+        "provenance": collect_provenance(device),
     }
     write_json(folder.test_file, result)
     print(f"{folder.path}: test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; written to {TEST}")

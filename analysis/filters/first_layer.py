@@ -4,8 +4,10 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 
 from dynfilt.data.augment import normalise
@@ -79,9 +81,6 @@ def read_photograph(run: TrainedRun, file: str | None, index: int) -> Tensor:
         if not 0 <= index < len(images):
             raise ValueError(f"--index {index}: the test split has the images 0 to {len(images) - 1}")
         return images[index].cpu()
-    import numpy as np
-    from PIL import Image
-
     try:
         with Image.open(file) as picture:
             pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)

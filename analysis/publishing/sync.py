@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from dynfilt.run.lock import is_in_use
 from dynfilt.tracking.mirror import WAS_DELETED, new_run_id
 
 from ..reading.find_runs import find_logs
@@ -199,8 +200,6 @@ def _is_deleted_there(folder: Path) -> bool:
 
 def _is_being_written(log: str) -> bool:
     """Whether a living process holds the run folder, if the log lies in one."""
-    from dynfilt.run.lock import is_in_use
-
     return is_in_use(Path(log).resolve().parent.parent.parent)
 
 
