@@ -49,7 +49,7 @@ class RunFolders:
         folder = RunFolder(Path(place))
         found = folder.snapshot()
         header, config, config_flaw = self._config(folder)
-        study, variant, seed = _identity(place, {**header, **found.result})
+        study, variant, seed = identity_of(place, {**header, **found.result})
         numbers, state, error = _outcome(found, seed)
         error = error or config_flaw
         failure = found.status.get("error")
@@ -89,7 +89,20 @@ class RunFolders:
 
 def unreadable(source: str, place: str, reason: str) -> Run:
     """What stands for a folder that cannot be looked into: a run that does not count."""
-    return Run(source, place, *_identity(place, {}), RunState.DAMAGED, reason)
+    return Run(source, place, *identity_of(place, {}), RunState.DAMAGED, reason)
+
+
+def identity_of(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Study, variant and seed as the run's files record them, else from the path's `study/variant/seed<k>`."""
+    study, variant, folder = ["", "", "", *os.path.abspath(place).split(os.sep)][-3:]
+    match = SEED_FOLDER.fullmatch(folder)
+    try:
+        seed = int(recorded["seed"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        seed = int(match[1]) if match else NO_SEED
+    if not 0 <= seed <= LARGEST_EXACT_INTEGER:
+        seed = NO_SEED
+    return str(recorded.get("study") or study), with_todays_numbers(str(recorded.get("variant") or variant)), seed
 
 
 def is_mirrored(run: Run) -> bool:
@@ -145,16 +158,3 @@ def _outcome(found: Snapshot, seed: int) -> tuple[dict[str, float], RunState, st
     if said == RunState.COMPLETED:
         return {}, found.state, f"{STATUS} says {said}, but there is no {RESULT}"
     return {}, found.state, first_line(found.status.get("error"))
-
-
-def _identity(place: str, recorded: Mapping[str, Any]) -> tuple[str, str, int]:
-    """Study, variant and seed as the run's files record them, else from the path's `study/variant/seed<k>`."""
-    study, variant, folder = ["", "", "", *os.path.abspath(place).split(os.sep)][-3:]
-    match = SEED_FOLDER.fullmatch(folder)
-    try:
-        seed = int(recorded["seed"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        seed = int(match[1]) if match else NO_SEED
-    if not 0 <= seed <= LARGEST_EXACT_INTEGER:
-        seed = NO_SEED
-    return str(recorded.get("study") or study), with_todays_numbers(str(recorded.get("variant") or variant)), seed

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from dynfilt.run.folder import SEED_FOLDER, RunState
+from dynfilt.run.folder import RunState
 
 from ..run import NO_SEED, Run
+from ..run_folder import identity_of
 from .log_records import TransactionLog, header_records, history_rows
 from .mirrored import FAILED, FINISHED, PICTURES, MirroredRun, to_run
 
@@ -88,10 +89,9 @@ def _logged(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 def _unusable(source: str, path: str, reason: str, same: Run | None) -> Run:
     """A log without content; another log of the same id names its run, or the path does, or nothing."""
     place = os.path.dirname(path)
-    study, variant, seed = "", os.path.basename(place), NO_SEED
-    above = ["", "", "", *os.path.abspath(place).split(os.sep)[:-2]][-3:]
+    study, variant, seed = identity_of(os.path.join(place, "..", ".."), {})
     if same is not None:
         study, variant, seed = same.study, same.variant, same.seed
-    elif match := SEED_FOLDER.fullmatch(above[2]):
-        study, variant, seed = above[0], above[1], int(match[1])
+    elif seed == NO_SEED:
+        study, variant = "", os.path.basename(place)
     return Run(source, place, study, variant, seed, RunState.DAMAGED, reason)

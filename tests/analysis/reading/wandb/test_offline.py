@@ -104,9 +104,9 @@ def test_an_empty_log_is_known_by_another_log_of_its_run_or_by_its_folder(write_
         ("dynamic_3x3", 4, True),
         ("dynamic_3x3", 4, False),
     ]
-    write_log(log_folder(Path("runs/study/static/seed7/wandb"), "x"), [])
+    write_log(log_folder(Path("runs/study/static,trainer.epochs=20.0/seed7/wandb"), "x"), [])
     (run,) = read("runs/study")
-    assert (run.study, run.variant, run.seed, run.state) == ("study", "static", 7, "damaged")
+    assert (run.study, run.variant, run.seed, run.state) == ("study", "static,trainer.epochs=20", 7, "damaged")
 
 
 @pytest.mark.parametrize(
