@@ -12,7 +12,7 @@ from io import TextIOWrapper
 
 from dynfilt.installation import version
 from dynfilt.tracking.mirror import end_service
-from dynfilt.wording import OneLineParser, printable
+from dynfilt.wording import OneLineParser, printable, until_ctrl_c
 
 USAGE_ERROR = 2
 PROGRAM = "python -m analysis"
@@ -87,4 +87,4 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_ctrl_c(main))

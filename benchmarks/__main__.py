@@ -10,6 +10,7 @@ from benchmarks.commands import compare, data, gpu, layers, page, pool, replicas
 from benchmarks.measuring.timing import Deadline
 from benchmarks.reporting.report import default_path, require_writable, write_result
 from benchmarks.reporting.tables import render
+from dynfilt.wording import until_ctrl_c
 
 BENCHMARKS = {
     **{"layers": layers, "step": step, "data": data, "startup": startup},
@@ -59,4 +60,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_ctrl_c(main))

@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 
 from dynfilt.installation import CONF, RUN_COMMAND, version
+from dynfilt.wording import until_ctrl_c
 
 COMMANDS = {
     "run": "train: one run, a grid (-m), or a declared sweep (-cn lab_3x3)",
@@ -19,7 +20,11 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Run the command in sys.argv; return its exit code, 2 for a wrong command."""
+    """Run the command in sys.argv; return its exit code, 2 for a wrong command, 130 after Ctrl-C."""
+    return until_ctrl_c(_run)
+
+
+def _run() -> int:
     sys.path.append(os.getcwd())  # last, so that a file of the user's hides no installed package
     command, *words = sys.argv[1:] or [""]
     if command == "--version":

@@ -21,6 +21,7 @@ from dynfilt.config.checks import make
 from dynfilt.config.compose import compose
 from dynfilt.config.errors import explain
 from dynfilt.cost import count_flops, count_parameters, measure_latency_ms
+from dynfilt.wording import until_ctrl_c
 
 MOST_WIDE = 16  # times the network
 CLOSE_ENOUGH = 0.02
@@ -126,4 +127,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_ctrl_c(main))

@@ -2,10 +2,11 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -15,6 +16,15 @@ from dynfilt.config.compose import GROUPS
 from tests.conftest import ROOT, TINY, Command, quiet_environment
 from tests.run_folders import contents, read_status
 
+# What is called under each name, and what it does when Ctrl-C comes.
+INTERRUPTED = [
+    ("run.py seed=3", "dynfilt.command_line.main"),
+    ("dynfilt run seed=3", "dynfilt.command_line.main"),
+    ("analysis table outputs", "analysis.tables.command.add_arguments"),
+    ("dynfilt.check torch.nn:Conv2d", "dynfilt.check.layer.check_layer"),
+    ("dynfilt.cost_twins model=resnet8", "dynfilt.config.compose.compose"),
+    ("benchmarks layers", "benchmarks.commands.layers.run"),
+]
 SAMPLE = ("data=cifar10_sample", "tracking=off", "trainer.device=cpu", "trainer=smoke")
 
 
@@ -222,3 +232,40 @@ def test_standard_streams_may_be_closed() -> None:
     script = "import os, dynfilt.command_line as c; c._open_what_is_closed(); print('x'); os._exit(os.open('.', 0))"
     done = subprocess.run(["sh", "-c", f'exec {sys.executable} -c "{script}" <&- >&- 2>&-'], cwd=ROOT, check=False)
     assert done.returncode == 3
+
+
+def interrupt(*_: object, **__: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # what is run is imported already
+@pytest.mark.parametrize(("words", "during"), INTERRUPTED)
+def test_ctrl_c_ends_every_command_in_one_word(
+    words: str, during: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *arguments = words.split()
+    monkeypatch.setattr(during, interrupt)
+    monkeypatch.setattr(sys, "argv", [command, *arguments])
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
+        if command == "run.py":
+            runpy.run_path(str(ROOT / command), run_name="__main__")
+        else:
+            runpy.run_module(command, run_name="__main__", alter_sys=True)
+    assert isinstance(end.value, SystemExit) and end.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+def test_ctrl_c_during_the_imports_of_a_run_is_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "dynfilt.command_line":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "dynfilt.command_line")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    assert isinstance(end.value, SystemExit) and end.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"

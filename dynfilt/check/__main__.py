@@ -9,6 +9,7 @@ from typing import Any
 
 from dynfilt.check.layer import IMAGE_SHAPE, PROPERTIES, check_layer
 from dynfilt.check.subject import locate_layer
+from dynfilt.wording import until_ctrl_c
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,4 +63,4 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_ctrl_c(main))

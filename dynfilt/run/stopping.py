@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from dynfilt.wording import INTERRUPTED_BY_USER
+
 # A scheduler's warning before it ends a job may be any of these.
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP") if hasattr(signal, name)
 )
 # EX_TEMPFAIL of sysexits.h: the same command goes on, so a scheduler may queue it again.
 TRY_AGAIN = 75
-INTERRUPTED_BY_USER = 130
 
 
 class RunInterrupted(KeyboardInterrupt):
