@@ -4,21 +4,16 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-
 from dynfilt.config.about import METRICS, About, check_about, controls_of, gains_of, is_row, rows_meant
-from dynfilt.config.files import primary_folders
 
 from ..reading.metrics import TEST_ACCURACY, Metric, metric_named
 from ..reading.run import Run
 from .looks import boundaries
 from .statistics import ALPHA
+from .sweep_file import study_and_about
 
-SELF = "_self_"  # where a file's own keys stand among its defaults
 ABOUT_KEYS = tuple(f"about.{key.name}" for key in fields(About))
 
 
@@ -144,15 +139,12 @@ def recorded(run: Run) -> Declaration:
 
 
 def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration]:
-    """The declaration of a sweep file over that of the sweeps which its defaults name, for the study that it names.
+    """The declaration of a sweep, given by name or file, for the study that it names.
 
     Raises ValueError for a file that cannot be read or declares what cannot be meant, NoDeclaration for one that
     declares nothing or is of no such study.
     """
-    try:
-        content = _with_bases(Path(path), ())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"--about {path}: cannot be read as YAML ({type(error).__name__})") from error
+    content = study_and_about(path, "--about")
     about = content.get("about")
     known = [key.name for key in fields(About)]
     if not isinstance(about, Mapping) or not about.keys() <= set(known):
@@ -165,22 +157,6 @@ def read_declaration(path: str, studies: Iterable[str]) -> dict[str, Declaration
         return {study: _declaration(about, path)}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _with_bases(path: Path, above: tuple[Path, ...]) -> Any:
-    """`study` and `about` of a sweep file, merged as Hydra does with those of the files beside it or of ours."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, Mapping) or path in above:
-        return {}
-    own = {key: content[key] for key in ("study", "about") if key in content}
-    defaults = content.get("defaults")
-    named = [entry for entry in defaults if isinstance(entry, str)] if isinstance(defaults, list) else []
-    layers = []
-    for entry in named if SELF in named else [*named, SELF]:
-        places = [folder / f"{entry}.yaml" for folder in (path.parent, *primary_folders())]
-        base = next(filter(Path.is_file, places), None)
-        layers.append(own if entry == SELF else _with_bases(base, (*above, path)) if base else {})
-    return OmegaConf.to_container(OmegaConf.merge({}, *layers))
 
 
 def _complete(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import yaml
 
 from dynfilt.config.about import controls_of
 from dynfilt.config.compose import NESTED_GROUPS
-from dynfilt.installation import SWEEPS
 from dynfilt.run.identity import canonical, in_digest, variant_name
 
 from ..reading.run import Run
 from ..reading.sources import read_runs
+from .sweep_file import read_sweep
 from .tuning import TUNED_KEYS, ChosenRecipe, choices, recipe
 from .words import number_of, seed_list
 
@@ -44,10 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
     if len(studies) > 1:
         raise ValueError(f"{arguments.source}: holds {', '.join(studies)}; give the folder of one tuning study")
     chosen = choices(runs)
-    file = Path(arguments.sweep)
-    file = file if file.is_file() else SWEEPS / f"{arguments.sweep}.yaml"
-    text = header(chosen, runs, file.stem) + yaml.safe_dump(
-        tuned_sweep(_read(file), chosen), sort_keys=False, allow_unicode=True, width=120
+    published = _read(arguments.sweep)
+    text = header(chosen, runs, Path(arguments.sweep).stem) + yaml.safe_dump(
+        tuned_sweep(published, chosen), sort_keys=False, allow_unicode=True, width=120
     )
     if arguments.out is None:
         print(text, end="")
@@ -123,15 +122,12 @@ def doubts(choice: ChosenRecipe) -> list[str]:
     return lines
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"--sweep {file}: cannot be read as YAML ({type(error).__name__})") from error
+def _read(sweep: str) -> dict[str, Any]:
+    content = read_sweep(sweep, "--sweep")
     try:
         content["hydra"]["sweeper"]["params"]["seed"], content["study"], content["defaults"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"--sweep {file}: is no sweep with defaults, a study and seeds of its own") from error
+        raise ValueError(f"--sweep {sweep}: is no sweep with defaults, a study and seeds of its own") from error
     return dict(content)
 
 

@@ -41,9 +41,9 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--about",
-        metavar="FILE",
-        help="a sweep file, e.g. sweeps/lab_3x3.yaml, whose block `about:` counts for its study instead of what its "
-        "runs recorded",
+        metavar="SWEEP",
+        help="a sweep, by its name, e.g. lab_3x3, or its file, whose block `about:` counts for its study instead of "
+        "what its runs recorded",
     )
 
 

@@ -10,6 +10,7 @@ from analysis.comparing.caveats import caveats
 from analysis.comparing.claims import INTERIM
 from analysis.comparing.comparison import compare
 from analysis.comparing.declaration import NoDeclaration, _declaration, read_declaration
+from dynfilt.installation import SWEEPS
 from tests.analysis.comparing.declared_runs import study
 from tests.conftest import ROOT
 
@@ -96,5 +97,14 @@ def test_a_sweep_file_that_declares_nothing_usable_is_one_line(tmp_path: Path, c
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
         read_declaration(str(path), ["lab"])
-    with pytest.raises(ValueError, match="cannot be read as YAML"):
+    with pytest.raises(ValueError, match="is no file and no declared sweep; the sweeps are: channels_photographs, "):
         read_declaration(str(tmp_path / "absent.yaml"), ["lab"])
+
+
+def test_a_declared_sweep_may_be_given_by_its_name_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_file = read_declaration(str(SWEEPS / "lab_3x3.yaml"), ["lab_3x3"])["lab_3x3"]
+    monkeypatch.chdir(tmp_path)
+    by_name = read_declaration("lab_3x3", ["lab_3x3"])["lab_3x3"]
+    assert by_name.looks == (3, 5, 10) and by_name == replace(by_file, origin="lab_3x3")
