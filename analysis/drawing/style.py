@@ -147,9 +147,9 @@ def wrapped(label: str, width: float, size: float) -> str:
     return "\n".join(line.replace(", ", ",") for line in lines)
 
 
-def panel_title(text: str, width: str, columns: int) -> str:
-    """The title of a panel in one of so many columns, wrapped to its width."""
-    return wrapped(text, POINTS_PER_INCH * WIDTHS[width] / columns - 24, number("axes.titlesize"))
+def panel_title(text: str, width: str, columns: int, beside: float = 0.0) -> str:
+    """The title of a panel in one of so many columns, wrapped to its width; `beside` points are left of the panels."""
+    return wrapped(text, (POINTS_PER_INCH * WIDTHS[width] - beside) / columns - 24, number("axes.titlesize"))
 
 
 def page_title(title: str) -> str:

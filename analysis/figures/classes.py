@@ -22,6 +22,7 @@ from ..tables.table import Heading, Row, Table
 
 # Up to so many classes are named, with the accuracy of each on the diagonal.
 NAMED = 20
+NAME_SIZE = 6
 MOST_CLASSES = 2000
 # On paper white is none; the darkest is still lighter than the frame.
 COLOURS = "Blues"
@@ -73,11 +74,13 @@ def confusion_figure(confusions: Sequence[Confusion], width: str) -> Figure:
     is_one_axis = len({each.names for each in confusions}) == 1  # panels of other data sets have other classes
     grid = figure.subplots(rows, columns, squeeze=False, sharex=is_one_axis, sharey=is_one_axis)
     errors = [np.where(np.eye(len(each.names), dtype=bool), math.nan, 100 * each.shares) for each in confusions]
+    named = [name for each in confusions if len(each.names) <= NAMED for name in each.names]
+    beside = max((style.text_width(name, NAME_SIZE) for name in named), default=0.0)
     highest = max(float(np.nanmax(each, initial=0.0)) for each in errors) or 1.0
     for axes, each, values in zip(grid.flat, confusions, errors, strict=False):
         drawn = axes.imshow(values, cmap=COLOURS, vmin=0, vmax=highest, interpolation="nearest")
         _label(axes, each)
-        axes.set_title(style.panel_title(style.with_count(each.label, each.n), width, columns))
+        axes.set_title(style.panel_title(style.with_count(each.label, each.n), width, columns, beside))
     for axes in grid.flat[len(confusions) :]:
         axes.remove()
     bar = figure.colorbar(drawn, ax=list(grid.flat[: len(confusions)]), location="bottom", fraction=0.03, aspect=60)
@@ -146,8 +149,8 @@ def _label(axes: Axes, confusion: Confusion) -> None:
         axes.set_yticks([])
         return
     places = range(len(confusion.names))
-    axes.set_xticks(places, confusion.names, rotation=90, fontsize=6)
-    axes.set_yticks(places, confusion.names, fontsize=6)
+    axes.set_xticks(places, confusion.names, rotation=90, fontsize=NAME_SIZE)
+    axes.set_yticks(places, confusion.names, fontsize=NAME_SIZE)
     for place in places:
         share = confusion.shares[place, place]
         percentage = MISSING if math.isnan(share) else f"{100 * share:.0f}"

@@ -12,6 +12,7 @@ from analysis.comparing.variants import Variant
 from analysis.drawing import style
 from analysis.figures.classes import Confusion, accuracy_by_class, caption, confusion_figure, confusions_of
 from analysis.reading.sources import read_runs
+from dynfilt.data.class_names import CLASS_NAMES
 
 WriteRun = Callable[..., Path]
 LABELS = np.random.default_rng(0).integers(0, 10, 200)
@@ -105,3 +106,15 @@ def test_a_class_without_test_images_has_no_accuracy() -> None:
         figure = confusion_figure([Confusion("a", ("cat", "dog"), shares)], "page")
     (panel,) = [axes for axes in figure.findobj(Axes) if axes.get_images() and axes.get_title()]
     assert [text.get_text() for text in panel.texts] == ["25", "–"]
+
+
+@pytest.mark.parametrize("width", style.WIDTHS)
+def test_a_title_stays_on_the_figure_beside_the_names_of_classes(width: str) -> None:
+    label, classes = "w" * 80, CLASS_NAMES["dynfilt.data.cifar.cifar10"]  # lines as long as they may be
+    found = [Confusion(label, classes, np.full((1, 10, 10), 0.1))] * 3
+    with style.figure_style():
+        figure = confusion_figure(found, width)
+        figure.draw_without_rendering()
+    panels = [axes for axes in figure.findobj(Axes) if axes.get_images() and axes.get_title()]
+    boxes = [axes.title.get_window_extent() for axes in panels]
+    assert len(boxes) == 3 and all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
