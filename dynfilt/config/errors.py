@@ -110,10 +110,16 @@ def _unknown_choice(match: re.Match[str]) -> str:
 
 
 def _unknown_primary(match: re.Match[str]) -> str:
-    found = {in_words(folder): sorted(path.stem for path in folder.glob("*.yaml")) for folder in primary_folders()}
+    found = _sweeps()
     allowed = "; ".join(f"{folder}/ has: {', '.join(names) or 'none'}" for folder, names in found.items())
-    close = _did_you_mean(match["name"], [name for names in found.values() for name in names])
+    known, stem = [name for names in found.values() for name in names], Path(match["name"]).stem
+    close = f" (did you mean {stem}?)" if stem in known else _did_you_mean(match["name"], known)
     return f"-cn {match['name']}: no such sweep{close}; {allowed}"
+
+
+def _sweeps() -> dict[str, list[str]]:
+    """The names that -cn takes, by folder."""
+    return {in_words(folder): sorted(path.stem for path in folder.glob("*.yaml")) for folder in primary_folders()}
 
 
 def _wrong_type(match: re.Match[str]) -> str:
@@ -174,7 +180,13 @@ def _no_folder(match: re.Match[str]) -> str:
 
 
 def _bad_override(match: re.Match[str]) -> str:
-    return f"cannot read the override {match['override']}; write KEY=VALUE or GROUP=CHOICE, quote special characters"
+    override = match["override"]
+    stem, hint = Path(override).stem, ""
+    if any(stem in names for names in _sweeps().values()):
+        hint = f"; a sweep is -cn {stem}"
+    elif "=" not in override or override.endswith(","):  # words that blanks have torn from each other
+        hint = "; no blanks around = and ,"
+    return f"cannot read the override {override}; write KEY=VALUE or GROUP=CHOICE, quote special characters{hint}"
 
 
 _ARTICLES = {
