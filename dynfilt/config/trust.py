@@ -31,6 +31,7 @@ MADE = ("torch.nn.Module", "torch.optim.Optimizer", "dynfilt.data.bundle.ImageDa
 PLAIN = ("dynfilt.schedules", "dynfilt.tracking", "dynfilt.train")  # classes here hold numbers alone
 CONSENT = "DYNFILT_TRUST"
 TARGET = re.compile(r"""_target_['"]?\s*[:=]\s*['"]?([\w.]+)""")
+KEY = re.compile(r"[+~]*[\w.]+")
 NOTHING = object()
 
 
@@ -57,7 +58,15 @@ def require_trusted_targets(config: dict[str, Any], file: Path, trust: Collectio
 
 def _named_by_the_user() -> set[str]:
     texts = [file.read_text(encoding="utf-8") for folder in own_folder() for file in folder.rglob("*.yaml")]
-    return {target for text in (*sys.argv, *texts) for target in TARGET.findall(text)}
+    words = filter(_sets_a_target, sys.argv)
+    return {target for text in (*words, *texts) for target in TARGET.findall(text)}
+
+
+def _sets_a_target(word: str) -> bool:
+    """Whether a word is an override that sets a target: a run's folder, which a stranger named, only tells of one."""
+    key, _, value = word.partition("=")
+    sets = key.endswith("_target_") or value.startswith(("{", "["))
+    return sets and bool(KEY.fullmatch(key)) and not os.path.lexists(word)
 
 
 def _is_trusted(target: str, packages: Collection[str]) -> bool:

@@ -97,6 +97,35 @@ def test_what_the_users_own_configs_name_is_theirs(tmp_path: Path, monkeypatch: 
         require_trusted_targets(config_with("my_package.os.system"), FILE)
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "run='outputs/own/resnet8,model.conv._target_=my_package.MyConv/seed0'",
+        "outputs/own/resnet8,model.conv._target_=my_package.MyConv/seed0",
+        "runs.zip/model.conv._target_=my_package.MyConv/seed0",
+        "model.conv._target_=my_package.MyConv/seed0",
+        "a={_target_:my_package.MyConv}",
+    ],
+)
+def test_a_folder_that_is_named_after_a_target_is_no_consent(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if not word.startswith(("run=", "runs.zip")):
+        Path(word).mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["run.py", "mode=test", word])
+    with pytest.raises(ValueError, match="not built from a run's folder"):
+        require_trusted_targets(config_with("my_package.MyConv"), FILE)
+
+
+@pytest.mark.parametrize(
+    "word", ["model.conv._target_=my_package.MyConv", "+buffers.blend={_target_: my_package.MyConv, initial: 1.0}"]
+)
+def test_a_target_that_an_override_sets_is_the_users_own(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "run=outputs/x/seed0", word])
+    require_trusted_targets(config_with("my_package.MyConv"), FILE)
+
+
 def test_consent_is_for_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_with("my_package.layers.MyConv")
     require_trusted_targets(config, FILE, trust=["my_package"])
