@@ -65,8 +65,8 @@ def _named_by_the_user() -> set[str]:
 def _sets_a_target(word: str) -> bool:
     """Whether a word is an override that sets a target: a run's folder, which a stranger named, only tells of one."""
     key, _, value = word.partition("=")
-    sets = key.endswith("_target_") or value.startswith(("{", "["))
-    return sets and bool(KEY.fullmatch(key)) and not os.path.lexists(word)
+    sets = key != "run" and (key.endswith("_target_") or value.startswith(("{", "[")))
+    return sets and bool(KEY.fullmatch(key)) and not any(map(os.path.lexists, (word, value.strip("'\""))))
 
 
 def _is_trusted(target: str, packages: Collection[str]) -> bool:

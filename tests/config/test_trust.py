@@ -105,6 +105,7 @@ def test_what_the_users_own_configs_name_is_theirs(tmp_path: Path, monkeypatch: 
         "runs.zip/model.conv._target_=my_package.MyConv/seed0",
         "model.conv._target_=my_package.MyConv/seed0",
         "a={_target_:my_package.MyConv}",
+        "run=[_target_=my_package.MyConv]/seed0",
     ],
 )
 def test_a_folder_that_is_named_after_a_target_is_no_consent(
