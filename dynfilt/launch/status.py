@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,18 @@ class Unfinished:
     reason: str
 
 
+GAP = 2  # between two columns
+COLUMNS: dict[str, tuple[int, Callable[[Unfinished], str]]] = {
+    "state": (11, lambda run: run.state.value),
+    "epoch": (9, lambda run: f"{run.epoch:.4g}" + (f"/{run.epochs:.4g}" if run.epochs else "")),
+    "val accuracy": (12, lambda run: "" if run.val_accuracy is None else f"{run.val_accuracy:.1%}"),
+    "images/s": (8, lambda run: "" if run.images_per_second is None else f"{run.images_per_second:,.0f}"),
+    "time left": (11, lambda run: "" if run.seconds_left is None else duration(run.seconds_left)),
+}
+DROPPED = ("images/s", "val accuracy", "epoch")  # where names are long, in this order
+UNCUT = 10_000  # characters of a line in a file or a pipe
+
+
 def run(words: Sequence[str], program: str) -> int:
     """Print the state of all runs under some folders; 0, or 2 when there is none to print once. Its help calls it
     `program`."""
@@ -46,14 +58,16 @@ def run(words: Sequence[str], program: str) -> int:
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], help="default: outputs")
     parser.add_argument("--watch", action="store_true", help="keep it fresh until Ctrl-C")
     console = Console()
+    if not console.is_terminal:
+        console.width = UNCUT
     try:
         arguments = parser.parse_args(list(words))
         if not arguments.watch:
-            console.print(look(arguments.folders))
+            console.print(look(arguments.folders, console.width))
             return 0
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_look_again(arguments.folders, _rows_that_fit(console)), refresh=True)
+                live.update(_look_again(arguments.folders, console.width, _rows_that_fit(console)), refresh=True)
                 time.sleep(SECONDS_BETWEEN_LOOKS)
     except KeyboardInterrupt:
         return 0
@@ -62,8 +76,10 @@ def run(words: Sequence[str], program: str) -> int:
         return 2
 
 
-def look(folders: Sequence[Path], most_rows: int = MOST_ROWS) -> Group:
+def look(folders: Sequence[Path], most_columns: int, most_rows: int = MOST_ROWS) -> Group:
     """The runs at or below some folders: those without a result in a table, then how many there are in each state.
+
+    The table has at most so many characters in a line, unless a name is longer.
 
     Raises ValueError when there is no run.
     """
@@ -80,13 +96,15 @@ def look(folders: Sequence[Path], most_rows: int = MOST_ROWS) -> Group:
         where = ", ".join(map(str, folders))
         raise ValueError(f"no runs in {where}: looked at any depth for folders with {STATUS} or {RESULT}")
     reasons = [Text(f"{run.name}: {run.reason}") for run in unfinished if run.reason]
-    return Group(*([_table(unfinished)] if unfinished else []), *reasons, _sentence(counts, len(unfinished)))
+    return Group(
+        *([_table(unfinished, most_columns)] if unfinished else []), *reasons, _sentence(counts, len(unfinished))
+    )
 
 
-def _look_again(folders: Sequence[Path], most_rows: int) -> Group | Text:
+def _look_again(folders: Sequence[Path], most_columns: int, most_rows: int) -> Group | Text:
     """The same, or that there is no run yet: whoever watches may have begun before the sweep."""
     try:
-        return look(folders, most_rows)
+        return look(folders, most_columns, most_rows)
     except ValueError as error:
         return Text(f"{error}; looking again every {SECONDS_BETWEEN_LOOKS:g} s")
 
@@ -138,21 +156,24 @@ def _unfinished(name: str, folder: RunFolder, state: RunState) -> Unfinished:
     )
 
 
-def _table(runs: Sequence[Unfinished]) -> Table:
-    table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column("run", ratio=1, no_wrap=True, overflow="ellipsis")
-    for heading, width in (("state", 11), ("epoch", 9), ("val accuracy", 12), ("images/s", 8), ("time left", 11)):
+def _table(runs: Sequence[Unfinished], most_columns: int) -> Table:
+    """The runs in a table of at most so many characters, in which a name comes before what may be left out."""
+    left_out = 0
+    while left_out < len(DROPPED) and _width_of(runs, DROPPED[:left_out]) > most_columns:
+        left_out += 1
+    columns = {heading: column for heading, column in COLUMNS.items() if heading not in DROPPED[:left_out]}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    for heading, (width, _) in columns.items():
         table.add_column(heading, width=width, no_wrap=True, justify="left" if heading == "state" else "right")
     for run in runs:
-        table.add_row(
-            Text(run.name),
-            run.state.value,
-            f"{run.epoch:.4g}" + (f"/{run.epochs:.4g}" if run.epochs else ""),
-            "" if run.val_accuracy is None else f"{run.val_accuracy:.1%}",
-            "" if run.images_per_second is None else f"{run.images_per_second:,.0f}",
-            "" if run.seconds_left is None else duration(run.seconds_left),
-        )
+        table.add_row(Text(run.name), *(cell(run) for _, cell in columns.values()))
     return table
+
+
+def _width_of(runs: Sequence[Unfinished], without: Sequence[str]) -> int:
+    widths = [GAP + width for heading, (width, _) in COLUMNS.items() if heading not in without]
+    return max(len(run.name) for run in runs) + sum(widths)
 
 
 def _sentence(counts: Counter[RunState], shown: int) -> Text:

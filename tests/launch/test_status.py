@@ -64,7 +64,7 @@ def test_damage_of_one_run_hides_no_other(row: dict, study: Path) -> None:
     (study / "itself").symlink_to(study / "itself")
     console = Console(width=100)
     with console.capture() as shown:
-        console.print(status.look([study]))
+        console.print(status.look([study], 100))
     assert "6 runs: 1 completed, 1 failed, 3 interrupted, 1 damaged" in shown.get()
 
 
@@ -112,7 +112,26 @@ def test_watching_may_begin_before_the_first_run(
 def test_watching_shows_no_more_rows_than_fit(study: Path) -> None:
     console = Console(force_terminal=True, width=100, height=10)
     with console.capture() as shown:
-        console.print(status.look([study], status._rows_that_fit(console)))
+        console.print(status.look([study], 100, status._rows_that_fit(console)))
     lines = shown.get().splitlines()
     assert len(lines) <= 10
     assert lines[-1].endswith("1 damaged; 2 unfinished ones are not shown")
+
+
+@pytest.mark.parametrize(("columns", "headings"), [(170, 6), (158, 5), (146, 4), (132, 3), (80, 3)])
+def test_a_long_name_takes_the_place_of_columns_and_is_never_cut(
+    columns: int, headings: int, study: Path, tmp_path: Path
+) -> None:
+    name = "resnet8,conv=dyconv,model.conv.num_kernels=8,model.conv.attention=sigmoid,temperature.final=30"
+    shutil.copytree(study / "seed3", tmp_path / "long" / name / "seed3")
+    console = Console(width=columns)
+    with console.capture() as shown:
+        console.print(status.look([tmp_path / "long"], columns))
+    heading, *rows, _ = shown.get().splitlines()
+    assert len(re.findall(r"\S+(?: \S+)*", heading)) == headings
+    assert "".join(row.split()[0] for row in rows) == f"{name}/seed3"
+
+
+def test_a_name_is_whole_in_a_pipe(command: Command, study: Path) -> None:
+    shutil.move(study / "seed3", study / ("x" * 200) / "seed3")
+    assert f"tests/tiny/{'x' * 200}/seed3" in command("status").out
