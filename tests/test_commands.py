@@ -44,7 +44,7 @@ SAMPLE = ("data=cifar10_sample", "tracking=off", "trainer.device=cpu", "trainer=
         ([*TINY, "mode=test"], "mode=test needs run=FOLDER, the folder of the run to evaluate"),
         (
             [*TINY, "run=nowhere"],
-            "nowhere/config.yaml: is missing; a run's folder is one such as outputs/lab_3x3/",
+            "nowhere/config.yaml: not the config of a run: is missing; a run's folder is one such as outputs/lab_3x3/",
         ),
         ([*TINY, "trainer.epochs=${nothing}"], "trainer.epochs: refers to nothing, which is no key here"),
         ([*TINY, "trainer.batch_size=61"], "trainer.batch_size must be between 1 and 60, the number of training image"),

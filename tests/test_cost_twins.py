@@ -18,8 +18,11 @@ def test_the_twins_of_a_sweep_cost_what_it_says() -> None:
     assert abs(large.parameters / network.parameters - 1) < 0.02
     # Of 16 channels one more or less is 12 % of the FLOPs; 17 are nearest.
     assert abs(expensive.flops / network.flops - 1) < 0.03
+    of_warehouse = cost_twins(["model=resnet8", "model.stem=stride2", "model/conv=kernel_warehouse"], (3, 32, 32))
+    assert of_warehouse[2].width == of_warehouse[3].width  # as many parameters, as many FLOPs
     variants = yaml.safe_load((ROOT / "sweeps" / "field_small.yaml").read_text())["hydra"]["sweeper"]["variants"]
-    assert [v["model.width"] for v in variants if "model.width" in v] == [large.width, expensive.width]
+    widths = [large.width, expensive.width, of_warehouse[2].width]
+    assert [variant["model.width"] for variant in variants if "model.width" in variant] == widths
 
 
 @pytest.mark.slow

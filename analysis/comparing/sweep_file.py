@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from dynfilt.config.files import primary_folders
 from dynfilt.installation import SWEEPS
@@ -46,9 +45,16 @@ def _merged(file: Path, option: str, above: tuple[Path, ...]) -> Any:
     own = {key: content[key] for key in ("study", "about") if key in content}
     defaults = content.get("defaults")
     named = [entry for entry in defaults if isinstance(entry, str)] if isinstance(defaults, list) else []
-    layers = []
+    merged: dict[str, Any] = {}
     for entry in named if SELF in named else [*named, SELF]:
         places = [folder / f"{entry}.yaml" for folder in (file.parent, *primary_folders())]
         base = next(filter(Path.is_file, places), None)
-        layers.append(own if entry == SELF else _merged(base, option, (*above, file)) if base else {})
-    return OmegaConf.to_container(OmegaConf.merge({}, *layers))
+        merged = _over(merged, own if entry == SELF else _merged(base, option, (*above, file)) if base else {})
+    return merged
+
+
+def _over(below: Any, above: Any) -> Any:
+    """Nested keys of `above` over those of `below`; anything else of it replaces what lies below."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _over(below.get(key), value) for key, value in above.items()}}

@@ -163,8 +163,8 @@ class RunFolder:
         try:
             return parse_config(bounded(self.config_file).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            example = "outputs/lab_3x3/dynamic_3x3/seed0"
-            raise DamagedFile(self.config_file, f": is missing; a run's folder is one such as {example}") from error
+            hint = "a run's folder is one such as outputs/lab_3x3/dynamic_3x3/seed0"
+            raise DamagedFile(self.config_file, f": not the config of a run: is missing; {hint}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise DamagedFile(self.config_file, f": not the config of a run ({type(error).__name__})") from error
         except ValueError as error:

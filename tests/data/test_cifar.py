@@ -36,6 +36,8 @@ def small(fake: Callable, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("file", sorted(GROUP.glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_group_sets_every_argument_of_its_target_and_no_other(file: Path) -> None:
     config = yaml.safe_load(file.read_text())
+    for base in config.pop("defaults", [])[:-1]:
+        config = {**yaml.safe_load((GROUP / f"{base}.yaml").read_text()), **config}
     target = get_object(config.pop("_target_"))
     assert target.__name__ == file.stem
     assert list(config) == list(inspect.signature(target).parameters)
