@@ -22,8 +22,8 @@ from dynfilt.layers.squeeze import full_precision
 MULTIPLICATIONS_A_PIXEL = 140
 MULTIPLICATIONS_A_WEIGHT = 180
 VECTOR_SHARE = {"AVX512": 1.0, "AVX2": 0.5}.get(torch.backends.cpu.get_cpu_capability(), 0.25)
-# Larger blocks come fresh from the system each time (glibc, M_MMAP_THRESHOLD), page by page, and leave the caches.
-LARGEST_BLOCK_BYTES = 32 * 2**20
+# Two larger blocks, such as an image's filters and their gradients, leave a cache of 32 MiB (docs/performance.md).
+LARGEST_BLOCK_BYTES = 16 * 2**20
 # Images, outputs and mixed kernels of one chunk should stay in the last cache while their convolution runs; 8 to 20 MiB
 # are within 10 % of each other where it is large.
 CHUNK_BYTES = 8 * 2**20

@@ -170,7 +170,7 @@ def test_on_cuda_under_autocast_every_formulation_is_near_the_loop(formulation: 
 CHOICES = {
     # Channels, size, outputs, kernel, stride; the formulation of 32, 128 and 512 images.
     "published imagenet stem": [
-        ((64, 8, 64, 3, 1), "grouped grouped chunked"),
+        ((64, 8, 64, 3, 1), "grouped chunked chunked"),
         ((128, 4, 128, 3, 1), "stacked stacked stacked"),
         ((256, 2, 256, 3, 1), "stacked stacked stacked"),
         ((512, 1, 512, 3, 1), "stacked stacked stacked"),
@@ -180,19 +180,19 @@ CHOICES = {
     ],
     "small networks": [
         ((16, 32, 16, 3, 1), "grouped grouped chunked"),
-        ((32, 16, 32, 3, 1), "grouped grouped grouped"),
+        ((32, 16, 32, 3, 1), "grouped grouped chunked"),
         ((16, 16, 16, 3, 1), "grouped grouped grouped"),
-        ((32, 8, 32, 3, 1), "grouped grouped grouped"),
+        ((32, 8, 32, 3, 1), "grouped grouped chunked"),
         ((64, 4, 64, 3, 1), "stacked stacked stacked"),
         ((16, 32, 32, 3, 2), "grouped grouped chunked"),
     ],
     "cifar stem": [
         ((64, 32, 64, 3, 1), "grouped chunked chunked"),
-        ((128, 16, 128, 3, 1), "grouped chunked chunked"),
+        ((128, 16, 128, 3, 1), "chunked chunked chunked"),
         ((256, 8, 256, 3, 1), "chunked chunked chunked"),
         ((256, 8, 512, 3, 2), "outputs outputs outputs"),
         ((512, 4, 512, 3, 1), "outputs outputs outputs"),
-        ((128, 16, 256, 1, 2), "grouped grouped chunked"),
+        ((128, 16, 256, 1, 2), "grouped chunked chunked"),
     ],
 }
 
