@@ -98,7 +98,7 @@ def studies_of(source: str) -> list[Study]:
 
 
 def _declaring(study: str, runs: Sequence[Run]) -> Iterator[str]:
-    """The sweep files that declare something of the study; one may inherit its declaration, or have none.
+    """The sweep files that declare something of the study; one may have none.
 
     Raises ValueError for a declaration that cannot be meant.
     """

@@ -42,9 +42,9 @@ class ResNet(nn.Module):
     called as conv(in, out, kernel_size=, stride=, padding=, bias=False). `dynamic_layers` is `all` or a list of names,
     each for itself and all below it: a stage (layer3), a block (layer3.0), a convolution (layer3.0.conv1,
     layer3.0.downsample). `dropout` acts before the last layer. Layers that share cells do so with those that read the
-    maps of the same stage. Every kernel of every convolution starts from He's
-    normal distribution by fan out, see dynfilt.layers.initialisation.draw_kernels. `weights` as in
-    dynfilt.models.weights, for all but the last layer; every kernel of a dynamic layer starts as the file's one.
+    maps of the same stage. Every kernel of every convolution starts from He's normal distribution by fan out, see
+    dynfilt.layers.initialisation.draw_kernels. `weights` as in dynfilt.models.weights, for all but the last layer;
+    every kernel of a dynamic layer starts as the file's one.
     Raises ValueError for an unknown stem, a width that gives no whole channels, a name in `dynamic_layers` that covers
     no convolution, a `conv` that cannot be called so, and weights that a layer cannot start from.
     """

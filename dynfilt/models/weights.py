@@ -41,8 +41,8 @@ def load_backbone_weights(module: nn.Module, weights: str, but: Collection[str] 
         lack = f"lack {len(missing)} tensors of this network, first {missing[0]!r}"
         prefixed = next((name for name in state if name.endswith(f".{missing[0]}")), None)
         hint = f"; they have {prefixed!r}, so save them without the prefix" if prefixed else ""
-        layers = [name.removesuffix(".weight") for name in missing]
-        if but is not None and all(isinstance(dict(module.named_modules()).get(name), nn.Conv2d) for name in layers):
+        layers, modules = [name.removesuffix(".weight") for name in missing], dict(module.named_modules())
+        if but is not None and all(isinstance(modules.get(name), nn.Conv2d) for name in layers):
             hint += f"; model.random_layers=[{','.join([*but, *layers])}] starts these at random"
         raise ValueError(_explain(weights, lack + hint))
     for name in sorted(wanted & state.keys()):

@@ -59,8 +59,8 @@ def require_same_gradients(
 
 
 def _float64_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    reference = copy.deepcopy(model).double()
     try:
+        reference = copy.deepcopy(model).double()
         return _gradients(reference, reference, images.double(), labels, nullcontext)
     except (RuntimeError, TypeError) as error:
         raise ValueError(

@@ -77,6 +77,19 @@ def test_a_fixed_attention_is_the_kernel_that_was_drawn(budget: float) -> None:
             assert torch.equal(own[:, :, number].permute(2, 3, 0, 1), kernel)
 
 
+@pytest.mark.parametrize(("budget", "cell_size"), [(1, 1), (4, 1), (1, 0.5), (0.5, 0.5)])
+def test_published_cells_are_drawn_by_the_fan_out_of_all_of_a_layers_cells(budget: float, cell_size: float) -> None:
+    kernel = torch.randn(16, 8, 3, 3)
+    cells = []
+    for initial_scale in ("published", "corrected"):
+        layer = KernelWarehouseConv2d(8, 16, 3, budget=budget, cell_size=cell_size, initial_scale=initial_scale)
+        layer.reset_kernels(lambda drawn: drawn.copy_(kernel))
+        cells.append(layer.cells.detach())
+    # He's rule gives 2 / fan out: of the kernel's 16 * 9 numbers, of the cells' n * o; corrected fills what stays zero.
+    by_fan_out = 16 * 9 / cells[0][:, :, 0].numel()
+    torch.testing.assert_close(cells[0], cells[1] * (by_fan_out / max(1, 1 / budget)) ** 0.5)
+
+
 def test_a_budget_below_one_leaves_the_other_cells_zero() -> None:
     layer = KernelWarehouseConv2d(8, 16, 3, budget=0.5, cell_size=0.5)
     cells = static(layer).unflatten(1, (2, -1)).unflatten(0, (2, -1)).permute(4, 5, 0, 2, 1, 3)
@@ -105,7 +118,7 @@ def test_the_control_learns_one_filter_for_all_images() -> None:
     layer(x).square().mean().backward()
     assert layer.head.weight.grad is not None and layer.squeeze.norm.bias.grad is not None
     torch.optim.SGD(layer.parameters(), lr=1.0).step()
-    assert not torch.equal(layer.choice(x), layer.choice(x) * 0) and not torch.equal(layer.filters(x), before)
+    assert not torch.equal(layer.filters(x), before)
     twin = KernelWarehouseConv2d(8, 12, 3)
     assert [p.shape for p in twin.parameters()] == [p.shape for p in layer.parameters()]
 
