@@ -20,8 +20,14 @@ def test_the_twins_of_a_sweep_cost_what_it_says() -> None:
     assert abs(expensive.flops / network.flops - 1) < 0.03
     of_warehouse = cost_twins(["model=resnet8", "model.stem=stride2", "model/conv=kernel_warehouse"], (3, 32, 32))
     assert of_warehouse[2].width == of_warehouse[3].width  # as many parameters, as many FLOPs
+    # Neither 18 nor 20 channels have as many parameters as FDConv.
+    fdconv, _, as_large, as_expensive = cost_twins(
+        ["model=resnet8", "model.stem=stride2", "model/conv=fdconv"], (3, 32, 32)
+    )
+    assert abs(as_large.parameters / fdconv.parameters - 1) < 0.05
+    assert abs(as_expensive.flops / fdconv.flops - 1) < 0.02
     variants = yaml.safe_load((ROOT / "sweeps" / "field_small.yaml").read_text())["hydra"]["sweeper"]["variants"]
-    widths = [large.width, expensive.width, of_warehouse[2].width]
+    widths = [large.width, expensive.width, of_warehouse[2].width, as_large.width, as_expensive.width]
     assert [variant["model.width"] for variant in variants if "model.width" in variant] == widths
 
 

@@ -46,7 +46,7 @@ MODELS = {
     "lab_3x3": "static_3x3,dynamic_3x3,detached_3x3,published_bug_3x3,bypass_3x3",
     "label_guided": "static_1x1,label_guided_1x1,static_1x1_shared,label_concat_1x1",
     "dyconv_twins": "resnet18,dyconv_resnet18",
-    "field_small": ",".join(["resnet8"] * 15),
+    "field_small": ",".join(["resnet8"] * 18),
     "field": ",".join(["resnet20"] * 21),
     "field_resnet18": ",".join(["resnet18"] * 23),
 }
@@ -73,7 +73,7 @@ ABLATED = {
         *(f"model.second_head.{key}" for key in ("rank", "pooled", "condition_features")),
     },
     "lab_local": {"model.filter.normalised"},
-    "field_small": {"model.conv.control"},
+    "field_small": {"model.conv.control", "model.conv.band_modulation"},
     "channels_small": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "channels_photographs": {"model.missing", "model.train_on_subsets", "model.first.condition"},
     "label_backbone": {"model.frozen", "model.adapter", "model.weights", "model.responses.response_scale"},
