@@ -19,7 +19,7 @@ from ..tables.numbers import MISSING
 from ..tables.table import Sheet
 from . import checks, panels
 from .averages import RunTables
-from .checks import CHECK_MEANINGS, UNTOUCHED, Check, Score
+from .checks import CHECK_MEANINGS, OF_A_PART, OF_A_PART_MEANING, UNTOUCHED, Check, Score
 from .choices import (
     ATTENTION_MEANINGS,
     CHOICE_MEANINGS,
@@ -164,7 +164,10 @@ def describe_checks(run: TrainedRun, options: argparse.Namespace, folder: Path) 
 
 
 def _explained(results: list[Check]) -> list[str]:
-    lines = [f"{result.name}: {CHECK_MEANINGS[result.name]}" for result in results if result.name != UNTOUCHED]
+    names = [result.name for result in results if result.name != UNTOUCHED]
+    lines = [f"{name}: {CHECK_MEANINGS[name]}" for name in names if name in CHECK_MEANINGS]
+    if not set(names) <= set(CHECK_MEANINGS):
+        lines.insert(1, f"{OF_A_PART.format('...')}: {OF_A_PART_MEANING}")
     lines.append(f"Δ against the untouched network, {MISSING} for itself; ± over test images only, of this one run")
     if results[0].reestimated:
         lines.append(

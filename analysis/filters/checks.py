@@ -34,6 +34,8 @@ CHECK_MEANINGS = {
     "shuffled within an image": "each image's attention dealt to its kernels in random order",
     "shuffled across images": "each image gets another image's, in random order",
 }
+OF_A_PART = "mean {} alone"
+OF_A_PART_MEANING = "every image gets the mean of this part of its choices and keeps the others"
 
 
 @dataclass(frozen=True)
@@ -149,11 +151,11 @@ def reestimated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
 def _replacements(run: TrainedRun, split: Split) -> dict[str, Replacement | None]:
     """Each check as a change of the choices, None for the untouched network."""
     means, lengths = _means(run, split)
-    kinds = {kind for _, kind in means}
+    kinds = list(dict.fromkeys(kind for _, kind in means))
     within = shuffled_within(seeded_generator("cpu", "is it dynamic", "within an image"))
 
-    def only(kind: str, change: Callable[[Tensor], Tensor]) -> Replacement:
-        return lambda layer, name, choice: change(choice) if name == kind else choice
+    def only(kind: str, change: Replacement) -> Replacement:
+        return lambda layer, name, choice: change(layer, name, choice) if name == kind else choice
 
     def mean(layer: str, name: str, choice: Tensor) -> Tensor:
         return means[layer, name].to(choice).expand_as(choice)
@@ -170,11 +172,13 @@ def _replacements(run: TrainedRun, split: Split) -> dict[str, Replacement | None
         return shuffled
 
     replacements: dict[str, Replacement | None] = {UNTOUCHED: None, "mean over images": mean}
+    if len(kinds) > 1:
+        replacements |= {OF_A_PART.format(kind): only(kind, mean) for kind in kinds}
     if FILTER in kinds:
         replacements["mean, length kept"] = mean_of_length
     if KERNEL_ATTENTION in kinds:
-        replacements["argmax"] = only(KERNEL_ATTENTION, argmax)
-        replacements["shuffled within an image"] = only(KERNEL_ATTENTION, within)
+        replacements["argmax"] = only(KERNEL_ATTENTION, lambda *choice: argmax(choice[-1]))
+        replacements["shuffled within an image"] = only(KERNEL_ATTENTION, lambda *choice: within(choice[-1]))
     replacements["shuffled across images"] = across
     return replacements
 

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from analysis.filters import trained
 from analysis.filters.checks import checks, score, sheet
+from dynfilt.layers.choice import KERNEL_ATTENTION
 from dynfilt.layers.dyconv import DYConv2d
 
 
 class Brightness(nn.Module):
     """Two classes, dark and bright images, told apart by the attention alone: the features are constant."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: type[DYConv2d] = DYConv2d) -> None:
         super().__init__()
-        self.layer = DYConv2d(3, 2, 1, bias=False, num_kernels=2, temperature=1.0)
+        self.layer = layer(3, 2, 1, bias=False, num_kernels=2, temperature=1.0)
         with torch.no_grad():
             # Brightness b in 0..2 gives hidden units b and 0, logits 0 and 200 (b - 1).
             self.layer.attention.reduce.weight.copy_(torch.tensor([[1.0, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])[:2])
@@ -68,6 +69,31 @@ def test_an_image_alone_in_the_last_batch_gets_the_choice_of_another(
     images = (labels[:, None, None, None] * 150 + 50).to(torch.uint8).expand(3, 3, 2, 2).contiguous()
     rows = {row.name: row.as_trained for row in checks(by_hand(Brightness(), images, labels), None, 100)}
     assert rows["untouched"].accuracy == 1 and rows["shuffled across images"].accuracy < 1
+
+
+class GatedDYConv2d(DYConv2d):
+    """Also multiplies by a number of the image, which changes no decision."""
+
+    choice_names = (KERNEL_ATTENTION, "gate")
+
+    def choice(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().choice(x), x.mean((1, 2, 3), keepdim=True)
+
+    def apply_choice(self, x: Tensor, choice: tuple[Tensor, Tensor]) -> Tensor:
+        return super().apply_choice(x, choice[0]) * choice[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_choice(x, self.choice(x))
+
+
+def test_where_a_choice_has_parts_each_is_replaced_alone(brightness: Callable, by_hand: Callable) -> None:
+    plain = brightness()
+    rows = {row.name: row.as_trained for row in checks(plain, None, 100)}
+    assert "mean kernel attention alone" not in rows  # its one part is the whole
+    run = by_hand(Brightness(GatedDYConv2d), plain.data.test.images, plain.data.test.labels)
+    rows = {row.name: row.as_trained for row in checks(run, None, 100)}
+    assert rows["mean over images"].accuracy == rows["mean kernel attention alone"].accuracy == 0.5
+    assert rows["mean gate alone"].accuracy == 1
 
 
 def test_a_score_has_the_interval_of_the_paired_difference() -> None:
