@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
+from ..reading.metrics import METRICS, RESULT_SPLITS
 from ..reading.run import Run
 from .comparison import Comparison, declared_rows
 from .declaration import ABOUT_KEYS, Declaration, recorded
@@ -16,6 +17,7 @@ SETTINGS = ("trainer.epochs", "trainer.max_steps", "data._target_", "data.split_
 # Numbers that all runs of one config have in common.
 CONSTANTS = ("parameters", "flops")
 MOST_LABELS = 6
+MEASURED = tuple(f"{split}_{metric.name}" for split in RESULT_SPLITS for metric in METRICS)
 NONE_RECORDED, OTHERS_RECORDED = "did not record them", "recorded others"
 NOTHING = "nothing"
 
@@ -26,7 +28,16 @@ def caveats(comparison: Comparison) -> list[str]:
     keys = [key for key in SETTINGS if key not in comparison.layout.keys]
     lines = _not_counted(comparison.runs) + _doubtful(comparison.runs) + _repeats(comparison)
     for heading, variants in comparison.groups.items():
-        checks = [_not_finite, _several_digests, _missing_seeds, _no_spread, _not_normal, _constants, _annealing]
+        checks = [
+            _not_finite,
+            _several_digests,
+            _missing_seeds,
+            _same_training,
+            _no_spread,
+            _not_normal,
+            _constants,
+            _annealing,
+        ]
         checks += [_resumed, _mixed]
         of_group = _declared(variants, comparison.declared[variants[0].study])
         of_group += [*(line for check in checks for line in check(variants)), *_settings(variants, keys)]
@@ -101,6 +112,25 @@ def _missing_seeds(variants: list[Variant]) -> list[str]:
         if variant.runs and (lack := seeds - set(variant.seeds)):
             labels_by_lack.setdefault(seed_list(lack), []).append(_quoted(variant.label))
     return [f"without {lack}, which others have: {_listed(labels)}" for lack, labels in labels_by_lack.items()]
+
+
+def _same_training(variants: list[Variant]) -> list[str]:
+    """Variants whose runs of a seed measured the same losses and accuracies: what they differ in reached nothing."""
+    labels_by_outcome: dict[tuple[int, Hashable], list[str]] = {}
+    for variant in variants:
+        for run in variant.runs:
+            outcome = {key: value for key, value in sorted(run.numbers.items()) if key.startswith(MEASURED)}
+            if math.isfinite(outcome.get("test_loss", math.nan)):
+                labels_by_outcome.setdefault((run.seed, tuple(outcome.items())), []).append(_quoted(variant.label))
+    seeds_by_labels: dict[tuple[str, ...], list[int]] = {}
+    for (seed, _), labels in labels_by_outcome.items():
+        if len(labels) > 1:
+            seeds_by_labels.setdefault(tuple(labels), []).append(seed)
+    return [
+        "every loss and accuracy is the same to the last digit, so that the settings in which these differ had no "
+        f"effect: {_listed(list(labels))} ({seed_list(seeds)})"
+        for labels, seeds in seeds_by_labels.items()
+    ]
 
 
 def _no_spread(variants: list[Variant]) -> list[str]:

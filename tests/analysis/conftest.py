@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def write_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteRun:
         if accuracy is not None:
             identity = {"study": study, "variant": variant, "seed": seed}
             content = {**identity, "test_accuracy": accuracy, **RESULT, **result}
+            if "test_loss" not in result:  # no two trainings end in the same
+                content["test_loss"] += 1e-9 * zlib.crc32(variant.encode()) / 2**32
             content["config_digest"] = digest or f"digest-of-{variant}"
             (folder / "result.json").write_text(json.dumps(content))
         return folder

@@ -220,6 +220,18 @@ def test_a_difference_without_spread(study: WriteRun) -> None:
     assert told() == ["the same Δ at every seed, which leaves p and interval undefined: copy_3x3"]
 
 
+def test_a_setting_that_changes_nothing(study: WriteRun) -> None:
+    for variant in ("dynamic_3x3,temperature.initial=5.0", "dynamic_3x3,temperature.initial=30.0"):
+        for seed in (0, 1):
+            study(variant, seed, 0.66 + seed / 7, test_loss=0.9, test_accuracy_RG=0.5)
+    same = "every loss and accuracy is the same to the last digit"
+    effect = "so that the settings in which these differ had no effect"
+    rows = "'dynamic_3x3,temperature.initial=30.0', 'dynamic_3x3,temperature.initial=5.0'"
+    assert f"{same}, {effect}: {rows} (seeds 0, 1)" in told()
+    study("zero_filled", 0, 0.66, test_loss=0.9, test_accuracy_RG=0.4)
+    assert not any("zero_filled" in line and same in line for line in told())
+
+
 def test_caveats_of_several_studies_name_theirs_and_long_lists_are_cut(study: WriteRun) -> None:
     study("static", 0, 0.5, study="many")
     study("static", 1, 0.5, study="many")
