@@ -6,6 +6,7 @@ at the edge of its grid is flagged: the best may lie beyond.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from dynfilt.config.about import controls_of
+from dynfilt.config.about import controls_of, rows_meant
 from dynfilt.config.compose import NESTED_GROUPS
 from dynfilt.run.identity import canonical, in_digest, variant_name
 
@@ -44,9 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
     if len(studies) > 1:
         raise ValueError(f"{arguments.source}: holds {', '.join(studies)}; give the folder of one tuning study")
     chosen = choices(runs)
-    published = _read(arguments.sweep)
-    text = header(chosen, runs, Path(arguments.sweep).stem) + yaml.safe_dump(
-        tuned_sweep(published, chosen), sort_keys=False, allow_unicode=True, width=120
+    sweep = tuned_sweep(_read(arguments.sweep), chosen)
+    untuned = leave_out_untuned(sweep, [choice.run.variant for choice in chosen])
+    text = header(chosen, runs, Path(arguments.sweep).stem, arguments.out) + yaml.safe_dump(
+        sweep, sort_keys=False, allow_unicode=True, width=120
     )
     if arguments.out is None:
         print(text, end="")
@@ -55,6 +57,37 @@ def run(arguments: argparse.Namespace) -> None:
     for choice in chosen:
         for line in doubts(choice):
             print(f"warning: {line}", file=sys.stderr)
+    if untuned:
+        print(f"warning: not tuned, so that no claim names them: {'; '.join(untuned)}", file=sys.stderr)
+
+
+def leave_out_untuned(sweep: dict[str, Any], rows: Sequence[str]) -> list[str]:
+    """Take the claims on rows that were not tuned out of a tuned sweep, which has none such; return these rows.
+
+    Raises ValueError where the baseline is one of them.
+    """
+    about = sweep["about"]
+    untuned: dict[str, None] = {}
+
+    def tuned(name: str) -> bool:
+        if rows_meant(name, rows):
+            return True
+        untuned[name] = None
+        return False
+
+    if about.get("baseline") and not tuned(about["baseline"]):
+        raise ValueError(f"{about['baseline']}: the baseline was not tuned, its arm needs a recipe as all others do")
+    controls = {row: [name for name in names if tuned(name)] for row, names in about.pop("controls", {}).items()}
+    about["controls"] = {row: names for row, names in controls.items() if tuned(row) and names}
+    about["gains"] = {
+        row: {**gain, "more_than": pairs}
+        for row, gain in about.pop("gains", {}).items()
+        if (pairs := {ours: over for ours, over in gain["more_than"].items() if tuned(ours) and tuned(over)})
+        and tuned(row)
+        and tuned(gain["over"])
+    }
+    sweep["about"] = {key: value for key, value in about.items() if value != {}}
+    return list(untuned)
 
 
 def tuned_sweep(published: Mapping[str, Any], chosen: Sequence[ChosenRecipe]) -> dict[str, Any]:
@@ -94,9 +127,10 @@ def tuned_sweep(published: Mapping[str, Any], chosen: Sequence[ChosenRecipe]) ->
     }
 
 
-def header(chosen: Sequence[ChosenRecipe], runs: Sequence[Run], sweep: str) -> str:
+def header(chosen: Sequence[ChosenRecipe], runs: Sequence[Run], sweep: str, out: str | None) -> str:
     """What a sweep file says at its top: command, cost, and here what chose the recipes."""
-    lines = [f"# Command   python run.py -cn {sweep}_tuned", f"# Cost      1 run for each run of {sweep}"]
+    file = shlex.join(["-cd", str(Path(out).parent), "-cn", Path(out).stem]) if out else f"-cn {sweep}_tuned"
+    lines = [f"# Command   python run.py {file}", f"# Cost      1 run for each run of {sweep}"]
     seeds = seed_list(run.seed for run in runs)
     lines += [f"# Tuned     by {number_of(len(runs), 'run')} of {chosen[0].run.study}, {seeds}, on validation accuracy"]
     lines += [f"#           {described(choice)}" for choice in chosen]
