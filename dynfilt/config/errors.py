@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from dynfilt.config.checks import MODES
 from dynfilt.config.files import PRIMARY, base_of, file_of, group_files, group_folders, in_words, primary_folders
 from dynfilt.installation import CONF
 from dynfilt.wording import one_line, printable
@@ -184,6 +185,8 @@ def _bad_override(match: re.Match[str]) -> str:
     stem, hint = Path(override).stem, ""
     if any(stem in names for names in _sweeps().values()):
         hint = f"; a sweep is -cn {stem}"
+    elif override in MODES:
+        hint = f"; a mode is mode={override}"
     elif "=" not in override or override.endswith(","):  # words that blanks have torn from each other
         hint = "; no blanks around = and ,"
     return f"cannot read the override {override}; write KEY=VALUE or GROUP=CHOICE, quote special characters{hint}"
