@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dynfilt.data.image_list import CLASSES, SPLITS
+from dynfilt.wording import until_ctrl_c
 
 WHOLE, TEST_EVERY = "images", 5  # of a data set without splits
 
@@ -133,4 +134,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_ctrl_c(main))
