@@ -11,12 +11,14 @@ decide names none. `filters(x, choice=None)` gives each image's whole filter, (B
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 Choice = Tensor | tuple[Tensor, ...]
+# `constant` takes what is chosen away from the image: one trained choice for all.
+Control = Literal["none", "constant"]
 
 KERNEL_ATTENTION = "kernel attention"
 FILTER = "filter"

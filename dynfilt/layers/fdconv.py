@@ -12,14 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt.layers.arguments import require_count
+from dynfilt.layers.arguments import require_choice, require_count
 from dynfilt.layers.bands import BandModulation
+from dynfilt.layers.choice import Control
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.formulation import is_canonical
 from dynfilt.layers.geometry import Padding, Size
 from dynfilt.layers.initialisation import Draw, as_conv2d_does, reset_bias
 from dynfilt.layers.mixture import mix
 from dynfilt.layers.per_sample import conv2d_per_sample
+from dynfilt.layers.reach import conv2d
 from dynfilt.layers.squeeze import (
     HEAD_STD,
     Squeeze,
@@ -30,6 +32,7 @@ from dynfilt.layers.squeeze import (
     gate_head,
     global_average,
     linear_dtype,
+    require_images,
 )
 
 
@@ -54,9 +57,11 @@ class FDConv2d(DynamicConv2d):
     position before a kernel larger than 1x1 (`band_modulation`; such a layer has no whole filter an image).
     All gates are 2 * sigmoid and start at 1, so the layer starts as nn.Conv2d; the authors' code lets some start at
     random. As there a 1x1 kernel has no tap gate, a depthwise layer no output gate, one group no frequency gate.
+    The control `constant` has all the parameters and learns one choice for all images and positions.
     Parameters `spectrum` (O kh, C/groups kw // 2 + 1, 2), scaled so that a step of SGD on it is one on the kernel, and
     `bias` (O) or None.
-    Raises ValueError for more groups than frequencies, a reduction that is not positive and as DynamicConv2d does.
+    Raises ValueError for more groups than frequencies, a reduction that is not positive, an unknown control and as
+    DynamicConv2d does.
     """
 
     # The group of each frequency, bit by bit: an average of weights leaves bits as they are, and rounds whole numbers.
@@ -75,8 +80,10 @@ class FDConv2d(DynamicConv2d):
         frequency_groups: int = 64,
         reduction: float = 0.0625,
         band_modulation: bool = True,
+        control: Control = "none",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        require_choice("control", control, Control)
         require_count("frequency_groups", frequency_groups, "group")
         self.matrix_shape = (out_channels * self.kernel_size[0], in_channels // groups * self.kernel_size[1])
         frequencies = (self.matrix_shape[0], self.matrix_shape[1] // 2 + 1)
@@ -85,6 +92,7 @@ class FDConv2d(DynamicConv2d):
                 f"frequency_groups={frequency_groups}: the kernel has {math.prod(frequencies)} frequencies"
             )
         self.frequency_groups = frequency_groups
+        self.control = control
         self.spectrum = nn.Parameter(torch.empty(*frequencies, 2))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         number_of_bits = (frequency_groups - 1).bit_length()
@@ -114,7 +122,10 @@ class FDConv2d(DynamicConv2d):
 
     @property
     def choice_names(self) -> tuple[str, ...]:
-        """The gates that the layer has, as `choice` orders them."""
+        """The gates that images decide, as `choice` orders them."""
+        return () if self.control == "constant" else self._gate_names()
+
+    def _gate_names(self) -> tuple[str, ...]:
         names = [name.replace("_", " ") for name in self.heads]
         return (*names, "local gate", *(() if self.bands is None else ("band gate",)))
 
@@ -137,7 +148,12 @@ class FDConv2d(DynamicConv2d):
 
     def choice(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the gates on inputs (B, C), outputs (B, O), taps (B, kh * kw), frequencies (B, groups), numbers of the
-        kernel (B, O, C/groups, kh, kw) and bands (B, bands, H, W), those that there are, float32 under autocast."""
+        kernel (B, O, C/groups, kh, kw) and bands (B, bands, H, W), those that there are, float32 under autocast.
+
+        The control returns those of one black pixel, with B, H and W of 1."""
+        require_images(x, self.in_channels)
+        if self.control == "constant":
+            x = x.new_zeros(1, self.in_channels, 1, 1)
         with full_precision(x):
             hidden = self.squeeze(x)
             gates = [2 * at_least_float32(head(hidden)).sigmoid() for head in self.heads.values()]
@@ -157,11 +173,15 @@ class FDConv2d(DynamicConv2d):
 
     def apply_choice(self, x: Tensor, choice: tuple[Tensor, ...]) -> Tensor:
         """Return (B, O, H', W') for x (B, C, H, W) and what `choice` returns."""
-        chosen = dict(zip(self.choice_names, choice, strict=True))
+        chosen = dict(zip(self._gate_names(), choice, strict=True))
         if self.bands is not None:
             x = self.bands(x, chosen["band gate"])
         x, geometry = self.placed(x)
-        y = conv2d_per_sample(x, self._kernels(chosen).to(x.dtype).contiguous(), None, *geometry)
+        kernels = self._kernels(chosen).to(x.dtype).contiguous()
+        if self.control == "constant":
+            y = conv2d(x, kernels[0], None, geometry)
+        else:
+            y = conv2d_per_sample(x, kernels, None, *geometry)
         if "output gate" in chosen:
             y = gate_features(y, chosen["output gate"])
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
@@ -170,9 +190,11 @@ class FDConv2d(DynamicConv2d):
         """Each image's whole filter (B, O, C/groups, kh, kw); None with band modulation, which differs by position."""
         if self.bands is not None:
             return None
-        chosen = dict(zip(self.choice_names, self.choice(x) if choice is None else choice, strict=True))
+        chosen = dict(zip(self._gate_names(), self.choice(x) if choice is None else choice, strict=True))
         kernels = self._kernels(chosen)
-        return kernels * chosen["output gate"][:, :, None, None, None] if "output gate" in chosen else kernels
+        if "output gate" in chosen:
+            kernels = kernels * chosen["output gate"][:, :, None, None, None]
+        return kernels.expand(x.shape[0], *self.kernel_shape)
 
     def _kernels(self, chosen: dict[str, Tensor]) -> Tensor:
         """(B, O, C/groups, kh, kw), without the gate on outputs."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.layers.arguments import require_choice
+from dynfilt.layers.choice import Control
 from dynfilt.layers.convolution import DynamicConv2d
 from dynfilt.layers.geometry import Padding, Size
 from dynfilt.layers.initialisation import Draw, InitialScale, as_conv2d_does, reset_bias
@@ -21,7 +22,6 @@ from dynfilt.layers.per_sample import conv2d_per_sample
 from dynfilt.layers.squeeze import Squeeze, at_least_float32, full_precision
 
 Sharing = Literal["stage", "layer"]
-Control = Literal["none", "constant"]
 LEAST_SUM = 1e-3  # beside the sum that the attention is divided by, as in the authors' code
 
 

@@ -86,6 +86,7 @@ ADDED_TO_TARGETS: dict[tuple[str, str], dict[str, Any]] = {
     ("model.conv._target_", "dynfilt.layers.dyconv.DYConv2d"): {"model.conv.control": "none"},
     ("model.conv._target_", "dynfilt.layers.dcd.DCDConv2d"): {"model.conv.feature_norm": "none"},
     ("model.conv._target_", "dynfilt.layers.involution.InvolutionConv2d"): {"model.conv.feature_norm": "none"},
+    ("model.conv._target_", "dynfilt.layers.fdconv.FDConv2d"): {"model.conv.control": "none"},
     ("model._target_", "dynfilt.models.lab_net.LabNet"): {"model.num_filters": 1, "model.dropout": 0.0},
     ("model._target_", "dynfilt.models.label_net.LabelNet"): {"model.frozen": "nothing", "model.adapter": False},
     ("model.filter._target_", "dynfilt.layers.generated.GeneratedConv2d"): {

@@ -126,6 +126,31 @@ def test_outputs_and_all_gradients_equal_the_loop(geometry: str, options: dict[s
     assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(batch, layer.in_channels))
 
 
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("bands", [True, False])
+def test_the_control_does_to_all_images_what_the_layer_does_to_a_black_one(geometry: str, bands: bool) -> None:
+    arguments: dict[str, Any] = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, **GEOMETRIES[geometry]}
+    arguments |= {"frequency_groups": 3, "band_modulation": bands}
+    layer, control = (lively(FDConv2d(**arguments, control=control)) for control in ("none", "constant"))
+    assert control.load_state_dict(layer.state_dict()) and control.choice_names == ()
+    x = images(3)
+    of_black = [each.expand(3, *each.shape[1:]) for each in layer.choice(torch.zeros_like(x[:1]))]
+    torch.testing.assert_close(control(x), layer.apply_choice(x, tuple(of_black)))
+    if not bands:
+        torch.testing.assert_close(control.filters(x), layer.filters(x, tuple(of_black)))
+    with pytest.raises(ValueError, match=r"expected input \(B, 8, H, W\)"):
+        control(x[:, :7])
+
+
+def test_the_control_trains_what_it_chooses() -> None:
+    control = FDConv2d(8, 12, 3, frequency_groups=3, control="constant")
+    before = [each.detach() for each in control.choice(images(1).float())]
+    control(images(4).float()).square().mean().backward()
+    torch.optim.SGD(control.parameters(), lr=1.0).step()
+    after = control.choice(images(1).float())
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
 def test_a_layer_in_float64_starts_as_a_kernel_that_is_not_rounded() -> None:
     layer, kernel = FDConv2d(5, 3, 3, frequency_groups=1).double(), torch.randn(3, 5, 3, 3, dtype=torch.float64)
     draw_kernels(layer, lambda drawn: drawn.copy_(kernel))
@@ -179,6 +204,7 @@ def test_bands_with_open_gates_are_the_image(size: tuple[int, int]) -> None:
         ({"frequency_groups": 0}, "frequency_groups=0"),
         ({"frequency_groups": 10_000}, r"frequency_groups=10000: the kernel has 312 frequencies"),
         ({"reduction": 0}, "reduction=0"),
+        ({"control": "frozen"}, "control='frozen'.*none, constant"),
     ],
 )
 def test_wrong_arguments(changes: dict[str, Any], message: str) -> None:
