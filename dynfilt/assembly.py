@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynfilt.check.before_training import check_own_layer
 from dynfilt.config.checks import make, make_optimizer
 from dynfilt.config.compose import data_node
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData
+from dynfilt.layers.choice import deciding_parameters
 from dynfilt.run.folder import RunFolder, Weights
 from dynfilt.seeding import seed_global_generators
 from dynfilt.train.checkpoint import load_checkpoint
@@ -46,7 +47,7 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     return Trainer(
         model=model,
         data=data,
-        optimizer=make_optimizer(config["optimizer"], model.parameters()),
+        optimizer=_optimizer(config["optimizer"], model, data, settings),
         schedule=make(config["schedule"], "schedule"),
         temperature=make(config["temperature"], "temperature"),
         buffers={name: make(node, f"buffers.{name}") for name, node in config["buffers"].items()},
@@ -56,17 +57,37 @@ def build_trainer(config: dict[str, Any], device: torch.device) -> Trainer:
     )
 
 
-def _require_scores(model: nn.Module, data: ImageData) -> None:
+def _optimizer(
+    node: dict[str, Any], model: nn.Module, data: ImageData, settings: TrainerSettings
+) -> torch.optim.Optimizer:
+    """The optimizer of all parameters; those that decide get no weight decay where `decay_choice` is off."""
+    deciding = [] if settings.decay_choice else deciding_parameters(model, _few_images(data))
+    if not deciding:
+        return make_optimizer(node, model.parameters())
+    others = [parameter for parameter in model.parameters() if all(parameter is not each for each in deciding)]
+    optimizer = make_optimizer(node, [{"params": others}, {"params": deciding, "weight_decay": 0.0}])
+    if "weight_decay" not in optimizer.defaults:
+        raise ValueError(f"trainer.decay_choice=false: {type(optimizer).__name__} has no weight decay to leave out")
+    return optimizer
+
+
+def _few_images(data: ImageData) -> Tensor:
+    """One or two images of the validation split, as a network takes them."""
     few = data.val.subset(torch.arange(min(2, len(data.val)), device=data.val.labels.device))
+    return normalise(few.images, data.mean, data.std)
+
+
+def _require_scores(model: nn.Module, data: ImageData) -> None:
+    images = _few_images(data)
     model.eval()
     try:
         with torch.no_grad():  # what a layer keeps of this is there to train with
-            shape = tuple(model(normalise(few.images, data.mean, data.std)).shape)
+            shape = tuple(model(images).shape)
     except RuntimeError as error:
         problem = one_line(error, LONGEST_PROBLEM)
         raise ValueError(f"model: cannot take the images of {data.name}, {data.image_shape} ({problem})") from error
     model.train()
-    if shape != (len(few), data.num_classes):
+    if shape != (len(images), data.num_classes):
         raise ValueError(f"model: gives {shape[-1]} scores an image, but {data.name} has {data.num_classes} classes")
 
 

@@ -81,7 +81,7 @@ ABLATED = {
     "transfer": {"model.freeze_until", "model.weights"},
     "dyconv_ablation": {
         *(f"model.conv.{key}" for key in ("num_kernels", "attention", "initial_scale", "control")),
-        *("model.dynamic_layers", "temperature.initial", "temperature.final", "trainer.epochs"),
+        *("model.dynamic_layers", "temperature.initial", "temperature.final", "trainer.epochs", "trainer.decay_choice"),
     },
     "dyconv_tuning": {"optimizer.lr", "trainer.epochs", *(f"model.conv.{key}" for key in ("attention", "control"))}
     | {"temperature.initial", "temperature.final"},
@@ -208,7 +208,10 @@ def test_a_sweep_that_builds_on_another_changes_the_images_the_length_or_the_cla
         assert (own["trainer"].pop("evaluate_every_epochs"), own.pop("about")["looks"]) == (1, [3, 5])
         del former["trainer"]["evaluate_every_epochs"]
     elif name == "dyconv_ablation_resnet18":
-        assert own.pop("about")["controls"].keys() == {"resnet18,conv=dyconv"}
+        assert own.pop("about")["controls"].keys() == {
+            "resnet18,conv=dyconv",
+            "resnet18,conv=dyconv,trainer.decay_choice=false",
+        }
     else:
         for config, num_classes in ((own, 100), (former, 10)):
             model, data = flatten(config["model"]), config.pop("data")

@@ -47,6 +47,37 @@ def dynamic_layers(network: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in network.named_modules() if is_dynamic(layer)}
 
 
+def deciding_parameters(network: nn.Module, images: Tensor) -> list[nn.Parameter]:
+    """The trained parameters from which the layers of a network compute their choices: attention, gates, generators.
+
+    Those of a control whose choice is the same for all images count too, as they do in the layer beside it.
+    images: (B, ...), any that the network takes; it sees them once, in eval mode.
+    """
+    inputs: dict[nn.Module, Tensor] = {}
+    layers = [layer for layer in network.modules() if isinstance(layer, DynamicLayer)]
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, arguments: inputs.update({layer: arguments[0]}))
+        for layer in layers
+    ]
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        network(images)
+    for handle in handles:
+        handle.remove()
+    found: dict[nn.Parameter, None] = {}
+    for layer, x in inputs.items():
+        assert isinstance(layer, DynamicLayer)
+        choice = layer.choice(x)
+        total = torch.stack([each.sum() for each in (choice if isinstance(choice, tuple) else (choice,))]).sum()
+        trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+        if total.requires_grad:
+            reached = torch.autograd.grad(total, trained, allow_unused=True)
+            found |= {p: None for p, slope in zip(trained, reached, strict=True) if slope is not None}
+    network.train(was_training)
+    return list(found)
+
+
 def named_choice(layer: nn.Module, choice: Choice) -> dict[str, Tensor]:
     """A choice's tensors by the layer's own names, else `choice`, or `choice 1`, `choice 2`, ... for a tuple.
 

@@ -43,6 +43,7 @@ OUTSIDE_DIGEST = (
 ADDED_LATER: dict[str, Any] = {
     "buffers": {},
     "trainer.evaluate_every_steps": None,
+    "trainer.decay_choice": True,
     "trainer.formulation": "auto",
     "trainer.check_layer": True,
     "trainer.compile_mode": "default",

@@ -32,6 +32,7 @@ class TrainerSettings:
     cuda_graph: bool
     formulation: Formulation
     clip_gradient_norm: float | None
+    decay_choice: bool
     evaluate_every_epochs: float
     evaluate_every_steps: int | None
     patience: int | None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dynfilt.layers.choice import (
     KERNEL_ATTENTION,
     check_dynamic_layer,
+    deciding_parameters,
     dynamic_layers,
     image_filters,
     is_dynamic,
@@ -141,3 +142,16 @@ def test_filters_are_those_of_the_choice() -> None:
         assert filters is not None and filters.shape == (5, 4, 3, 3, 3)
         loop = torch.cat([F.conv2d(x[i : i + 1], filters[i], padding=1) for i in range(5)])
         torch.testing.assert_close(y, loop, rtol=1e-4, atol=1e-5)
+
+
+def test_what_decides_is_what_the_choice_is_computed_from() -> None:
+    norm, gate = nn.BatchNorm2d(3), Gate()
+    network = nn.Sequential(norm, gate, DYConv2d(4, 4, 3, control="constant"), DYConv2d(4, 4, 1, control="frozen"))
+    network.append(SharedConv2d(4, 3, 3, 1))
+    attention = network[2].attention
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = deciding_parameters(network, torch.randn(2, 3, 8, 8))
+    expected = [gate.gate.weight, gate.gate.bias, *attention.parameters()]
+    assert {id(each) for each in found} == {id(each) for each in expected} and len(found) == len(expected)
+    assert network.training and all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(parameter.grad is not None for parameter in network.parameters())
