@@ -241,6 +241,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "best_epoch": trainer.best_epoch,
         "last_test_accuracy": last_test.accuracy,
         **trainer.evaluator.partial_accuracies(model, data.test, stop),
+        **_mean_choice_accuracy(trainer, record.folder, stop),
         "parameters": cost.count_parameters(model),
         "flops": cost.count_flops(model, trainer.data.image_shape),
         "latency_ms": latency_ms,
@@ -249,6 +250,15 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "images_per_second": images / trainer.train_seconds,
         DIGEST: identity.digest,
     }
+
+
+def _mean_choice_accuracy(trainer: Trainer, folder: RunFolder, stop: StopSignals) -> dict[str, float]:
+    """Whether the network needs what its images decide; a layer of the user's own may not let that be asked."""
+    try:
+        return trainer.evaluator.mean_choice_accuracy(trainer.model, trainer.data.test, stop)
+    except (ValueError, FloatingPointError) as error:
+        warn(folder, f"no test_accuracy_mean_choice: {error}")
+        return {}
 
 
 def _best_state(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:

@@ -31,8 +31,8 @@ ROW = [
 ]
 RESULT = [
     *("study", "variant", "seed", "test_loss", "test_accuracy", "val_loss", "val_accuracy"),
-    *("train_loss", "train_accuracy", "best_epoch", "last_test_accuracy", "parameters", "flops", "latency_ms"),
-    *("train_seconds", "peak_memory_mb", "images_per_second", "config_digest"),
+    *("train_loss", "train_accuracy", "best_epoch", "last_test_accuracy", "test_accuracy_mean_choice"),
+    *("parameters", "flops", "latency_ms", "train_seconds", "peak_memory_mb", "images_per_second", "config_digest"),
 ]
 
 

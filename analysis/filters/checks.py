@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from dynfilt.data.batches import TrainingBatches
 from dynfilt.data.bundle import Split
-from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, dynamic_layers
+from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, Replacement, dynamic_layers, replaced
 from dynfilt.seeding import seeded_generator
 
 from ..tables import numbers
 from ..tables.table import Column, Heading, Sheet, column
-from .replacement import Replacement, argmax, replaced, shuffled_across, shuffled_within
+from .replacement import argmax, shuffled_across, shuffled_within
 from .trained import BATCH_SIZE, TrainedRun
 
 # By the layer's name and that of the tensor in its choice.

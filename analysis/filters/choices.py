@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from dynfilt.data.bundle import Split
-from dynfilt.layers.choice import KERNEL_ATTENTION
+from dynfilt.layers.choice import KERNEL_ATTENTION, replaced
 
 from ..tables.table import Column, Heading, Sheet, column
 from .diversity import Diversity, diversity
-from .replacement import replaced
 from .trained import TrainedRun, evenly_spread
 
 # Of a larger choice, e.g. filters, so many numbers are looked at: all images' filters would not fit in memory.

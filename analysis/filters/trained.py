@@ -100,6 +100,11 @@ class TrainedRun:
         evaluator = Evaluator.from_settings(self.data, self.settings, self.device)
         return dataclasses.replace(evaluator, batch_size=BATCH_SIZE).batches(self.model, split)
 
+    def few_images(self) -> Tensor:
+        """The first two test images, float32, as the model is evaluated with them."""
+        split = self.data.test.subset(torch.arange(2, device=self.data.test.labels.device))
+        return next(images for _, images, _ in self.batches(split))
+
     @torch.inference_mode()
     def scores(self, split: Split) -> Tensor:
         """Class scores (N, num_classes) in the split's order, float32 on the CPU, in the run's precision."""

@@ -14,7 +14,7 @@ from ..figures.selection import drawn as drawn_of
 from ..figures.selection import selected
 from ..figures.study import FigureOptions, StudyFigures
 from ..reading.run import Run, error_message
-from ..tables.columns import RESULTS
+from ..tables.columns import results
 from ..tables.comparison_tables import tables_of
 from ..tables.footer import footer
 from ..tables.table import Table
@@ -118,8 +118,8 @@ def contents_of(
         command=command,
         newest=_newest(comparison),
         parts=parts,
-        tables=tables_of(comparison, RESULTS, images),
-        footer=footer(comparison, images, RESULTS),
+        tables=tables_of(comparison, results(comparison.variants), images),
+        footer=footer(comparison, images, results(comparison.variants)),
         caveats=[*caveats(comparison), *images.caveats],
         failures=failures_of(comparison.runs),
         pictures=list(pictures),

@@ -1,7 +1,7 @@
 """Every column of a table of variants, declared once in COLUMNS, and which of them each table shows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from .numbers import MISSING
 from .table import Column, Heading, column
 
 NO_SUMMARY = summarise([])
+MEAN_CHOICE_ACCURACY = "test_accuracy_mean_choice"
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
         )
         for channels in metrics.CHANNEL_SUBSETS
     ),
+    _mean("mean_choice", Heading("with mean choice", "%"), MEAN_CHOICE_ACCURACY, numbers.percent),
     _mean("best_epoch", Heading("best epoch"), "best_epoch", numbers.amount),
     _mean("latency", Heading("latency", "ms", "↓"), "latency_ms", numbers.amount),
     _mean("memory", Heading("peak memory", "MiB", "↓"), "peak_memory_mb", numbers.amount),
@@ -282,6 +284,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
 # What the tables show by default, all of COLUMNS; side by side there is a table for each of ABREAST.
 COST_COLUMNS = chosen(["params", "flops", "train"])
 RESULTS = (*chosen(["n", "accuracy", "interval", "delta"]), *COST_COLUMNS)
+MEAN_CHOICE = chosen(["mean_choice"])
 ABREAST = chosen(["accuracy", "delta"])
 VERDICTS = chosen(
     [
@@ -307,14 +310,22 @@ IF_ANY = chosen(["ratio", "boundary", "equivalence", "sign_flip", "needed"])
 ON_IMAGES = chosen(["against", "images", "image_se", "both", "points", "image_delta_se", "image_delta", "both_delta"])
 # What a table loses where it is too wide, the first first; then its last column, until two are left.
 DISPENSABLE = (
-    *("interval", "train", "tuned", "correlation", "effect_size", "images", "welch", "flops"),
+    *("interval", "train", "tuned", "correlation", "effect_size", "images", "welch", "flops", "mean_choice"),
     *("detectable", "sign_flip", "boundary", "equivalence", "n", "e_value", "image_se", "image_delta_se"),
     *("delta_sd", "image_delta", "needed", "ahead", "pairs", "both", "params", "p_unadjusted", "p", "points"),
 )
-# In CSV these columns, of the test images and their channels, come only when they are chosen, ...
+# In CSV these columns, of the test images, their channels and their choices, come only when they are chosen, ...
 IMAGE_COLUMNS = chosen(
     ["images", "image_se", "image_delta_se", "image_delta", "both", "both_delta"]
     + [f"accuracy_{channels}" for channels in metrics.CHANNEL_SUBSETS]
+    + ["mean_choice"]
 )
 # ... and these not a second time for the control and gains.
 BASELINE_ONLY = chosen(["ratio", "effect_size", "correlation", "welch"])
+
+
+def results(variants: Iterable[Variant]) -> tuple[Column[Entry], ...]:
+    """The columns of the results, RESULTS, with the accuracy with the mean choice where a run has it."""
+    if not any(MEAN_CHOICE_ACCURACY in run.numbers for variant in variants for run in variant.runs):
+        return RESULTS
+    return (*RESULTS[: -len(COST_COLUMNS)], *MEAN_CHOICE, *COST_COLUMNS)

@@ -14,7 +14,7 @@ from ..comparing.words import number_of
 from ..reading.sources import add_source_arguments, read_runs
 from . import latex, markdown, webpage
 from .arranged import arranged
-from .columns import ABREAST, COLUMNS, RESULTS, Entry, chosen
+from .columns import ABREAST, COLUMNS, Entry, chosen, results
 from .comparison_tables import as_json, records, tables_of
 from .footer import footer
 from .latex import PLAIN_FLOAT, Float
@@ -143,7 +143,7 @@ def table(
     comparison = compare(read_runs(sources), baseline, layout, about, metric)
     images = image_level(comparison)
     rows = arranged(comparison, images, presentation.variants, presentation.sort)
-    shown = columns or (RESULTS if layout.by is None else ABREAST)
+    shown = columns or (results(comparison.variants) if layout.by is None else ABREAST)
     doubts = [*caveats(comparison), *images.caveats]
     notes: dict[str, NotesOf] = {
         FULL: lambda keys: footer(comparison, images, shown),

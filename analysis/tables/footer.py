@@ -14,7 +14,7 @@ from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
 from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
 from ..comparing.words import enumerated, number_of, origin, seed_list
-from .columns import COST_COLUMNS, Entry
+from .columns import COST_COLUMNS, MEAN_CHOICE, Entry
 from .table import Column
 
 SPREAD_NOTE = "Mean ± SD over the n seeds (SD with n - 1); 95 % interval: Student t over the seeds."
@@ -77,8 +77,11 @@ COST_NOTE = (
     "Params: all that training may change. FLOPs: one forward pass of one image, in canonical form. "
     "Train: wall time, mean over the seeds."
 )
-
-
+MEAN_CHOICE_NOTE = (
+    "With mean choice: test accuracy when every image gets the mean over the test images of what the dynamic layers "
+    "decide. Where it is no lower the network is not dynamic; where it is, the layers' choices are in use, which does "
+    "not say that a network without them would be worse."
+)
 RATIO_NOTE = (
     "Ratio that {study} declares: instead of beating the baseline a variant claims {part} its {metric}. Ratio: of both "
     "means over the shared seeds, with Fieller's interval at the look's level; the verdict reads it against {ratio:g} "
@@ -104,7 +107,8 @@ def footer(comparison: Comparison, images: ImageLevel, columns: Sequence[Column[
     lines += [f"No image-level uncertainty where {note}." for note in images.notes]
     shown = (run for variant in comparison.variants for run in variant.runs)
     cost = [COST_NOTE] if any(column in COST_COLUMNS for column in columns) else []
-    return [*lines, comparison.metric.meaning, *cost, origin(comparison.runs, shown)]
+    asked = [MEAN_CHOICE_NOTE] if any(column in MEAN_CHOICE for column in columns) else []
+    return [*lines, comparison.metric.meaning, *asked, *cost, origin(comparison.runs, shown)]
 
 
 def _groups(comparison: Comparison) -> list[str]:

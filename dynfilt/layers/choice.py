@@ -11,6 +11,8 @@ decide names none. `filters(x, choice=None)` gives each image's whole filter, (B
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 Choice = Tensor | tuple[Tensor, ...]
 # `constant` takes what is chosen away from the image: one trained choice for all.
 Control = Literal["none", "constant"]
+# A layer's name, the name of a tensor of its choice, and the tensor -> the tensor that is applied instead.
+Replacement = Callable[[str, str, Tensor], Tensor]
 
 KERNEL_ATTENTION = "kernel attention"
 FILTER = "filter"
@@ -47,35 +51,77 @@ def dynamic_layers(network: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in network.named_modules() if is_dynamic(layer)}
 
 
+def layer_inputs(network: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> dict[str, list[Tensor]]:
+    """What those of the layers that run get, each time that they do, when the network sees the images in eval mode."""
+    inputs: dict[str, list[Tensor]] = {}
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda layer, arguments, name=name: inputs.setdefault(name, []).append(arguments[0])
+        )
+        for name, layer in layers.items()
+    ]
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(images)
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return inputs
+
+
+def only_inputs(network: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What those of the layers that run get, as `layer_inputs`; raises ValueError for one that runs more than once."""
+    inputs = layer_inputs(network, images, layers)
+    if several := next((name for name, seen in inputs.items() if len(seen) > 1), None):
+        raise ValueError(f"layer {several}: runs more than once, so that an image has several choices")
+    return {name: seen[0] for name, seen in inputs.items()}
+
+
 def deciding_parameters(network: nn.Module, images: Tensor) -> list[nn.Parameter]:
     """The trained parameters from which the layers of a network compute their choices: attention, gates, generators.
 
     Those of a control whose choice is the same for all images count too, as they do in the layer beside it.
     images: (B, ...), any that the network takes; it sees them once, in eval mode.
     """
-    inputs: dict[nn.Module, Tensor] = {}
-    layers = [layer for layer in network.modules() if isinstance(layer, DynamicLayer)]
-    handles = [
-        layer.register_forward_pre_hook(lambda layer, arguments: inputs.update({layer: arguments[0]}))
-        for layer in layers
-    ]
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
-        network(images)
-    for handle in handles:
-        handle.remove()
+    layers: dict[str, Any] = {name: each for name, each in network.named_modules() if isinstance(each, DynamicLayer)}
     found: dict[nn.Parameter, None] = {}
-    for layer, x in inputs.items():
-        assert isinstance(layer, DynamicLayer)
-        choice = layer.choice(x)
+    for name, inputs in layer_inputs(network, images, layers).items():
+        choice = layers[name].choice(inputs[0])
         total = torch.stack([each.sum() for each in (choice if isinstance(choice, tuple) else (choice,))]).sum()
-        trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in layers[name].parameters() if parameter.requires_grad]
         if total.requires_grad:
             reached = torch.autograd.grad(total, trained, allow_unused=True)
             found |= {p: None for p, slope in zip(trained, reached, strict=True) if slope is not None}
-    network.train(was_training)
     return list(found)
+
+
+@contextmanager
+def replaced(network: nn.Module, replacement: Replacement) -> Iterator[None]:
+    """While it lasts, every dynamic layer applies what `replacement` makes of each tensor of its choice.
+
+    Whether a network needs its choices is asked so by Chen et al., "Dynamic Convolution", CVPR 2020, arXiv 1912.03458,
+    section "Is it dynamic?".
+    """
+    layers = dynamic_layers(network)
+    try:
+        for name, layer in layers.items():
+            # An attribute of the instance comes before the method of its class.
+            vars(layer)["forward"] = _forward(name, layer, replacement)
+        yield
+    finally:
+        for layer in layers.values():
+            vars(layer).pop("forward", None)
+
+
+def _forward(name: str, layer: Any, replacement: Replacement) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        choice = layer.choice(x)
+        tensors = [replacement(name, each, tensor) for each, tensor in named_choice(layer, choice).items()]
+        return layer.apply_choice(x, tuple(tensors) if isinstance(choice, tuple) else tensors[0])
+
+    return forward
 
 
 def named_choice(layer: nn.Module, choice: Choice) -> dict[str, Tensor]:
@@ -97,6 +143,19 @@ def image_filters(layer: nn.Module, x: Tensor, choice: Choice | None = None) -> 
     if filters is None:
         return None
     return filters(x) if choice is None else filters(x, choice)
+
+
+def require_sound_layers(network: nn.Module, images: Tensor) -> None:
+    """Hold every dynamic layer of a network to the protocol, on what it gets for at least two images (B, ...).
+
+    Raises ValueError, with the layer's name, for one that runs more than once and as `check_dynamic_layer` does.
+    """
+    layers = dynamic_layers(network)
+    for name, x in only_inputs(network, images, layers).items():
+        try:
+            check_dynamic_layer(layers[name], x)
+        except ValueError as error:
+            raise ValueError(f"layer {name}: {error}") from error
 
 
 @torch.no_grad()

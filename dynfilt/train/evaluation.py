@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynfilt.data.batches import evaluation_batches
 from dynfilt.data.bundle import ImageData, Split
+from dynfilt.layers.choice import dynamic_layers, replaced, require_sound_layers
 from dynfilt.seeding import seeded_generator
 from dynfilt.train.memory import naming_batch_size
 from dynfilt.train.settings import TrainerSettings
@@ -105,6 +106,31 @@ class Evaluator:
         `partial_views`; empty for any other."""
         views: Iterable[str] = getattr(model, "partial_views", tuple)()
         return {f"test_accuracy_{view}": self.evaluate(model, split, stop).accuracy for view in views}
+
+    def mean_choice_accuracy(
+        self, model: nn.Module, split: Split, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
+        """The accuracy when every image gets the mean over the split of what the dynamic layers decide, as
+        `test_accuracy_mean_choice`; empty for a network without a dynamic layer.
+
+        Raises ValueError for a layer that breaks the protocol of dynfilt.layers.choice.
+        """
+        if not dynamic_layers(model):
+            return {}
+        split = self.subset_to_evaluate(split)
+        few = split.subset(torch.arange(min(2, len(split)), device=split.labels.device))
+        require_sound_layers(model, next(images for _, images, _ in self.batches(model, few)))
+        means: dict[tuple[str, str], Tensor] = {}
+
+        def add(layer: str, name: str, choice: Tensor) -> Tensor:
+            share = choice.sum(0, dtype=torch.float64) / len(split)
+            means[layer, name] = means[layer, name] + share if (layer, name) in means else share
+            return choice
+
+        with replaced(model, add):
+            self.evaluate(model, split, stop)
+        with replaced(model, lambda layer, name, choice: means[layer, name].to(choice).expand_as(choice)):
+            return {"test_accuracy_mean_choice": self.evaluate(model, split, stop).accuracy}
 
     def subset_to_evaluate(self, split: Split) -> Split:
         """The images of a split that are evaluated: all, or `max_images` spread evenly."""

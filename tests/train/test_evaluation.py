@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dynfilt.data.augment import normalise
 from dynfilt.data.bundle import ImageData, Split
+from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.train.evaluation import Evaluation, Evaluator
 from tests.tiny_run import TinyNet, tiny_data
 
@@ -131,3 +132,46 @@ def test_a_loss_that_is_not_finite_is_an_error(bad: float, data: ImageData, net:
         net.fc.weight.fill_(bad)
     with pytest.raises(FloatingPointError, match=r"the evaluation loss is (nan|inf)"):
         Evaluator.from_settings(data, settings(), CPU).evaluate(net, data.val)
+
+
+class Mixed(nn.Module):
+    """Scores from one layer of mixed kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = DYConv2d(3, 4, 3, num_kernels=3, temperature=1e-3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images).mean((2, 3))
+
+
+@pytest.mark.parametrize("max_images", [None, 7])
+def test_with_the_mean_choice_every_image_gets_one_kernel(
+    max_images: int | None, data: ImageData, settings: Callable
+) -> None:
+    torch.manual_seed(1)
+    model = Mixed()
+    evaluator = Evaluator.from_settings(data, settings(max_eval_images=max_images, eval_batch_size=3), CPU)
+    split = evaluator.subset_to_evaluate(data.val)
+    images = normalise(split.images, data.mean, data.std)
+    with torch.no_grad():
+        attention = model.layer.attention
+        logits = attention.score(attention.reduce(images.mean((2, 3))).relu())
+        attention.score.bias -= logits.mean(0)  # so that images differ in their attention
+        pi = model.layer.choice(images)
+        kernel = torch.einsum("k,koihw->oihw", pi.mean(0), model.layer.weight)
+        bias = pi.mean(0) @ model.layer.bias
+        scores = nn.functional.conv2d(images, kernel, bias).mean((2, 3))
+    accuracy = (scores.argmax(1) == split.labels).double().mean().item()
+    assert evaluator.mean_choice_accuracy(model, data.val) == {"test_accuracy_mean_choice": accuracy}
+    assert pi.std(0).min() > 0.01 and evaluator.evaluate(model, data.val).accuracy != accuracy
+    static = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert evaluator.mean_choice_accuracy(static, data.val) == {}
+
+
+def test_a_layer_that_breaks_the_protocol_is_named(data: ImageData, settings: Callable) -> None:
+    model = Mixed()
+    model.layer.apply_choice = lambda x, choice: x  # type: ignore[method-assign]
+    model.layer.forward = lambda x: x[:, :1] + torch.zeros(4, 1, 1)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"layer layer: DYConv2d: apply_choice\(x, choice\(x\)\) must be forward"):
+        Evaluator.from_settings(data, settings(), CPU).mean_choice_accuracy(model, data.val)

@@ -1,5 +1,6 @@
 """The checks: which there are, the accuracies of networks whose answer is known, and the paired intervals."""
 
+import json
 import math
 from collections.abc import Callable
 
@@ -117,6 +118,15 @@ def test_dynamic_filters_have_two_means_and_one_shuffle(opened: Callable) -> Non
     # All its BatchNorm layers come before the filter.
     assert all(row.reestimated is None for row in rows)
     assert len(sheet(rows).columns) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["dynamic_3x3", "dyconv_resnet18"])
+def test_a_result_has_the_accuracy_with_the_mean_choice(model: str, opened: Callable, trained: Callable) -> None:
+    run, result = opened(model), json.loads((trained(model) / "result.json").read_text())
+    rows = checks(run, run.settings.max_eval_images, 100)
+    assert rows[1].name == "mean over images"
+    assert result["test_accuracy_mean_choice"] == pytest.approx(rows[1].as_trained.accuracy, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.filters.replacement import argmax, replaced, require_sound_layers, shuffled_across, shuffled_within
-from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, dynamic_layers
+from analysis.filters.replacement import argmax, require_sound_layers, shuffled_across, shuffled_within
+from dynfilt.layers.choice import FILTER, KERNEL_ATTENTION, dynamic_layers, replaced
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 

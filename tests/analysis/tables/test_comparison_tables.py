@@ -31,6 +31,20 @@ def test_the_best_value_of_each_column_with_a_direction_is_marked(write_run: Wri
     assert marked(text) == {"**60.00 ± –**", "**10**"} and text.count("**60.00") == 2
 
 
+def test_accuracy_with_the_mean_choice_is_shown_where_a_run_has_it(write_run: WriteRun) -> None:
+    write_run("static", 0, 0.5)
+    write_run("static", 1, 0.5)
+    assert "mean choice" not in table(["outputs"], None, "md").text
+    write_run("dynamic", 0, 0.6, test_accuracy_mean_choice=0.3)
+    write_run("dynamic", 1, 0.6, test_accuracy_mean_choice=0.32)
+    text = table(["outputs"], None, "md").text
+    head, _, static, dynamic = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[:4])
+    place = head.index("with mean choice, %")
+    assert (head[place + 1], static[place], dynamic[place]) == ("params ↓", "–", "31.00")
+    assert "Where it is no lower the network is not dynamic" in text
+    assert "test_accuracy_mean_choice" not in table(["outputs"], None, "csv").text
+
+
 def test_studies_stand_side_by_side_each_with_its_own_best_and_baseline(write_run: WriteRun) -> None:
     for study, gain in (("first", 0.1), ("second", -0.1)):
         for seed in range(2):
