@@ -61,7 +61,10 @@ def _optimizer(
     node: dict[str, Any], model: nn.Module, data: ImageData, settings: TrainerSettings
 ) -> torch.optim.Optimizer:
     """The optimizer of all parameters; those that decide get no weight decay where `decay_choice` is off."""
-    deciding = [] if settings.decay_choice else deciding_parameters(model, _few_images(data))
+    try:
+        deciding = [] if settings.decay_choice else deciding_parameters(model, _few_images(data))
+    except Exception as error:  # a layer of the user's own may raise anything
+        raise ValueError(f"trainer.decay_choice=false: what decides is not to be found ({one_line(error)})") from error
     if not deciding:
         return make_optimizer(node, model.parameters())
     others = [parameter for parameter in model.parameters() if all(parameter is not each for each in deciding)]

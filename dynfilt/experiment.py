@@ -36,6 +36,7 @@ from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation, Stopped
 from dynfilt.train.settings import resolve_device
 from dynfilt.train.trainer import Trainer
+from dynfilt.wording import one_line
 
 IMAGES = "images"  # in checkpoints: the fingerprint of what they were trained on
 
@@ -253,11 +254,13 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
 
 
 def _mean_choice_accuracy(trainer: Trainer, folder: RunFolder, stop: StopSignals) -> dict[str, float]:
-    """Whether the network needs what its images decide; a layer of the user's own may not let that be asked."""
+    """Whether the network needs what its images decide; of layers that do not let that be asked only a warning."""
     try:
         return trainer.evaluator.mean_choice_accuracy(trainer.model, trainer.data.test, stop)
-    except (ValueError, FloatingPointError) as error:
-        warn(folder, f"no test_accuracy_mean_choice: {error}")
+    except Stopped:
+        raise
+    except Exception as error:  # a layer of the user's own may raise anything, which must not lose a trained run
+        warn(folder, f"no test_accuracy_mean_choice: {one_line(error)}")
         return {}
 
 

@@ -61,6 +61,16 @@ class FiveDimensions(GatedConv2d):
         return super().scale(x) * self.factor[0]
 
 
+class ChoosesByLabel(GatedConv2d):
+    """The same with methods that have dynfilt's names and mean something else."""
+
+    def choice(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.scale(x)[labels]
+
+    def apply_choice(self, x: Tensor, choice: Tensor) -> Tensor:
+        return self.conv(x) * choice
+
+
 class NoLayer:
     """A class that is no layer."""
 

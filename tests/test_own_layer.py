@@ -94,6 +94,17 @@ def test_a_layer_may_keep_what_it_makes_at_its_first_use(precision: str, command
 
 
 @pytest.mark.slow
+def test_methods_of_the_same_name_lose_no_run(command: Command, tmp_path: Path) -> None:
+    outcome = command(*SMOKE, f"{OURS}.ChoosesByLabel")
+    assert outcome.code == 0, outcome.err
+    [result] = (tmp_path / "outputs" / "default").glob("*/seed0/result.json")
+    assert "mean_choice" not in result.read_text(encoding="utf-8")
+    assert "no test_accuracy_mean_choice: " in outcome.err and "missing 1 required positional argument" in outcome.err
+    outcome = command(*SMOKE, f"{OURS}.ChoosesByLabel", "trainer.decay_choice=false")
+    assert outcome.code == 1 and "trainer.decay_choice=false: what decides is not to be found (" in outcome.lines[-1]
+
+
+@pytest.mark.slow
 def test_the_check_changes_no_number(command: Command, tmp_path: Path) -> None:
     results = []
     for root, key in (("with", "true"), ("without", "false")):
