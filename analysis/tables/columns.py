@@ -325,7 +325,7 @@ BASELINE_ONLY = chosen(["ratio", "effect_size", "correlation", "welch"])
 
 
 def results(variants: Iterable[Variant]) -> tuple[Column[Entry], ...]:
-    """The columns of the results, RESULTS, with the accuracy with the mean choice where a run has it."""
-    if not any(MEAN_CHOICE_ACCURACY in run.numbers for variant in variants for run in variant.runs):
+    """RESULTS, with the accuracy with the mean choice where all runs of a variant have it."""
+    if all(math.isnan(variant.mean(MEAN_CHOICE_ACCURACY)) for variant in variants):
         return RESULTS
     return (*RESULTS[: -len(COST_COLUMNS)], *MEAN_CHOICE, *COST_COLUMNS)

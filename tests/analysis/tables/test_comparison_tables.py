@@ -31,9 +31,11 @@ def test_the_best_value_of_each_column_with_a_direction_is_marked(write_run: Wri
     assert marked(text) == {"**60.00 ± –**", "**10**"} and text.count("**60.00") == 2
 
 
-def test_accuracy_with_the_mean_choice_is_shown_where_a_run_has_it(write_run: WriteRun) -> None:
+def test_accuracy_with_the_mean_choice_is_shown_where_all_runs_of_a_variant_have_it(write_run: WriteRun) -> None:
     write_run("static", 0, 0.5)
     write_run("static", 1, 0.5)
+    write_run("older", 0, 0.6)
+    write_run("older", 1, 0.6, test_accuracy_mean_choice=0.3)
     assert "mean choice" not in table(["outputs"], None, "md").text
     write_run("dynamic", 0, 0.6, test_accuracy_mean_choice=0.3)
     write_run("dynamic", 1, 0.6, test_accuracy_mean_choice=0.32)
