@@ -13,7 +13,6 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from analysis.comparing.tuning import TUNED_KEYS
 from dynfilt import experiment
 from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, register_schema
@@ -101,11 +100,6 @@ ABLATED = {
 # What a network takes from the data set.
 OF_THE_IMAGES = ("num_classes", "network.num_classes", "mean", "std")
 TINY_SWEEP = (*TINY[:2], "-cn", "tiny_sweep")
-
-
-def arm_of(job: Job) -> str:
-    """A row's name without its recipe."""
-    return variant_name(job.choices["model"], {k: v for k, v in job.differences.items() if k not in TUNED_KEYS})
 
 
 def test_a_sweep_is_a_yaml_file() -> None:
@@ -208,10 +202,8 @@ def test_a_sweep_that_builds_on_another_changes_the_images_the_length_or_the_cla
         assert (own["trainer"].pop("evaluate_every_epochs"), own.pop("about")["looks"]) == (1, [3, 5])
         del former["trainer"]["evaluate_every_epochs"]
     elif name == "dyconv_ablation_resnet18":
-        assert own.pop("about")["controls"].keys() == {
-            "resnet18,conv=dyconv",
-            "resnet18,conv=dyconv,trainer.decay_choice=false",
-        }
+        dyconv = "resnet18,conv=dyconv"
+        assert own.pop("about")["controls"].keys() == {dyconv, f"{dyconv},trainer.decay_choice=false"}
     else:
         for config, num_classes in ((own, 100), (former, 10)):
             model, data = flatten(config["model"]), config.pop("data")
@@ -232,21 +224,6 @@ def test_a_study_in_bfloat16_differs_from_it_in_its_precision_alone(path: Path, 
     for job, twin in zip(jobs, declared(base), strict=True):
         assert (job.choices, job.differences) == (twin.choices, twin.differences)
         assert flatten(job.config) == flatten(twin.config) | {"trainer.precision": "bfloat16"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", sorted((ROOT / "sweeps" / "tuned").iterdir()), ids=lambda path: path.stem)
-def test_a_tuned_study_has_rows_of_the_published_one_with_other_recipes(
-    path: Path, declared: Any, compose: Any
-) -> None:
-    base = path.stem.removesuffix("_tuned")
-    assert f"python run.py -cd sweeps/tuned -cn {path.stem}" in path.read_text()
-    published = {arm_of(job): flatten(job.config) for job in declared(base)}
-    for job in compose("-cd", str(path.parent), "-cn", path.stem, "seed=0", "mode=plan"):
-        config, twin = flatten(job.config), published[arm_of(job)]
-        differing = {key for key in config.keys() | twin.keys() if config.get(key) != twin.get(key)}
-        assert {key for key in differing if not key.startswith(("study", "about."))} <= set(TUNED_KEYS)
-        assert job.config["about"]["tuning"] in SWEEPS
 
 
 @pytest.mark.slow

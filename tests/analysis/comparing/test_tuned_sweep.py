@@ -11,11 +11,11 @@ import yaml
 from analysis.__main__ import main
 from analysis.comparing.comparison import compare
 from analysis.comparing.tuned_sweep import leave_out_untuned, tuned_sweep
-from analysis.comparing.tuning import choices
+from analysis.comparing.tuning import TUNED_KEYS, choices
 from analysis.reading.sources import read_runs
 from dynfilt.config.compose import Job
 from dynfilt.installation import SWEEPS
-from dynfilt.run.identity import variant_name
+from dynfilt.run.identity import flatten, variant_name
 
 Write = Callable[..., None]
 PUBLISHED = {"optimizer.lr": 5e-4, "optimizer.weight_decay": 0.0}
@@ -186,3 +186,23 @@ def test_runs_that_chose_nothing_are_one_line(write: Write, capsys: pytest.Captu
     Path("outputs/other/static_3x3/seed100/provenance.json").unlink()
     assert main(["tuned", "outputs/other", "--sweep", "lab_3x3"]) == 2
     assert "does not say by which choices it was made" in capsys.readouterr().err
+
+
+def arm_of(job: Job) -> str:
+    """A row's name without its recipe."""
+    return variant_name(job.choices["model"], {k: v for k, v in job.differences.items() if k not in TUNED_KEYS})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((SWEEPS / "tuned").iterdir()), ids=lambda path: path.stem)
+def test_a_tuned_study_has_rows_of_the_published_one_with_other_recipes(
+    path: Path, compose: Callable[..., list[Job]]
+) -> None:
+    base = path.stem.removesuffix("_tuned")
+    assert f"python run.py -cd sweeps/tuned -cn {path.stem}" in path.read_text()
+    published = {arm_of(job): flatten(job.config) for job in compose("-cn", base, "seed=0", "mode=plan")}
+    for job in compose("-cd", str(path.parent), "-cn", path.stem, "seed=0", "mode=plan"):
+        config, twin = flatten(job.config), published[arm_of(job)]
+        differing = {key for key in config.keys() | twin.keys() if config.get(key) != twin.get(key)}
+        assert {key for key in differing if not key.startswith(("study", "about."))} <= set(TUNED_KEYS)
+        assert job.config["about"]["tuning"] in SWEEP_NAMES
