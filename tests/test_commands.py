@@ -24,7 +24,6 @@ INTERRUPTED = [
     ("dynfilt.check torch.nn:Conv2d", "dynfilt.check.layer.check_layer"),
     ("dynfilt.cost_twins model=resnet8", "dynfilt.config.compose.compose"),
     ("benchmarks layers", "benchmarks.commands.layers.run"),
-    ("dynfilt.data.export_lists FakeData . new", "torchvision.datasets.FakeData.__len__"),
 ]
 SAMPLE = ("data=cifar10_sample", "tracking=off", "trainer.device=cpu", "trainer=smoke")
 

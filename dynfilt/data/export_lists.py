@@ -21,7 +21,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from dynfilt.data.image_list import CLASSES, SPLITS
-from dynfilt.wording import until_ctrl_c
 
 WHOLE, TEST_EVERY = "images", 5  # of a data set without splits
 
@@ -134,4 +133,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(until_ctrl_c(main))
+    sys.exit(main())

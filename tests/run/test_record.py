@@ -15,7 +15,13 @@ from tests.run_folders import contents, read_status
 
 CONFIG: dict[str, Any] = {"seed": 0, "optimizer": {"lr": 0.1}, "trainer": {"epochs": 2}, "buffers": {}}
 CONFIG["trainer"] |= {"evaluate_every_steps": None, "formulation": "auto"}
-CONFIG["trainer"] |= {"compile_mode": "default", "cuda_graph": False, "deterministic": False, "check_layer": True}
+CONFIG["trainer"] |= {
+    "compile_mode": "default",
+    "cuda_graph": False,
+    "deterministic": False,
+    "check_layer": True,
+    "decay_choice": True,
+}
 
 
 @pytest.fixture
@@ -261,7 +267,7 @@ def test_what_is_no_config_is_named(text: str | None, tmp_path: Path) -> None:
 def test_an_old_config_gains_the_keys_that_came_later(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("trainer: {epochs: 1, formulation: taps}\nseed: 0\n")
     trainer = {"epochs": 1, "formulation": "taps", "evaluate_every_steps": None, "compile_mode": "default"}
-    trainer |= {"cuda_graph": False, "deterministic": False, "check_layer": True}
+    trainer |= {"cuda_graph": False, "deterministic": False, "check_layer": True, "decay_choice": True}
     assert RunFolder(tmp_path).config() == {"trainer": trainer, "seed": 0, "buffers": {}}
 
 
