@@ -232,6 +232,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
     images = trainer.epoch * len(data.train)
     with trainer.settings.autocast(trainer.device):
         latency_ms = cost.measure_latency_ms(model, data.image_shape, trainer.device)
+    peak_memory_mb = cost.peak_memory_mb(trainer.device)  # before the mean choice, whose sums are no part of training
     return {
         "study": identity.study,
         "variant": identity.variant,
@@ -247,7 +248,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "flops": cost.count_flops(model, trainer.data.image_shape),
         "latency_ms": latency_ms,
         "train_seconds": trainer.train_seconds,
-        "peak_memory_mb": cost.peak_memory_mb(trainer.device),
+        "peak_memory_mb": peak_memory_mb,
         "images_per_second": images / trainer.train_seconds,
         DIGEST: identity.digest,
     }
