@@ -1,6 +1,7 @@
 """Finished runs as one archive: a zip of their folders without weights. Reading one trusts nothing that it holds."""
 
 import atexit
+import hashlib
 import io
 import json
 import re
@@ -8,15 +9,18 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from dynfilt.run.folder import CONFIG, EVALUATIONS, PREDICTIONS, PROVENANCE, RESULT, STATUS, RunFolder, RunState
 
 from .find_runs import find_runs
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "archive.json"
+LABELS = "labels"  # a folder; the labels of test images are half of a run's predictions, and the same in every run
+LABEL = "label.npy"
 KEPT = (CONFIG, STATUS, PROVENANCE, EVALUATIONS, RESULT, PREDICTIONS)
 MOST_BYTES = 5_000_000
 # Several times what such an archive can need, and little to a machine.
@@ -42,18 +46,17 @@ def write_archive(sources: Sequence[str], file: str) -> int:
             if name in folders:
                 raise ValueError(f"{place} and {folders[name]} would both be {name}; give the folder above both")
             folders[name] = Path(place)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        _add(archive, MANIFEST, json.dumps({"format": FORMAT, "runs": len(folders)}).encode())
-        for name, folder in sorted(folders.items()):
-            for kept in KEPT:
-                if (folder / kept).is_symlink():  # it may lead to any file of whoever packs
-                    raise ValueError(f"{folder / kept} is a link; an archive holds files")
-                if (folder / kept).is_file():
-                    _add(archive, f"{name}/{kept}", (folder / kept).read_bytes())
-    if packed.tell() > MOST_BYTES:
-        raise ValueError(f"{len(folders)} runs make {packed.tell():,} bytes, of at most {MOST_BYTES:,}; give fewer")
-    Path(file).write_bytes(packed.getvalue())
+    contents = {MANIFEST: json.dumps({"format": FORMAT, "runs": len(folders)}).encode()}
+    for name, folder in sorted(folders.items()):
+        for kept in KEPT:
+            if (folder / kept).is_symlink():  # it may lead to any file of whoever packs
+                raise ValueError(f"{folder / kept} is a link; an archive holds files")
+            if (folder / kept).is_file():
+                contents[f"{name}/{kept}"] = (folder / kept).read_bytes()
+    packed = _zip(_labels_once(contents))
+    if len(packed) > MOST_BYTES:
+        raise ValueError(f"{len(folders)} runs make {len(packed):,} bytes, of at most {MOST_BYTES:,}; give fewer")
+    Path(file).write_bytes(packed)
     return len(folders)
 
 
@@ -68,9 +71,7 @@ def unpack(file: str) -> str:
             _require_format(archive)
             entries = [entry for entry in archive.infolist() if entry.filename != MANIFEST and not entry.is_dir()]
             _require_bounds(entry.file_size for entry in entries)
-            contents = {_place(entry.filename): archive.read(entry) for entry in entries}
-        arrays = [content for place, content in contents.items() if place.name == PREDICTIONS]
-        _require_bounds(size for content in arrays for size in _sizes(content))
+            contents = _labels_everywhere({entry.filename: archive.read(entry) for entry in entries})
     except UNREADABLE as error:
         reason = str(error) if type(error) is ValueError else "is damaged, or no archive of runs"
         raise ValueError(f"{file}: {reason}; `python -m analysis archive SOURCE --out {file}` writes one") from error
@@ -86,10 +87,51 @@ def _is_finished(place: str) -> bool:
     return RunFolder(Path(place)).state() == RunState.COMPLETED
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, ANY_TIME)
-    entry.compress_type = archive.compression
-    archive.writestr(entry, content)
+def _zip(contents: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name, ANY_TIME)
+            entry.compress_type = archive.compression
+            archive.writestr(entry, content)
+    return packed.getvalue()
+
+
+def _unzip(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {entry.filename: archive.read(entry) for entry in archive.infolist()}
+
+
+def _labels_once(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of runs with equal labels once, below LABELS; predictions name the file of theirs by an empty entry."""
+    packed: dict[str, bytes] = {}
+    for name, content in contents.items():
+        packed[name] = content
+        if name.endswith(f"/{PREDICTIONS}"):
+            with suppress(*UNREADABLE):  # a damaged file stays as it is, for the reader of its run to name
+                arrays = _unzip(content)
+                if label := arrays.pop(LABEL, None):
+                    place = f"{LABELS}/{hashlib.sha256(label).hexdigest()[:16]}.npy"
+                    packed |= {place: label, name: _zip({place: b"", **arrays})}
+    return packed
+
+
+def _labels_everywhere(packed: Mapping[str, bytes]) -> dict[PurePosixPath, bytes]:
+    """The files of runs from what `_labels_once` made of them, after a look at how large they become."""
+    labels = {
+        name: content for name, content in packed.items() if name.startswith(f"{LABELS}/") and name.endswith(".npy")
+    }
+    contents = {_place(name): content for name, content in packed.items() if name not in labels}
+    predictions = {place: content for place, content in contents.items() if place.name == PREDICTIONS}
+    inside = {place: zipfile.ZipFile(io.BytesIO(content)).infolist() for place, content in predictions.items()}
+    _require_bounds(
+        len(labels.get(entry.filename, b"")) + entry.file_size for entries in inside.values() for entry in entries
+    )
+    for place, entries in inside.items():
+        if label := next((labels[entry.filename] for entry in entries if entry.filename in labels), None):
+            arrays = _unzip(predictions[place])
+            contents[place] = _zip({LABEL: label} | {name: arrays[name] for name in arrays if name not in labels})
+    return contents
 
 
 def _require_format(archive: zipfile.ZipFile) -> None:
@@ -97,7 +139,7 @@ def _require_format(archive: zipfile.ZipFile) -> None:
     manifest = json.loads(archive.read(entry)) if entry and entry.file_size < 1000 else None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise ValueError(f"is no archive of runs (without {MANIFEST})")
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in range(1, FORMAT + 1):  # format 1 had all labels in their places
         raise ValueError(f"is an archive of format {manifest['format']}, but this version reads format {FORMAT}")
 
 
@@ -122,9 +164,3 @@ def _place(name: str) -> PurePosixPath:
 def _readable(name: str) -> str:
     """The name of a folder without what `_place` takes in no place."""
     return re.sub(r"^\.|[\\:]", lambda found: f"%{ord(found[0]):02X}", name)
-
-
-def _sizes(content: bytes) -> list[int]:
-    """The sizes of the arrays in a file of predictions."""
-    with zipfile.ZipFile(io.BytesIO(content)) as arrays:
-        return [entry.file_size for entry in arrays.infolist()]
