@@ -16,7 +16,7 @@ from dynfilt.config.checks import check, make
 from dynfilt.config.compose import Job, value_at
 from dynfilt.data.image_cache import stopped_by
 from dynfilt.layers.formulation import force_formulation
-from dynfilt.retest import retest
+from dynfilt.retest import mean_choice_accuracy, retest
 from dynfilt.run.continuation import continue_from, require_a_step_to_go
 from dynfilt.run.folder import WANDB_ID, Predictions, RunFolder, RunState
 from dynfilt.run.identity import Identity, digest, identify
@@ -36,7 +36,6 @@ from dynfilt.train.checkpoint_writer import CheckpointWriter
 from dynfilt.train.evaluation import Evaluation, Stopped
 from dynfilt.train.settings import resolve_device
 from dynfilt.train.trainer import Trainer
-from dynfilt.wording import one_line
 
 IMAGES = "images"  # in checkpoints: the fingerprint of what they were trained on
 
@@ -243,7 +242,7 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "best_epoch": trainer.best_epoch,
         "last_test_accuracy": last_test.accuracy,
         **trainer.evaluator.partial_accuracies(model, data.test, stop),
-        **_mean_choice_accuracy(trainer, record.folder, stop),
+        **mean_choice_accuracy(trainer.evaluator, model, data.test, record.folder, stop),
         "parameters": cost.count_parameters(model),
         "flops": cost.count_flops(model, trainer.data.image_shape),
         "latency_ms": latency_ms,
@@ -252,17 +251,6 @@ def conclude(trainer: Trainer, record: RunRecord, identity: Identity, stop: Stop
         "images_per_second": images / trainer.train_seconds,
         DIGEST: identity.digest,
     }
-
-
-def _mean_choice_accuracy(trainer: Trainer, folder: RunFolder, stop: StopSignals) -> dict[str, float]:
-    """Whether the network needs what its images decide; of layers that do not let that be asked only a warning."""
-    try:
-        return trainer.evaluator.mean_choice_accuracy(trainer.model, trainer.data.test, stop)
-    except Stopped:
-        raise
-    except Exception as error:  # a layer of the user's own may raise anything, which must not lose a trained run
-        warn(folder, f"no test_accuracy_mean_choice: {one_line(error)}")
-        return {}
 
 
 def _best_state(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def test_mode_test_reproduces_the_test_accuracy_and_touches_nothing_else(command
     result, test = read_result(finished_copy), json.loads((finished_copy / "test.json").read_text())
     assert test["test_accuracy"] == result["test_accuracy"]
     assert test["test_loss"] == result["test_loss"]
+    assert test["test_accuracy_mean_choice"] == result["test_accuracy_mean_choice"]
     assert test["provenance"]["versions"]["torch"] == metadata.version("torch")
     after = contents(finished_copy)
     assert after.pop("test.json")

@@ -89,14 +89,8 @@ ABLATED = {
     "small_network": {"model.stem", "model.deformable", "model.cbam"},
     "cnn_ablation": {
         *(f"model.{key}" for key in ("kernel_size", "stages", "shrink", "norm", "activation", "dropout")),
-        *(
-            "data.flip",
-            "data.pad",
-            "optimizer.weight_decay",
-            "optimizer.lr",
-            "optimizer.momentum",
-            "optimizer.nesterov",
-        ),
+        *("data.flip", "data.pad"),
+        *(f"optimizer.{key}" for key in ("weight_decay", "lr", "momentum", "nesterov")),
     },
 }
 # What a network takes from the data set.
