@@ -43,6 +43,8 @@ def retest(job: Job) -> None:
     for key in MAY_DIFFER:
         group, name = key.split(".")
         if key in job.overridden:
+            if name not in config[group]:
+                raise ValueError(f"{key}: the data of {folder.path} has no such key; leave it out")
             config[group][name] = job.config[group][name]
     device = resolve_device(config["trainer"]["device"])
     model = load(folder.path, str(device))

@@ -77,6 +77,12 @@ def test_a_run_whose_data_has_no_cache_is_not_given_one(mode: str, command: Comm
     assert "data.cache: no such key; " in outcome.err and "did you mean" not in outcome.err
 
 
+def test_data_from_no_folder_is_not_given_one(command: Command, finished_copy: Path) -> None:
+    outcome = command("mode=test", f"run={finished_copy}", "data.root=elsewhere")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert f"data.root: the data of {finished_copy} has no such key; leave it out" in outcome.err
+
+
 def test_mode_test_looks_for_the_data_where_it_is_told(command: Command, finished_copy: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((finished_copy / "config.yaml").read_text())
     lab = {"mean": [0.5] * 3, "std": [0.5] * 3, "flip": False, "pad": 0, "split_seed": 0}

@@ -64,7 +64,8 @@ def unpack(file: str) -> str:
     """A folder with the runs of an archive, which lasts as long as this process.
 
     Raises ValueError, before anything is written, for what is no archive of this format, for a file in it that no run
-    has or that would lie elsewhere, and for more than MOST_BYTES_UNPACKED, those inside of predictions counted.
+    has or that would lie elsewhere, and for more than MOST_BYTES_UNPACKED, those inside of predictions counted; and,
+    with nothing left behind, for what no disk takes.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -77,9 +78,13 @@ def unpack(file: str) -> str:
         raise ValueError(f"{file}: {reason}; `python -m analysis archive SOURCE --out {file}` writes one") from error
     folder = Path(tempfile.mkdtemp(prefix="dynfilt-runs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for place, content in contents.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_bytes(content)
+    try:
+        for place, content in contents.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_bytes(content)
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise ValueError(f"{file}: cannot be unpacked ({error.strerror or error})") from error
     return str(folder)
 
 
@@ -102,13 +107,20 @@ def _unzip(content: bytes) -> dict[str, bytes]:
         return {entry.filename: archive.read(entry) for entry in archive.infolist()}
 
 
+def _entries(content: bytes) -> list[zipfile.ZipInfo]:
+    """What is in a file of predictions; nothing where it is damaged, which the reader of its run names."""
+    with suppress(*UNREADABLE), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.infolist()
+    return []
+
+
 def _labels_once(contents: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files of runs with equal labels once, below LABELS; predictions name the file of theirs by an empty entry."""
     packed: dict[str, bytes] = {}
     for name, content in contents.items():
         packed[name] = content
         if name.endswith(f"/{PREDICTIONS}"):
-            with suppress(*UNREADABLE):  # a damaged file stays as it is, for the reader of its run to name
+            with suppress(*UNREADABLE):  # a damaged file stays as it is
                 arrays = _unzip(content)
                 if label := arrays.pop(LABEL, None):
                     place = f"{LABELS}/{hashlib.sha256(label).hexdigest()[:16]}.npy"
@@ -123,7 +135,7 @@ def _labels_everywhere(packed: Mapping[str, bytes]) -> dict[PurePosixPath, bytes
     }
     contents = {_place(name): content for name, content in packed.items() if name not in labels}
     predictions = {place: content for place, content in contents.items() if place.name == PREDICTIONS}
-    inside = {place: zipfile.ZipFile(io.BytesIO(content)).infolist() for place, content in predictions.items()}
+    inside = {place: _entries(content) for place, content in predictions.items()}
     _require_bounds(
         len(labels.get(entry.filename, b"")) + entry.file_size for entries in inside.values() for entry in entries
     )

@@ -26,7 +26,7 @@ def schedules(subject: Subject) -> Measured:
     numbers = schedule_numbers(layer)
     setters = _setters(layer)
     if not numbers and not setters:
-        return Measured(True, "has no temperature or other number that a schedule sets")
+        return Measured(True, "has no temperature for a schedule to set")
     for number in numbers:
         number.set(31.0)
     before = {number.path: number.get() for number in numbers}

@@ -60,15 +60,23 @@ def layer_inputs(network: nn.Module, images: Tensor, layers: Mapping[str, nn.Mod
         )
         for name, layer in layers.items()
     ]
-    was_training = network.training
     try:
-        with torch.no_grad():
-            network.eval()(images)
+        with _evaluating(network), torch.no_grad():
+            network(images)
     finally:
-        network.train(was_training)
         for handle in handles:
             handle.remove()
     return inputs
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    was_training = network.training
+    try:
+        network.eval()
+        yield
+    finally:
+        network.train(was_training)
 
 
 def only_inputs(network: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -88,7 +96,8 @@ def deciding_parameters(network: nn.Module, images: Tensor) -> list[nn.Parameter
     layers: dict[str, Any] = {name: each for name, each in network.named_modules() if isinstance(each, DynamicLayer)}
     found: dict[nn.Parameter, None] = {}
     for name, inputs in layer_inputs(network, images, layers).items():
-        choice = layers[name].choice(inputs[0])
+        with _evaluating(network), torch.enable_grad():
+            choice = layers[name].choice(inputs[0])
         total = torch.stack([each.sum() for each in (choice if isinstance(choice, tuple) else (choice,))]).sum()
         trained = [parameter for parameter in layers[name].parameters() if parameter.requires_grad]
         if total.requires_grad:
@@ -127,14 +136,17 @@ def _forward(name: str, layer: Any, replacement: Replacement) -> Callable[[Tenso
 def named_choice(layer: nn.Module, choice: Choice) -> dict[str, Tensor]:
     """A choice's tensors by the layer's own names, else `choice`, or `choice 1`, `choice 2`, ... for a tuple.
 
-    Raises ValueError when the layer names another number of tensors.
+    Raises ValueError when the layer names another number of tensors, or two alike.
     """
     tensors = choice if isinstance(choice, tuple) else (choice,)
     unnamed = ("choice",) if len(tensors) == 1 else tuple(f"choice {n}" for n in range(1, len(tensors) + 1))
     names: tuple[str, ...] = getattr(layer, "choice_names", unnamed)
     if len(names) != len(tensors):
         raise ValueError(f"{_name(layer)}: choice_names has {len(names)} names for {len(tensors)} tensors: {names}")
-    return dict(zip(names, tensors, strict=True))
+    named = dict(zip(names, tensors, strict=True))
+    if len(named) != len(names):
+        raise ValueError(f"{_name(layer)}: choice_names has a name twice: {names}")
+    return named
 
 
 def image_filters(layer: nn.Module, x: Tensor, choice: Choice | None = None) -> Tensor | None:
@@ -167,11 +179,8 @@ def check_dynamic_layer(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """
     if not isinstance(layer, DynamicLayer):
         raise ValueError(f"{_name(layer)}: a dynamic layer has the methods choice(x) and apply_choice(x, choice)")
-    training = layer.training
-    try:
-        return _checked_choice(layer.eval(), x)
-    finally:
-        layer.train(training)
+    with _evaluating(layer):
+        return _checked_choice(layer, x)
 
 
 def _checked_choice(layer: Any, x: Tensor) -> dict[str, Tensor]:

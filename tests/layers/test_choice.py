@@ -18,6 +18,7 @@ from dynfilt.layers.choice import (
 )
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
+from dynfilt.layers.odconv import ODConv2d
 
 
 class Gate(nn.Module):
@@ -105,6 +106,13 @@ class OtherForward(Gate):
         return self.conv(x)
 
 
+class WithOneNameTwice(Gate):
+    choice_names = ("gate", "gate")
+
+    def choice(self, x: Tensor) -> Any:
+        return (super().choice(x),) * 2
+
+
 class WithNames(Gate):
     choice_names = ("input gate", "output gate")
 
@@ -120,6 +128,7 @@ class WithNames(Gate):
         (WithChoice(lambda x, c: c.tolist()), r"choice\(x\) is a list, must be a tensor or a tuple of tensors"),
         (WithChoice(lambda x, c: (c, None)), r"choice\(x\) is a NoneType"),
         (WithNames(), r"WithNames: choice_names has 2 names for 1 tensors"),
+        (WithOneNameTwice(), r"choice_names has a name twice: \('gate', 'gate'\)"),
         (OtherForward(), r"OtherForward: apply_choice\(x, choice\(x\)\) must be forward\(x\)"),
         (WithFilters(), r"filters have the shape \(4, 3, 3, 3\), must be \(5, 4, 'C/groups', 'kh', 'kw'\)"),
     ],
@@ -148,10 +157,12 @@ def test_what_decides_is_what_the_choice_is_computed_from() -> None:
     norm, gate = nn.BatchNorm2d(3), Gate()
     network = nn.Sequential(norm, gate, DYConv2d(4, 4, 3, control="constant"), DYConv2d(4, 4, 1, control="frozen"))
     network.append(SharedConv2d(4, 3, 3, 1))
+    network.append(ODConv2d(3, 3, 3))  # with BatchNorm in its choice
     attention = network[2].attention
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found = deciding_parameters(network, torch.randn(2, 3, 8, 8))
-    expected = [gate.gate.weight, gate.gate.bias, *attention.parameters()]
+    squeeze, heads = network[5].squeeze, network[5].heads
+    expected = [gate.gate.weight, gate.gate.bias, *attention.parameters(), *squeeze.parameters(), *heads.parameters()]
     assert {id(each) for each in found} == {id(each) for each in expected} and len(found) == len(expected)
     assert network.training and all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(parameter.grad is not None for parameter in network.parameters())

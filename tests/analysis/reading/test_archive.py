@@ -155,6 +155,28 @@ def test_sizes_are_bounded_inside_of_predictions_too(packed: Path, monkeypatch: 
         read_runs(["runs.zip"])
 
 
+def test_damaged_predictions_cost_their_run_alone(packed: Path) -> None:
+    predictions = Path("outputs/lab_3x3/v/seed0/test_predictions.npz")
+    predictions.write_bytes(predictions.read_bytes()[:-30])
+    write_archive(["outputs"], "damaged.zip")
+    runs = read_runs(["damaged.zip"])
+    assert len(runs) == 2
+    with pytest.raises(ValueError, match=r"test_predictions\.npz cannot be read"):
+        read_predictions(runs[0])
+
+
+@pytest.mark.parametrize("name", [f"{RESULT}/config.yaml", f"{'long' * 80}/config.yaml"])
+def test_what_no_disk_takes_is_one_line_and_leaves_nothing(
+    name: str, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(packed, lambda files: files.update({name: b"{}"}))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(ValueError, match=r"^runs\.zip: cannot be unpacked \(.+\)$"):
+        read_runs(["runs.zip"])
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 @pytest.mark.parametrize("root", [".hidden", "a:b", "a,b c"])
 def test_what_is_packed_can_be_read(root: str, write_run: Callable[..., Path]) -> None:
     write_run("v", 0, 0.75, root=root)
