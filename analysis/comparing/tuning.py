@@ -19,6 +19,7 @@ TUNED_KEYS = ("optimizer.lr", "optimizer.weight_decay")
 ALIKE = "yes"
 AT_EDGE = "yes, at the grid's edge"
 NOT_TUNED = "no: published recipe"
+NOT_GIVEN = "not known: no tuning runs"
 OTHER_GRIDS = "no: other grids"
 NOT_BEST = "no: not the grid's best"
 SAME_ARM = "one arm, two recipes"
@@ -68,6 +69,7 @@ class Tuning:
             accuracy = _validation_accuracy(run)
             if accuracy is not None:
                 accuracies.setdefault(self._arm(run), {}).setdefault(recipe(run), {})[run.seed] = accuracy
+        self._studies = seeds.keys()
         self._grids = {arm: _means(recipes, seeds[arm[0]]) for arm, recipes in accuracies.items()}
 
     def answer(self, ours: Run, theirs: Run) -> str:
@@ -80,7 +82,8 @@ class Tuning:
             return SAME_ARM
         grids = [self._grids.get((self._tuned_in.get(study, study), arm), {}) for study, arm in arms]
         if not any(grids):
-            return NOT_TUNED
+            tuned_in = {self._tuned_in[study] for study, _ in arms if study in self._tuned_in}
+            return NOT_GIVEN if tuned_in - self._studies else NOT_TUNED
         if grids[0].keys() != grids[1].keys() or len(grids[0]) < 2:
             return OTHER_GRIDS
         if any(grid.get(chosen) != max(grid.values()) for grid, chosen in zip(grids, recipes, strict=True)):

@@ -12,7 +12,7 @@ from ..comparing.declaration import Declaration
 from ..comparing.image_level import ImageLevel
 from ..comparing.looks import boundaries
 from ..comparing.statistics import ALPHA, EXACT_PAIRS, POWER, smallest_exact_p
-from ..comparing.tuning import NOT_BEST, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
+from ..comparing.tuning import NOT_BEST, NOT_GIVEN, NOT_TUNED, OTHER_GRIDS, TUNED_KEYS, TUNING_SEEDS
 from ..comparing.words import enumerated, number_of, origin, seed_list
 from .columns import COST_COLUMNS, MEAN_CHOICE, Entry
 from .table import Column
@@ -60,6 +60,7 @@ TUNED_NOTE = (
 )
 TUNED_CLAUSES = {
     NOT_TUNED: "without such runs the recipe is as published, and the claim holds for that recipe only",
+    NOT_GIVEN: "not known where the runs of the study that the study names as tuning are not given beside its own",
     OTHER_GRIDS: "with other grids, or only one, the claim may owe to the tuning",
     NOT_BEST: "away from its grid's best, an arm is weaker than it could be",
 }

@@ -1,11 +1,13 @@
 """Whether arms were tuned alike, and which runs did the tuning."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from analysis.comparing import tuning
+from analysis.comparing.declaration import UNDECLARED
 from analysis.comparing.tuning import Tuning, split_off_tuning
 from analysis.reading.run import Run
 
@@ -105,6 +107,14 @@ def test_tuning_runs_are_told_from_reported_ones() -> None:
 )
 def test_seeds_100_and_101_are_ordinary_ones_otherwise(runs: list[Run]) -> None:
     assert split_off_tuning(runs) == (runs, [])
+
+
+def test_a_study_whose_tuning_is_not_among_the_runs_is_not_said_to_be_untuned() -> None:
+    declared = {"lab": dataclasses.replace(UNDECLARED, tuning="lab_tuning")}
+    ours, theirs = run("dynamic", 0, 0.1), run("static", 0, 0.1)
+    assert Tuning([], declared).answer(ours, theirs) == tuning.NOT_GIVEN
+    elsewhere = grid("other", BEST_OF_THREE, study="lab_tuning")
+    assert Tuning(elsewhere, declared).answer(ours, theirs) == tuning.NOT_TUNED
 
 
 def test_runs_whose_config_is_lost_are_not_known_to_be_tuned() -> None:
