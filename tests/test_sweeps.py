@@ -46,7 +46,7 @@ MODELS = {
     "lab_3x3": "static_3x3,dynamic_3x3,detached_3x3,published_bug_3x3,bypass_3x3",
     "label_guided": "static_1x1,label_guided_1x1,static_1x1_shared,label_concat_1x1",
     "dyconv_twins": "resnet18,dyconv_resnet18",
-    "field_small": ",".join(["resnet8"] * 19),
+    "field_small": ",".join(["resnet8"] * 20),
     "field": ",".join(["resnet20"] * 23),
     "field_resnet18": ",".join(["resnet18"] * 25),
 }

@@ -1,6 +1,7 @@
 """The filters themselves: what conditions them, how they are generated, how they are applied."""
 
 from dynfilt.layers.attention import get_temperature, set_temperature
+from dynfilt.layers.bands import BandModulatedConv2d
 from dynfilt.layers.choice import (
     KERNEL_ATTENTION,
     DynamicLayer,
@@ -33,6 +34,7 @@ from dynfilt.layers.weightnet import WeightNetConv2d
 
 __all__ = [
     "KERNEL_ATTENTION",
+    "BandModulatedConv2d",
     "CondConv2d",
     "DCDConv2d",
     "DDFConv2d",

@@ -1,6 +1,7 @@
 """Frequency band modulation: an image's own frequencies, cut into bands that each position weighs.
 
-Chen et al., CVPR 2025, arXiv 2503.18783, the part of FDConv that changes the features before the convolution.
+Chen et al., CVPR 2025, arXiv 2503.18783, the part of FDConv that changes the features before the convolution, and a
+static convolution with this part alone: FDConv's control without a dynamic kernel.
 """
 
 from __future__ import annotations
@@ -8,7 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynfilt.layers.squeeze import HEAD_STD, at_least_float32, full_precision
+from dynfilt.layers.convolution import DynamicConv2d
+from dynfilt.layers.geometry import Padding, Size
+from dynfilt.layers.initialisation import as_conv2d_does, reset_bias
+from dynfilt.layers.reach import conv2d
+from dynfilt.layers.squeeze import HEAD_STD, at_least_float32, full_precision, require_images
 
 # Each band reaches from 1 / 2n of the sampling rate up to the one before; what is below the last is not weighed.
 DIVISORS = (2, 4, 8)
@@ -51,3 +56,55 @@ def _projection(size: int, divisor: int, like: Tensor) -> Tensor:
     distance = (place[:, None] - place)[..., None] * torch.arange(1, highest + 1, device=like.device)
     waves = torch.cos(2 * torch.pi / size * (distance % size).to(like.dtype)).sum(-1)
     return (1 + 2 * waves) / size
+
+
+class BandModulatedConv2d(DynamicConv2d):
+    """y = conv(modulated x) + b: one kernel for all images, before which each position weighs bands of frequencies.
+
+    x: (B, C, H, W) -> (B, O, H', W'). The arguments are those of nn.Conv2d. As in FDConv a 1x1 kernel has no bands, and
+    is a static convolution. The gates start at 1, so the layer starts as nn.Conv2d.
+    Parameters `weight` (O, C/groups, kh, kw) and `bias` (O) or None. Raises ValueError as DynamicConv2d does.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        self.weight = nn.Parameter(torch.empty(self.kernel_shape))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.bands = BandModulation(in_channels) if self.kernel_size != (1, 1) else None
+        self.reset_parameters()
+
+    @property
+    def choice_names(self) -> tuple[str, ...]:
+        """The gates on bands, where there are bands."""
+        return () if self.bands is None else ("band gate",)
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as nn.Conv2d does."""
+        as_conv2d_does(self.weight)
+        reset_bias(self.bias, self.kernel_shape)
+
+    def choice(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the gates on bands (B, bands, H, W), float32 under autocast; nothing for a 1x1 kernel."""
+        require_images(x, self.in_channels)
+        if self.bands is None:
+            return ()
+        with full_precision(x):
+            return (self.bands.gates(x),)
+
+    def apply_choice(self, x: Tensor, choice: tuple[Tensor, ...]) -> Tensor:
+        """Return (B, O, H', W') for x (B, C, H, W) and what `choice` returns."""
+        if self.bands is not None:
+            x = self.bands(x, *choice)
+        x, geometry = self.placed(x)
+        y = conv2d(x, self.weight, None, geometry)
+        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]

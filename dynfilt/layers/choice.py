@@ -98,7 +98,10 @@ def deciding_parameters(network: nn.Module, images: Tensor) -> list[nn.Parameter
     for name, inputs in layer_inputs(network, images, layers).items():
         with _evaluating(network), torch.enable_grad():
             choice = layers[name].choice(inputs[0])
-        total = torch.stack([each.sum() for each in (choice if isinstance(choice, tuple) else (choice,))]).sum()
+        tensors = choice if isinstance(choice, tuple) else (choice,)
+        if not tensors:  # a layer with nothing to decide, as it was built
+            continue
+        total = torch.stack([each.sum() for each in tensors]).sum()
         trained = [parameter for parameter in layers[name].parameters() if parameter.requires_grad]
         if total.requires_grad:
             reached = torch.autograd.grad(total, trained, allow_unused=True)

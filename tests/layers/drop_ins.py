@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynfilt.layers.bands import BandModulatedConv2d
 from dynfilt.layers.condconv import CondConv2d
 from dynfilt.layers.dcd import DCDConv2d
 from dynfilt.layers.ddf import DDFConv2d
@@ -53,6 +54,7 @@ DROP_INS = {
     "dcd, pool 1": DropIn(DCDConv2d, {"pool": 1}, {"initial_scale": "corrected"}, groups=False),
     "fdconv": DropIn(FDConv2d, {"frequency_groups": 3, "band_modulation": False}),
     "fdconv, bands": DropIn(FDConv2d, {"frequency_groups": 9}),
+    "bands": DropIn(BandModulatedConv2d),
     "involution": DropIn(
         InvolutionConv2d, {"group_channels": 4}, {"initial_scale": "corrected"}, choice_in_float32=False
     ),

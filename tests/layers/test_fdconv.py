@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynfilt.layers.bands import BandModulation
+from dynfilt.layers.bands import BandModulatedConv2d, BandModulation
 from dynfilt.layers.fdconv import FDConv2d
 from dynfilt.layers.initialisation import draw_kernels
 from tests.layers.drop_ins import GEOMETRIES, assert_equals_the_loop, images, lively
@@ -124,6 +124,21 @@ def test_outputs_and_all_gradients_equal_the_loop(geometry: str, options: dict[s
     # More images than groups, so that the transforms of groups are tried; fewer in the last case.
     batch = 4 if options["frequency_groups"] < 5 else 2
     assert_equals_the_loop(layer, lambda image: image_output(layer, image), images(batch, layer.in_channels))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_a_static_kernel_after_the_bands_equals_the_loop(geometry: str) -> None:
+    arguments: dict[str, Any] = {"in_channels": 8, "out_channels": 12, "kernel_size": 3, **GEOMETRIES[geometry]}
+    layer = lively(BandModulatedConv2d(**arguments))
+
+    def image_output(image: Tensor) -> Tensor:
+        x = image if layer.kernel_size == (1, 1) else banded(layer, image)
+        moves = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        return F.conv2d(x[None], layer.weight, layer.bias, *moves)[0]
+
+    assert_equals_the_loop(layer, image_output, images(4, 8))
+    static = BandModulatedConv2d(8, 12, 1)
+    assert static.choice_names == () and len(list(static.parameters())) == 2
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
