@@ -47,8 +47,8 @@ MODELS = {
     "label_guided": "static_1x1,label_guided_1x1,static_1x1_shared,label_concat_1x1",
     "dyconv_twins": "resnet18,dyconv_resnet18",
     "field_small": ",".join(["resnet8"] * 20),
-    "field": ",".join(["resnet20"] * 23),
-    "field_resnet18": ",".join(["resnet18"] * 25),
+    "field": ",".join(["resnet20"] * 24),
+    "field_resnet18": ",".join(["resnet18"] * 26),
 }
 # How far a twin's cost is from its layer's where no width of whole channels comes within 2 %.
 FARTHER = {
