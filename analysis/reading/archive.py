@@ -27,6 +27,7 @@ MOST_BYTES = 5_000_000
 MOST_BYTES_UNPACKED = 200_000_000
 MOST_FILES = 100_000
 ANY_TIME = (1980, 1, 1, 0, 0, 0)  # so that the same runs make the same bytes
+DAMAGED = "is damaged, or no archive of runs"
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -73,8 +74,10 @@ def unpack(file: str) -> str:
             entries = [entry for entry in archive.infolist() if entry.filename != MANIFEST and not entry.is_dir()]
             _require_bounds(entry.file_size for entry in entries)
             contents = _labels_everywhere({entry.filename: archive.read(entry) for entry in entries})
+        if contents and not any(place.name in (CONFIG, STATUS, RESULT) for place in contents):
+            raise ValueError(DAMAGED)
     except UNREADABLE as error:
-        reason = str(error) if type(error) is ValueError else "is damaged, or no archive of runs"
+        reason = str(error) if type(error) is ValueError else DAMAGED
         raise ValueError(f"{file}: {reason}; `python -m analysis archive SOURCE --out {file}` writes one") from error
     folder = Path(tempfile.mkdtemp(prefix="dynfilt-runs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -15,7 +15,7 @@ def test_a_study_of_the_repository_is_a_source_from_anywhere(tmp_path: Path, mon
         ("reference:lab_3x3", "lab_3x3", ("x86_64 CPU",)),
         ("reference:runs_h100/label_guided/static_1x1", "label_guided", ("NVIDIA H100 80GB HBM3",)),
     }
-    assert reference.studies()[:3] == ["runs/channels_small", "runs/cnn_course", "runs/dyconv_ablation"]
+    assert reference.studies()[:3] == ["runs/channels_small", "runs/cnn_ablation", "runs/cnn_course"]
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_study_of_the_repository_is_a_source_from_anywhere(tmp_path: Path, mon
 )
 def test_what_is_no_study_of_it_is_one_line(name: str) -> None:
     with pytest.raises(
-        ValueError, match=r"no such runs in the repository; its studies are channels_small, cnn_course, dyconv_ablation"
+        ValueError, match=r"no such runs in the repository; its studies are channels_small, cnn_ablation, cnn_course"
     ):
         read_runs([f"reference:{name}"])
 
