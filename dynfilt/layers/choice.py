@@ -96,7 +96,7 @@ def deciding_parameters(network: nn.Module, images: Tensor) -> list[nn.Parameter
     layers: dict[str, Any] = {name: each for name, each in network.named_modules() if isinstance(each, DynamicLayer)}
     found: dict[nn.Parameter, None] = {}
     for name, inputs in layer_inputs(network, images, layers).items():
-        with _evaluating(network), torch.enable_grad():
+        with _evaluating(network):
             choice = layers[name].choice(inputs[0])
         tensors = choice if isinstance(choice, tuple) else (choice,)
         if not tensors:  # a layer with nothing to decide, as it was built
