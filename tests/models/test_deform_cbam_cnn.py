@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from dynfilt.cost import count_flops, count_parameters
 from dynfilt.models.deform_cbam_cnn import CBAM, ChannelNorm, DeformCbamCnn, MapAttention, ModulatedDeformConv2d
@@ -61,6 +62,26 @@ def test_deformable_convolution_is_its_definition() -> None:
                 expected[:, i, j] += kernel[:, :, tap // 3, tap % 3] @ seen
     expected += layer.convolution.bias[:, None, None]
     torch.testing.assert_close(layer(x)[0], expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 3), (8, 8)])
+def test_deformable_convolution_is_that_of_torchvision(size: tuple[int, int]) -> None:
+    layer, x = shaken(ModulatedDeformConv2d(3, 4)), torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    library = deform_conv2d(
+        x,
+        layer.offsets(x),
+        layer.convolution.weight,
+        layer.convolution.bias,
+        padding=1,
+        mask=2 * torch.sigmoid(layer.modulators(x)),
+    )
+    inputs = [x, *layer.parameters()]
+    for ours, expected in zip(
+        [layer(x), *torch.autograd.grad(layer(x).square().sum(), inputs)],
+        [library, *torch.autograd.grad(library.square().sum(), inputs)],
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-10)
 
 
 def test_it_starts_as_a_plain_convolution() -> None:
