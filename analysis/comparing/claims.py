@@ -35,8 +35,9 @@ class Claim:
     `by_seed` are the differences that `paired` sums up. The interval of `paired.difference` is the one that holds at
     its number of pairs, see `claim`. Where a part of the baseline is to be reached, `part` are the differences to that
     part, on which the verdict rests, and `ratio` is that of both means; else these are the same pairs, and NaN. `tuned`
-    says whether both were tuned alike, one of the answers in `tuning`. `p_holm` and `equivalence_p_holm` are adjusted
-    for the declared looks and for the other claims, and are compared with ALPHA.
+    says whether both were tuned alike, one of the answers in `tuning`. `by_rule` marks a control that is not
+    declared, but was found by its size. `p_holm` and `equivalence_p_holm` are adjusted for the declared looks and for
+    the other claims, `family` with itself, and are compared with ALPHA.
     """
 
     rival: str
@@ -50,7 +51,9 @@ class Claim:
     is_exploratory: bool = False
     higher_is_better: bool = True
     of_gain: tuple[str, ...] = ()
+    by_rule: bool = False
     by_seed: Mapping[int, float] = field(default_factory=dict)
+    family: int = 1
     p_holm: float = math.nan
     equivalence_p_holm: float = math.nan
 
@@ -86,7 +89,7 @@ class Claim:
     @property
     def is_declared_control(self) -> bool:
         """Whether the rival is a control by the study's own word, not by a rule."""
-        return self.is_control and self.declared.names_claims and not self.is_exploratory
+        return self.is_control and not self.by_rule
 
     @property
     def is_between_looks(self) -> bool:
@@ -149,13 +152,14 @@ class Claim:
 
     @property
     def pairs_needed(self) -> float:
-        """Of an undecided claim, the pairs that would find a difference of the declared margin at the last look."""
+        """Of an undecided claim, the pairs that would find a difference of the declared margin at the last look.
+
+        At the level that Holm's adjustment asks of the first of the family: enough, whatever the other claims say.
+        """
         if self.verdict != UNDECIDED or self.is_of_a_ratio:
             return math.nan
-        looks = self.declared.looks
-        return pairs_needed(
-            self.paired.difference.sd, self.declared.margin, self.declared.level(looks[-1] if looks else 0)
-        )
+        level = self.declared.level(self.declared.looks[-1] if self.declared.looks else 0)
+        return pairs_needed(self.paired.difference.sd, self.declared.margin, level / self.family)
 
     @property
     def is_normal_in_doubt(self) -> bool:
@@ -185,6 +189,7 @@ def claim(
     is_exploratory: bool = False,
     higher_is_better: bool = True,
     of_gain: tuple[str, ...] = (),
+    by_rule: bool = False,
 ) -> Claim:
     """The claim of a metric's values by seed against the rival's: paired over the shared seeds, Welch over all.
 
@@ -213,6 +218,7 @@ def claim(
         is_exploratory,
         higher_is_better,
         of_gain,
+        by_rule,
         by_seed,
     )
 

@@ -112,6 +112,8 @@ def compare(
     arrangement = Arrangement(layout, named)
     kept, repeats = without_repeats(named, arrangement.name)
     reported, tuning_runs = split_off_tuning(kept, declared)
+    if not any(run.counts for run in reported):
+        raise ValueError(f"all {sum(run.counts for run in kept)} runs with results chose recipes; none is reported yet")
     groups = variants_of(reported, arrangement, declared, chosen)
     if baseline is not None:
         check_baseline(groups, baseline)
@@ -275,6 +277,7 @@ def _claims(
             declared=declared if rival is not baseline or is_declared_baseline else replace(declared, ratio=math.nan),
             is_exploratory=declared.names_claims and not (is_declared and is_declared_metric),
             higher_is_better=variant.metric.higher_is_better,
+            by_rule=rival is not baseline and not is_declared,
         )
         for rival, is_declared in rivals.values()
         if rival is not variant
@@ -296,7 +299,7 @@ def _claims_on_gains(
             _gain(rival, rival_over),
             f"{rival.label} over {rival_over.label}",
             is_control=False,
-            tuned=tuning.answer(variant.runs[0], rival.runs[0]),
+            tuned=tuning.answer_on_gains(*(row.runs[0] for row in (variant, over, rival, rival_over))),
             declared=declared,
             is_exploratory=declared.metric != variant.metric,
             higher_is_better=variant.metric.higher_is_better,

@@ -12,26 +12,29 @@ from .variants import Variant
 
 def absent_claims(groups: Mapping[str, Sequence[Variant]], declared: Mapping[str, Declaration]) -> dict[str, int]:
     """By study, how many claims it declares that no two rows with results make."""
-    absent: dict[str, int] = {}
+    baselines: dict[str, dict[str, str]] = {}
+    there: dict[str, int] = {}
     for variants in groups.values():
-        study = variants[0].study
-        there = sum(not claim.is_exploratory for variant in variants for claim in variant.claims)
-        missing = _number_declared(variants, declared[study]) - there
-        if declared[study].names_claims and missing > 0:
-            absent[study] = absent.get(study, 0) + missing
-    return absent
+        baseline = next((row.recorded_name for row in variants if row.is_baseline), "")
+        for row in variants:
+            baselines.setdefault(row.study, {})[row.recorded_name] = baseline
+            made = sum(not claim.is_exploratory for claim in row.claims)
+            there[row.study] = there.get(row.study, 0) + made
+    missing = {study: _number_declared(rows, declared[study]) - there[study] for study, rows in baselines.items()}
+    return {study: number for study, number in missing.items() if declared[study].names_claims and number > 0}
 
 
-def _number_declared(variants: Sequence[Variant], declared: Declaration) -> int:
-    """The claims of each row of a group, with results or not: against the baseline, its controls, and on gains.
+def _number_declared(baselines: Mapping[str, str], declared: Declaration) -> int:
+    """The claims of each row of a study, with results or not: against the baseline, its controls, and on gains.
 
-    A row that the declaration names is one of them before it has a run.
+    `baselines` has each row of all groups of a table, in which rows are told apart however the table groups them, with
+    the baseline of its group. A row that the declaration names is one of them before it has a run.
     """
-    names = list(dict.fromkeys(variant.recorded_name for variant in variants))
+    names = list(baselines)
     names += sorted(name for name in declared.rows if not declared.rows_meant(name, names))
-    baseline = declared.baseline or next((row.recorded_name for row in variants if row.is_baseline), "")
     number = 0
     for row in names:
+        baseline = declared.baseline or baselines.get(row, "")
         controls = declared.controls_of(row, names)
         rivals = {(*declared.rows_meant(name, names), name)[0] for name in (baseline, *controls)}
         number += len(rivals - {row}) + len(declared.gains_of(row, names))
@@ -67,4 +70,8 @@ def _of_family(claims: list[Claim], absent: int) -> list[Claim]:
         counted = [1.0 if math.isnan(p) and waits else p for p, waits in zip(ps, waiting, strict=True)]
         all_adjusted = holm([*counted, *[1.0] * absent])[: len(ps)]
         adjusted.append([q if p == p else math.nan for p, q in zip(ps, all_adjusted, strict=True)])
-    return [replace(each, p_holm=p, equivalence_p_holm=q) for each, p, q in zip(claims, *adjusted, strict=True)]
+    family = len(claims) + absent
+    return [
+        replace(each, family=family, p_holm=p, equivalence_p_holm=q)
+        for each, p, q in zip(claims, *adjusted, strict=True)
+    ]

@@ -23,6 +23,7 @@ NOT_GIVEN = "not known: no tuning runs"
 OTHER_GRIDS = "no: other grids"
 NOT_BEST = "no: not the grid's best"
 SAME_ARM = "one arm, two recipes"
+WEAKER = (SAME_ARM, ALIKE, AT_EDGE, NOT_BEST, OTHER_GRIDS, NOT_GIVEN, NOT_TUNED)
 
 Recipe = tuple[Any, ...]
 Grid = dict[Recipe, float]
@@ -89,6 +90,11 @@ class Tuning:
         if any(grid.get(chosen) != max(grid.values()) for grid, chosen in zip(grids, recipes, strict=True)):
             return NOT_BEST
         return AT_EDGE if any(_edges(chosen, grids[0]) for chosen in recipes) else ALIKE
+
+    def answer_on_gains(self, ours: Run, over: Run, theirs: Run, their_over: Run) -> str:
+        """Say the same of a claim on gains, each over another: of the answers the one that vouches for least."""
+        pairs = (ours, over), (theirs, their_over), (ours, theirs)
+        return max((self.answer(*pair) for pair in pairs), key=WEAKER.index)
 
     def _arm(self, run: Run) -> tuple[str, str]:
         # Runs share their parsed configs, so each is digested once.

@@ -1,8 +1,11 @@
 """The tables of several runs become one: of each number the mean over the runs, its SD and its t interval."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from dynfilt.run.identity import digest
 
 from ..comparing.statistics import Summary, summarise
 from ..drawing.sheets import write_text
@@ -21,22 +24,28 @@ class RunTables:
     """Keeps the tables of runs by variant and title, and in the end prints and writes their averages."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], dict[str, list[Sheet[Any]]]] = {}
+        self._kept: dict[tuple[str, str, str], dict[str, list[Sheet[Any]]]] = {}
 
     def add(self, run: TrainedRun, title: str, sheet: Sheet[Any]) -> None:
         """Keep a run's table."""
-        self._kept.setdefault((run.study, run.variant), {}).setdefault(title, []).append(sheet)
+        kind = run.study, run.variant, digest(run.config)
+        self._kept.setdefault(kind, {}).setdefault(title, []).append(sheet)
 
     def conclude(self, out: Path, command: str) -> None:
-        """Print the averages of each variant of several runs, and write them to `out`/study/variant."""
-        for (study, variant), tables in self._kept.items():
+        """Print the averages of each variant of several runs, and write them to `out`/study/variant.
+
+        Runs of one variant whose configs differ are not averaged; each kind has its digest behind its name.
+        """
+        kinds = Counter((study, variant) for study, variant, _ in self._kept)
+        for (study, variant, of_config), tables in self._kept.items():
+            label = variant if kinds[study, variant] == 1 else f"{variant}@{of_config[:8]}"
             for title, sheets in tables.items():
                 if len(sheets) > 1:
                     average = averaged(sheets)
-                    print(f"**{title} of {variant}: mean ± SD over {len(sheets)} runs**\n")
+                    print(f"**{title} of {label}: mean ± SD over {len(sheets)} runs**\n")
                     print(f"{table_text(average.table())}\n")
                     name = f"{command}-{title.lower().replace(' ', '-')}-average.csv"
-                    write_text(out / study / variant / name, average.csv())
+                    write_text(out / study / label / name, average.csv())
 
 
 def averaged(sheets: Sequence[Sheet[Any]]) -> Sheet[Averages]:

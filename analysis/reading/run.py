@@ -7,7 +7,7 @@ from typing import Any
 
 from dynfilt.installation import PACKAGES
 from dynfilt.run.folder import RunState
-from dynfilt.run.identity import LARGEST_EXACT_INTEGER, in_digest, shortened, with_todays_targets
+from dynfilt.run.identity import LARGEST_EXACT_INTEGER, in_digest, in_todays_terms, shortened
 from dynfilt.run.parsing import accuracy_flaw, attempts_of
 from dynfilt.wording import printable
 
@@ -155,9 +155,9 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
 
 def settings(config: Any) -> Any:
     """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, 1.0 as 1, without
-    `{}`; with today's names in what makes the run what it is."""
+    `{}`; with today's names in what makes the run what it is, and the keys that came after it."""
     if isinstance(config, Mapping):
-        config = {key: with_todays_targets(node) if in_digest(str(key)) else node for key, node in config.items()}
+        config = {**config, **in_todays_terms({key: node for key, node in config.items() if in_digest(str(key))})}
     return _sorted(config)
 
 

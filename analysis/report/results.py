@@ -37,8 +37,9 @@ COLUMNS = chosen(["n", "accuracy", "against", "delta", "ratio", "p", "detectable
 NOTE = (
     "Δ: difference to the run of the same seed, averaged, with the interval that holds at its number of pairs; p: "
     "adjusted by Holm over the study's claims; detectable Δ: the smallest true difference that so many pairs find with "
-    f"power {POWER:g}. Interim: at no declared look, so there is no verdict. What each verdict means stands "
-    "below every table of python -m analysis table, with the caveats, and in the README under Claims and looks."
+    f"power {POWER:g}, before Holm's adjustment. Interim: at no declared look, so there is no verdict. What each "
+    "verdict means stands below every table of python -m analysis table, with the caveats, and in the README under "
+    "Claims and looks."
 )
 
 

@@ -39,7 +39,7 @@ UNDECLARED_NOTE = (
 )
 DETECTABLE_NOTE = (
     f"Detectable Δ: smallest true difference that so many pairs find with power {POWER:g} at {{level}}, "
-    "given the SD of Δ seen here (noncentral t). Ahead: seeds in which the variant is better."
+    "before Holm's adjustment, given the SD of Δ seen here (noncentral t). Ahead: seeds in which the variant is better."
 )
 SIGN_FLIP_NOTE = (
     "Sign-flip p: exact, without assuming normal differences, not adjusted; a caveat says where t decides otherwise."
@@ -188,9 +188,10 @@ def _verdict(comparison: Comparison) -> str:
 def _margins(comparison: Comparison) -> list[str]:
     return [
         f"Margin that {study} declares: {declared.margin_in_words}. Equivalent, before all other verdicts: two "
-        "one-sided t tests show, at the look's level and Holm-adjusted, that the true difference is smaller than that. "
+        "one-sided t tests show, at the look's level and Holm-adjusted, that the true difference is smaller than that; "
+        f"these tests are a family of their own, which errs in at most {ALPHA:.0%} beside that of the verdicts. "
         f"Pairs needed: of an undecided claim, the pairs that would find a true difference of the margin with power "
-        f"{POWER:g}, given the SD of Δ seen here."
+        f"{POWER:g}, at the level of the first of Holm's family, given the SD of Δ seen here."
         for study, declared in _by_declaration(comparison).items()
         if not math.isnan(declared.margin)
     ]

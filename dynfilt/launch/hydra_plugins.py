@@ -30,7 +30,7 @@ from dynfilt.launch.outcome import JobOutcome, JobState, varying_parts
 from dynfilt.launch.pool_settings import PoolSettings, QueueSettings, finished_run, run_unfinished
 from dynfilt.launch.rerun import SweepRerun, is_rerun
 from dynfilt.launch.slurm import Allocation, array_id, submit, tell_undone, wait_for
-from dynfilt.run.identity import variant_name, with_todays_numbers
+from dynfilt.run.identity import digest, flatten, variant_name, with_todays_numbers
 from dynfilt.run.plan import PlannedRun, Planner
 from dynfilt.run.standing import CHANGED
 from dynfilt.run.stopping import StopSignals
@@ -281,13 +281,21 @@ def _are_names(value: Any) -> bool:
 
 
 def _require_each_run_once(names: Sequence[str], jobs: Sequence[Job]) -> None:
-    """Raise ValueError when two jobs are one run, by a value that is written in two ways, such as 1 and '1'."""
+    """Raise ValueError when two jobs are one run: by a value that is written in two ways, such as 1 and '1', or by one
+    that is no part of what a run is."""
     seen: dict[tuple[str, str, int], tuple[str, Job]] = {}
     for name, job in zip(names, jobs, strict=True):
         place = job.config["study"], _variant(job), job.config["seed"]
         first_name, first = seen.setdefault(place, (name, job))
-        if first is not job and first.config == job.config:
-            raise ValueError(f"{' and '.join(varying_parts([first_name, name]))} are one run; name it once")
+        if first is job or digest(first.config) != digest(job.config):
+            continue
+        both = f"{' and '.join(varying_parts([first_name, name]))} are one run"
+        if first.config == job.config:
+            raise ValueError(f"{both}; name it once")
+        once, again = flatten(first.config), flatten(job.config)
+        keys = sorted(key for key in once.keys() | again.keys() if once.get(key) != again.get(key))
+        if any(key.startswith(("data.", "trainer.")) for key in keys):
+            raise ValueError(f"{both}, to which {', '.join(keys)} does not belong; give each a study=NAME")
 
 
 def _variant(job: Job) -> str:

@@ -50,12 +50,12 @@ class BandModulation(nn.Module):
 
 
 def _projection(size: int, divisor: int, like: Tensor) -> Tensor:
-    """(size, size): keeps of a line the frequencies up to 1 / (2 * divisor)."""
+    """(size, size): keeps of a line the frequencies up to 1 / (2 * divisor); depends on the distance alone."""
     highest = size // (2 * divisor)
     place = torch.arange(size, device=like.device)
-    distance = (place[:, None] - place)[..., None] * torch.arange(1, highest + 1, device=like.device)
-    waves = torch.cos(2 * torch.pi / size * (distance % size).to(like.dtype)).sum(-1)
-    return (1 + 2 * waves) / size
+    turns = place[:, None] * torch.arange(1, highest + 1, device=like.device) % size
+    line = (1 + 2 * torch.cos(2 * torch.pi / size * turns.to(like.dtype)).sum(-1)) / size
+    return line[(place[:, None] - place) % size]
 
 
 class BandModulatedConv2d(DynamicConv2d):

@@ -71,12 +71,13 @@ def layer_inputs(network: nn.Module, images: Tensor, layers: Mapping[str, nn.Mod
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    was_training = network.training
+    modes = {module: module.training for module in network.modules()}  # some may be held in another than the network's
     try:
         network.eval()
         yield
     finally:
-        network.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def only_inputs(network: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:

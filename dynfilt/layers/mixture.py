@@ -199,7 +199,7 @@ class _ChunkedMixture(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # a second derivative is wanted
             x, kernels, pi = views = [tensor.view_as(tensor) for tensor in ctx.saved_tensors]  # or x's has pi's in it
             wanted = [view for view, needed in zip(views, ctx.needs_input_grad, strict=False) if needed]
-            y = _weighted_outputs(x, kernels, pi, ctx.geometry)
+            y = _weighted_outputs(x, kernels.to(x.dtype), pi, ctx.geometry)
             gradients = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
             return (*(next(gradients) if needed else None for needed in ctx.needs_input_grad[:3]), None)
         bank = kernels.to(pi.dtype).flatten(1)

@@ -39,7 +39,8 @@ class ODConv2d(DynamicConv2d):
     x: (B, C, H, W) -> (B, O, H', W'). The arguments up to `bias` are those of nn.Conv2d; then the number of kernels K,
     the ratio of hidden units to channels, the temperature to start with (the paper's 30), whether it divides the logits
     of `all` heads, as the authors' code does, or of the `kernels` alone, and how the layer starts: `published` with
-    plain sigmoids, at 1 / (8 sqrt(K)) of the static twin's standard deviation, or `corrected` with doubled ones that
+    plain sigmoids, at 1 / sqrt(K) of the static twin's standard deviation and half of that for each gate that the layer
+    has, or `corrected` with doubled ones that
     start at 1 and kernels that are larger by sqrt(K). As in the authors' code a 1x1 kernel has no tap gate, a
     depthwise layer no output gate, one kernel no attention.
     Parameters `weight` (K, O, C/groups, kh, kw) and `bias` (O) or None; buffer `temperature`, 0-dim.

@@ -136,6 +136,10 @@ class NoiseConv2d(DynamicConv2d):
         if groups != 1 or bias:
             raise ValueError(f"groups={groups}, bias={bias}: the published layer has neither")
 
+    def choice(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return nothing: it does not look at its images."""
+        return ()
+
     def forward(self, x: Tensor, channels: Sequence[int] | None = None) -> Tensor:
         """Return (B, O, H', W') for x (B, c, H, W); which channels these are makes no difference."""
         _checked(x, self.in_channels, channels)

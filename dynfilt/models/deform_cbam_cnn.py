@@ -47,9 +47,12 @@ class ModulatedDeformConv2d(nn.Module):
             tap = torch.arange(9, device=x.device)[:, None, None]
             rows = rows + torch.arange(height, device=x.device)[:, None] + tap // 3 - 1
             columns = columns + torch.arange(width, device=x.device) + tap % 3 - 1
-            # grid_sample's places: -1 and 1 are the outer edges of the first and the last pixel.
-            places = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1).flatten(1, 2)
-            seen = F.grid_sample(at_least_float32(x), places, align_corners=False).unflatten(2, (9, height))
+            # In grid_sample's places -1 and 1 are the outer edges of the first and last pixel. Zeros make the sides
+            # powers of two, where whole pixels stay whole: beside one the offset's gradient is that of the other side.
+            high, wide = (1 << (side - 1).bit_length() for side in (height, width))
+            places = torch.stack([(2 * columns + 1) / wide - 1, (2 * rows + 1) / high - 1], dim=-1).flatten(1, 2)
+            padded = F.pad(at_least_float32(x), (0, wide - width, 0, high - height))
+            seen = F.grid_sample(padded, places, align_corners=False).unflatten(2, (9, height))
             seen = seen * at_least_float32(modulators)[:, None]
         return F.conv2d(seen.flatten(1, 2).to(x.dtype), kernel.flatten(1)[:, :, None, None], bias)
 

@@ -38,7 +38,7 @@ class CheckpointWriter:
         Waits only while an earlier checkpoint is still being written. Raises OSError when that one failed.
         """
         self.wait()
-        self._under_way = self._thread.submit(_write, _snapshot(state), path, also)
+        self._under_way = self._thread.submit(_write, _snapshot(state, {}), path, also)
 
     def wait(self) -> None:
         """Return when nothing is being written. Raises OSError when the last write failed."""
@@ -53,12 +53,18 @@ def _write(state: dict[str, Any], path: Path, also: Path | None) -> None:
         copy_checkpoint(path, also)
 
 
-def _snapshot(node: Any) -> Any:
-    """The same nest of dicts and lists with copied tensors: training changes the originals in place."""
+def _snapshot(node: Any, copies: dict[Any, Tensor]) -> Any:
+    """The same nest of dicts and lists with copied tensors: training changes the originals in place.
+
+    Layers that share a parameter, such as a warehouse, share its copy.
+    """
     if isinstance(node, Tensor):
-        return node.detach().clone()
+        place = node.device, node.data_ptr(), node.dtype, node.shape, node.stride()
+        if not node.numel() or place not in copies:
+            copies[place] = node.detach().clone()
+        return copies[place]
     if isinstance(node, dict):
-        return {key: _snapshot(value) for key, value in node.items()}
+        return {key: _snapshot(value, copies) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
-        return type(node)(_snapshot(value) for value in node)
+        return type(node)(_snapshot(value, copies) for value in node)
     return node

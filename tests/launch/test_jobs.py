@@ -118,6 +118,10 @@ def test_the_first_key_changes_slowest() -> None:
         ("seed=1,2,1", "names seed=1 more than once"),
         ("seed=1,'1'", "error: seed=1 and seed='1' are one run; name it once"),
         ("trainer.epochs=2,2.0", "error: trainer.epochs=2 and trainer.epochs=2.0 are one run; name it once"),
+        (
+            "trainer.deterministic=true,false",
+            "are one run, to which trainer.deterministic does not belong; give each a study=NAME",
+        ),
         ("seed=range(3,3)", "the sweep is empty"),
         ("optimizer.lr=interval(0,1)", "a sweep is a list of values, e.g. optimizer.lr=1,2,3"),
     ],

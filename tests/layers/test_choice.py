@@ -19,6 +19,7 @@ from dynfilt.layers.choice import (
 from dynfilt.layers.dyconv import DYConv2d
 from dynfilt.layers.generated import GeneratedConv2d, SharedConv2d
 from dynfilt.layers.odconv import ODConv2d
+from dynfilt.layers.varchannel import NoiseConv2d
 
 
 class Gate(nn.Module):
@@ -82,9 +83,10 @@ def test_a_choice_set_from_outside_is_the_one_that_is_applied() -> None:
 
 @pytest.mark.parametrize("layer", [Gate(), DYConv2d(3, 4, 3, padding=1)], ids=["stranger", "ours"])
 def test_a_right_layer_passes_and_is_left_in_its_mode(layer: nn.Module) -> None:
-    named = check_dynamic_layer(layer.train(), images())
+    layer.train().held = nn.BatchNorm2d(3).eval()
+    named = check_dynamic_layer(layer, images())
     assert [tuple(t.shape) for t in named.values()] == [(5, 4)]
-    assert layer.training
+    assert layer.training and not layer.held.training
 
 
 class WithChoice(Gate):
@@ -166,3 +168,4 @@ def test_what_decides_is_what_the_choice_is_computed_from() -> None:
     assert {id(each) for each in found} == {id(each) for each in expected} and len(found) == len(expected)
     assert network.training and all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(parameter.grad is not None for parameter in network.parameters())
+    assert deciding_parameters(NoiseConv2d(3, 4, 3), images()) == []

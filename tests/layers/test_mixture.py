@@ -141,6 +141,22 @@ def test_autocast_keeps_the_sum_over_kernels_precise(formulation: str) -> None:
 
 
 @pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_second_derivatives_under_autocast_are_those_of_the_loop(formulation: str) -> None:
+    (x, kernels, pi), options = tensors(GEOMETRIES["3x3"], with_bias=False)
+    expected = _slope_of_slopes(loop(x, kernels, pi, None, **options), x, kernels)
+    low = [each.detach().float().requires_grad_() for each in (x, kernels, pi)]
+    with torch.autocast("cpu", torch.bfloat16):
+        y = apply(formulation, low, options)
+    found = _slope_of_slopes(y.float(), low[0], low[1])
+    assert (found.double() - expected).norm() < 0.05 * expected.norm()
+
+
+def _slope_of_slopes(y: Tensor, x: Tensor, kernels: Tensor) -> Tensor:
+    [slope] = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    return torch.autograd.grad(slope.square().sum(), kernels)[0]
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_no_images_give_no_outputs_and_zero_gradients(name: str, formulation: str) -> None:
     inputs, options = tensors(GEOMETRIES[name])

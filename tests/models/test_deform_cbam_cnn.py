@@ -64,9 +64,12 @@ def test_deformable_convolution_is_its_definition() -> None:
     torch.testing.assert_close(layer(x)[0], expected, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 3), (8, 8)])
-def test_deformable_convolution_is_that_of_torchvision(size: tuple[int, int]) -> None:
-    layer, x = shaken(ModulatedDeformConv2d(3, 4)), torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 3), (7, 12), (8, 8)])
+@pytest.mark.parametrize("moved", [True, False])  # at whole pixels, where training starts, the offsets' gradient jumps
+def test_deformable_convolution_is_that_of_torchvision(size: tuple[int, int], moved: bool) -> None:
+    layer, x = ModulatedDeformConv2d(3, 4), torch.randn(2, 3, *size, requires_grad=True)
+    if moved:
+        layer, x = shaken(layer), x.detach().double().requires_grad_()
     library = deform_conv2d(
         x,
         layer.offsets(x),
@@ -81,7 +84,8 @@ def test_deformable_convolution_is_that_of_torchvision(size: tuple[int, int]) ->
         [library, *torch.autograd.grad(library.square().sum(), inputs)],
         strict=True,
     ):
-        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-10)
+        rounding = {"rtol": 1e-9, "atol": 1e-10} if moved else {"rtol": 1e-5, "atol": 1e-4}
+        torch.testing.assert_close(ours, expected, **rounding)
 
 
 def test_it_starts_as_a_plain_convolution() -> None:

@@ -44,6 +44,16 @@ def test_training_goes_on_while_what_it_had_is_written(gate: threading.Event, tm
     assert (written["groups"][0]["lr"], written["groups"][0]["v"].tolist()) == (0.1, [0, 0])
 
 
+def test_what_layers_share_is_written_once_and_read_by_each(tmp_path: Path) -> None:
+    shared = torch.zeros(10_000)
+    with CheckpointWriter() as writer:
+        writer.write({"model": {f"layer{n}.cells": shared.view(100, 100) for n in range(9)}}, tmp_path / "last.pt")
+        shared.add_(5)
+    written = load_checkpoint(tmp_path / "last.pt")["model"]
+    assert len(written) == 9 and all(cells.shape == (100, 100) and not cells.any() for cells in written.values())
+    assert (tmp_path / "last.pt").stat().st_size < 2 * shared.nbytes
+
+
 def test_the_best_is_the_one_it_was_asked_for(tmp_path: Path) -> None:
     last, best = tmp_path / "last.pt", tmp_path / "best.pt"
     with CheckpointWriter() as writer:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import scipy
 
+from analysis.comparing.arrangement import Layout
 from analysis.comparing.caveats import caveats
 from analysis.comparing.claims import EQUIVALENT, EXPLORATORY, INTERIM, REFUTED, SUPPORTED, UNDECIDED
 from analysis.comparing.comparison import compare
 from analysis.comparing.declaration import UNDECLARED, declarations_of
+from analysis.comparing.equivalence import pairs_needed
 from analysis.comparing.looks import adjusted_p, boundaries
 from analysis.comparing.statistics import holm
 from analysis.reading.run import Run
@@ -137,6 +139,31 @@ def test_within_the_margin_is_equivalent_and_what_is_undecided_says_how_many_pai
         for n in (int(found.pairs_needed) - 1, int(found.pairs_needed))
     ]
     assert power[0] < 0.8 <= power[1]
+
+
+def test_the_pairs_needed_are_those_that_decide_whatever_the_other_claims_say() -> None:
+    about = {"baseline": "static", "margin": 0.5, "looks": [5]}
+    arms = {f"wide{arm}": better(0.002 + arm / 1e4, 5, spread=0.01) for arm in range(4)}
+    made = [run for name, arm in {"static": STATIC[:5], **arms}.items() for run in runs(name, arm, about)]
+    alone = against(compare([run for run in made if run.variant in ("static", "wide0")], None), "wide0", "static")
+    beside = against(compare(made, None), "wide0", "static")
+    sd = beside.paired.difference.sd
+    assert (alone.pairs_needed, beside.pairs_needed) == (pairs_needed(sd, 0.005, 0.05), pairs_needed(sd, 0.005, 0.0125))
+    assert alone.pairs_needed < beside.pairs_needed
+
+
+def test_how_a_table_groups_its_rows_changes_no_family() -> None:
+    about = {"baseline": "static", "controls": {"up": ["same"]}}
+    kinds = {"static": "plain", "up": "plain", "same": "plain", "down": "other", "low": "other"}
+    arms = {"static": STATIC[:5], "low": better(-0.03, 5)} | {
+        name: better(by, 5) for name, by in (("up", 0.02), ("same", 0.0002), ("down", -0.02))
+    }
+    made = [run for name, arm in arms.items() for run in runs(name, arm, about, kind=kinds[name])]
+    whole, grouped = compare(made, None), compare(made, None, Layout("variant", "kind"))
+    assert not whole.absent and grouped.absent == {"lab": 2}  # down and low against static, which is in the other group
+    claims = [claim for claim in grouped.claims if not claim.is_exploratory]
+    assert [claim.p_holm for claim in claims] == holm([*(claim.paired.p for claim in claims), 1, 1])[:3]
+    assert {claim.family for claim in (*whole.claims, *claims)} == {5}
 
 
 def test_the_first_seeds_declaration_counts_and_another_is_a_caveat_that_shows_both() -> None:

@@ -68,6 +68,13 @@ def test_what_is_not_the_declared_metric_is_exploratory(write_run: WriteRun) -> 
     assert "Margin" not in table(["outputs"], None, "md", metric="val_loss").text
 
 
+def test_a_declared_control_is_one_by_any_metric(write_run: WriteRun) -> None:
+    fill(write_run, about={"baseline": "static", "controls": {"up": ["same"]}})
+    for metric in (None, "val_loss"):
+        text = table(["outputs"], None, "md", metric=metric).text
+        assert "that the study declares the variant must beat" in text and "second head" not in text
+
+
 def test_studies_that_declare_different_metrics_are_one_clear_line(write_run: WriteRun) -> None:
     fill(write_run, "first", {"baseline": "static", "metric": "val_loss"})
     fill(write_run, "second", {"baseline": "static"})

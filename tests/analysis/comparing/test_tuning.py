@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from analysis.comparing import tuning
+from analysis.comparing.comparison import compare
 from analysis.comparing.declaration import UNDECLARED
 from analysis.comparing.tuning import Tuning, split_off_tuning
 from analysis.reading.run import Run
@@ -68,6 +69,23 @@ def test_points_are_chosen_by_the_mean_over_the_tuning_seeds() -> None:
 
 def test_two_recipes_of_one_arm_are_what_is_compared() -> None:
     assert Tuning([]).answer(run("static", 0, 0.1), run("static", 0, 0.2)) == tuning.SAME_ARM
+
+
+def test_a_claim_on_gains_is_tuned_as_the_least_tuned_of_its_four_arms() -> None:
+    models = ["dynamic", "plain", "static", "flat"]
+    ours, over, theirs, their_over = (run(model, 0, 0.1) for model in models)
+    for missing, expected in ((4, tuning.ALIKE), (1, tuning.OTHER_GRIDS), (3, tuning.OTHER_GRIDS)):
+        tuned = [model for arm, model in enumerate(models) if arm != missing]
+        given = [each for model in tuned for each in grid(model, BEST_OF_THREE)]
+        assert Tuning(given).answer_on_gains(ours, over, theirs, their_over) == expected
+    assert Tuning([]).answer_on_gains(ours, over, theirs, their_over) == tuning.NOT_TUNED
+
+
+def test_where_all_results_chose_recipes_there_is_nothing_to_compare() -> None:
+    about = {"baseline": "static", "tuning": [100, 101]}
+    made = [dataclasses.replace(each, config={**each.config, "about": about}) for each in grid("static", BEST_OF_THREE)]
+    with pytest.raises(ValueError, match="all 6 runs with results chose recipes; none is reported yet"):
+        compare(made, None)
 
 
 def test_weight_decay_is_an_axis_of_the_grid_and_zero_is_no_edge() -> None:

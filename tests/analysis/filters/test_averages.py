@@ -1,10 +1,14 @@
 """Tables of several runs become one: means, SDs and intervals against scipy, rows matched by their words."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy
 
-from analysis.filters.averages import averaged
+from analysis.filters.averages import RunTables, averaged
 from analysis.tables.table import Heading, Sheet, column
 
 COLUMNS = (
@@ -30,6 +34,17 @@ def test_a_row_is_the_mean_over_the_runs_whatever_their_order() -> None:
         ("conv1", "3", "+14.0 ± 4.0", "1,000"),
         ("conv2", "3", "+50.0 ± 10.0", "1,000"),
     ]
+
+
+def test_runs_of_other_configs_are_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = RunTables()
+    for epochs in (10, 10, 20, 20):
+        run: Any = SimpleNamespace(study="lab", variant="dyconv", config={"trainer": {"epochs": epochs}})
+        tables.add(run, "Checks", Sheet(COLUMNS, [("conv1", 0, epochs / 100, 1000)]))
+    tables.conclude(tmp_path, "attention")
+    printed = capsys.readouterr().out
+    assert printed.count("over 2 runs") == 2 and "+10.0" in printed and "+20.0" in printed
+    assert len({path.parent for path in tmp_path.rglob("*.csv")}) == 2
 
 
 def test_a_number_that_a_run_lacks_is_a_dash_as_in_its_own_table() -> None:

@@ -184,6 +184,13 @@ def test_numbers_in_a_variants_name_have_one_form(write_run: WriteRun) -> None:
     assert row.seeds == [0, 1, 2]
 
 
+def test_a_key_that_came_later_has_the_value_that_means_what_was_done(write_run: WriteRun) -> None:
+    write_run("a", 0, 0.5)
+    write_run("a", 1, 0.5, settings={"trainer.decay_choice": True})
+    write_run("a", 2, 0.5, settings={"trainer.decay_choice": False})
+    assert [run.setting("trainer.decay_choice") for run in read()] == [True, True, False]
+
+
 def test_runs_that_differ_in_study_and_seed_only_share_a_parsed_config(write_run: WriteRun) -> None:
     for seed in range(3):
         write_run("a", seed, 0.5)

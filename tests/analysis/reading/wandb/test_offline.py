@@ -25,7 +25,7 @@ def read(source: str = "runs") -> list[Run]:
 
 def test_an_offline_run_is_read_whole(write_offline: WriteOffline) -> None:
     provenance = {"commit": "1a2b", "dirty": True, "device": "CPU", "resumed": [{"commit": "3c4d", "device": "CPU"}]}
-    config = {"trainer": {"epochs": 20.0, "lr": 0.5}, "provenance": provenance, "_wandb": {}}
+    config = {"schedule": {"epochs": 20.0, "lr": 0.5}, "provenance": provenance, "_wandb": {}}
     write_offline(seed=3, accuracy=1, flops=10, config=config, peak_memory_mb=None)
     (run,) = read()
     assert (run.study, run.variant, run.seed, run.state, run.error) == ("lab", "dynamic_3x3", 3, "completed", "")
@@ -33,7 +33,7 @@ def test_an_offline_run_is_read_whole(write_offline: WriteOffline) -> None:
     assert type(run.number("test_accuracy")) is float and run.number("test_accuracy") == 1.0
     assert run.number("flops") == 10 and "peak_memory_mb" not in run.numbers
     assert not run.numbers.keys() & {"epoch", "step", "lr", "temperature", "seconds"}
-    assert run.config == {"trainer": {"epochs": 20, "lr": 0.5}}
+    assert run.config == {"schedule": {"epochs": 20, "lr": 0.5}}
     assert (run.source, run.place) == ("runs", "runs/wandb/offline-run-20260101_000000-abc")
     assert run.evaluations() == [row(1), row(2), row(3)]
 
