@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dynfilt.config.compose import NESTED_GROUPS
 from dynfilt.run.identity import flatten, in_digest
 
 from ..reading.run import Run
@@ -77,7 +78,9 @@ class Arrangement:
 
     def _core(self, run: Run) -> str:
         """The variant's name without the keys that stand in rows or groups already."""
-        elsewhere = {name for key in self.layout.keys for name in (key, key.removesuffix("._target_"))}
+        keys = [name for key in self.layout.keys for name in (key, key.removesuffix("._target_"))]
+        nested = [group.rpartition("/")[2] for group in NESTED_GROUPS if group.replace("/", ".") in keys]
+        elsewhere = {*keys, *nested}
         model, *settings = run.variant.split(",")
         return ",".join([model, *(part for part in settings if part.partition("=")[0] not in elsewhere)])
 

@@ -45,7 +45,8 @@ def _command() -> list[str]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the project's checkout and whether tracked files differ from it; (None, None) outside git.
+    """Commit of the project's checkout and whether its files differ from it, or modules are in no commit; (None, None)
+    outside git.
 
     An installed package has the commit at which pip fetched it from git, if it did. A copy without its history, on a
     cluster say, takes its commit from the environment variable DYNFILT_COMMIT.
@@ -56,7 +57,8 @@ def git_state() -> tuple[str | None, bool | None]:
         return _installed_commit(), None
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no")
-    return commit, None if changes is None else bool(changes)
+    modules = _git("ls-files", "--others", "--exclude-standard", "dynfilt/*.py")
+    return commit, None if changes is None else bool(changes or modules)
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,8 +1,10 @@
 """Which commit a result is said to come from, and which command."""
 
 import json
+import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +29,20 @@ def test_an_installed_package_does_not_claim_the_commit_of_the_repository_around
     written = None if origin is None else json.dumps(origin)
     monkeypatch.setattr(metadata, "distribution", lambda _: SimpleNamespace(read_text=lambda _: written))
     assert provenance.git_state() == (commit, None)
+
+
+def test_a_layer_that_is_in_no_commit_makes_a_checkout_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(provenance.COMMIT_VARIABLE, raising=False)
+    monkeypatch.setattr(provenance, "IS_CHECKOUT", True)
+    monkeypatch.setattr(provenance, "PROJECT", tmp_path)
+    author = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "empty"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / "outputs.txt").write_text("in no commit either")
+    assert provenance.git_state()[1] is False
+    (tmp_path / "dynfilt" / "layers").mkdir(parents=True)
+    (tmp_path / "dynfilt" / "layers" / "mine.py").write_text("")
+    assert provenance.git_state()[1] is True
 
 
 def test_the_command_is_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,14 @@ def test_what_stands_above_a_column_is_not_repeated_in_the_row() -> None:
     assert by_target.name(other) == "d,optimizer.lr=0.1"
 
 
+def test_a_group_inside_of_a_group_is_not_repeated_either() -> None:
+    convolutions = {"conv=dyconv": "x.DYConv2d", "conv=se": "x.SEConv2d"}
+    runs = [run(f"resnet8,{name},seed=1", model={"conv": {"_target_": of}}) for name, of in convolutions.items()]
+    for key in ("model.conv._target_", "model.conv"):
+        layout = Layout("variant", key)
+        assert {Arrangement(layout, runs).name(each) for each in runs} == {"resnet8,seed=1"}
+
+
 def test_studies_are_never_pooled() -> None:
     runs = [run("d", study, data={"_target_": "x.cifar10"}) for study in ("first", "second")]
     headings = [Arrangement(Layout("variant", "data"), runs).group(each) for each in runs]
