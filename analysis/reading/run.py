@@ -155,9 +155,10 @@ def usable_numbers(result: Mapping[str, Any], where: str) -> tuple[dict[str, flo
 
 def settings(config: Any) -> Any:
     """A config, or part of one, as W&B's server gives it back: keys in any order, so sorted here, 1.0 as 1, without
-    `{}`; with today's names in what makes the run what it is, and the keys that came after it."""
+    `{}`; what makes the run what it is in today's names, with the keys that came after it."""
     if isinstance(config, Mapping):
-        config = {**config, **in_todays_terms({key: node for key, node in config.items() if in_digest(str(key))})}
+        what_it_is = {key: node for key, node in config.items() if in_digest(str(key))}
+        config = {**config, **in_todays_terms(what_it_is, in_digest)}
     return _sorted(config)
 
 

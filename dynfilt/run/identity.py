@@ -159,15 +159,13 @@ def differing_keys(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [f"{key}: {value} -> {other_value}" for key, value, other_value in values if value != other_value]
 
 
-def with_todays_targets(node: Any) -> Any:
-    """A run's config, or part of one, with today's names of its targets."""
-    return _map_targets(node, RENAMED_TARGETS)
-
-
-def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
-    """An older run's config with today's names of targets, and later keys at the values that mean what was done."""
-    current = with_todays_targets(config)
+def in_todays_terms(config: dict[str, Any], wanted: Callable[[str], bool] = bool) -> dict[str, Any]:
+    """An older run's config with today's names of targets, and later keys, those that are `wanted`, at the values that
+    mean what was done."""
+    current: dict[str, Any] = _map_targets(config, RENAMED_TARGETS)
     for key, neutral in _added_later(flatten(current)).items():
+        if not wanted(key):
+            continue
         *path, name = key.split(".")
         node = current.get(path[0]) if path else current
         for part in path[1:]:
