@@ -178,11 +178,14 @@ def require_sound_layers(network: nn.Module, images: Tensor) -> None:
 def check_dynamic_layer(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The named choice of a layer for at least two images x (B, C, H, W), after holding the layer to the protocol.
 
-    Raises ValueError, in one line, for a method that is missing, a choice that is no tensor or does not have the batch
-    first, names that do not fit, an apply_choice that gives another output than forward, and filters of a wrong shape.
+    Raises ValueError, in one line, for a method that is missing, a layer that decides nothing, a choice that is no
+    tensor or does not have the batch first, names that do not fit, an output that is not finite, an apply_choice that
+    gives another output than forward, and filters of a wrong shape.
     """
     if not isinstance(layer, DynamicLayer):
         raise ValueError(f"{_name(layer)}: a dynamic layer has the methods choice(x) and apply_choice(x, choice)")
+    if not is_dynamic(layer):
+        raise ValueError(f"{_name(layer)}: decides nothing, as it was built")
     with _evaluating(layer):
         return _checked_choice(layer, x)
 
@@ -201,6 +204,10 @@ def _checked_choice(layer: Any, x: Tensor) -> dict[str, Tensor]:
                 )
     named = named_choice(layer, choice)
     output, applied = layer(x), layer.apply_choice(x, choice)
+    if not output.isfinite().all():
+        raise ValueError(f"{_name(layer)}: forward(x) is not finite")
+    if output.dtype != applied.dtype:
+        raise ValueError(f"{_name(layer)}: forward(x) is {output.dtype}, apply_choice(x, choice(x)) {applied.dtype}")
     if output.shape != applied.shape or not torch.allclose(output, applied, rtol=1e-3, atol=1e-5):
         raise ValueError(f"{_name(layer)}: apply_choice(x, choice(x)) must be forward(x)")
     filters = image_filters(layer, x, choice)

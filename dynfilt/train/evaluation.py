@@ -82,7 +82,7 @@ class Evaluator:
         for indices, images, labels in self.batches(model, split):
             if stop():
                 raise Stopped
-            with self.autocast(), naming_batch_size("trainer.eval_batch_size", self.batch_size):
+            with self.autocast(), naming_batch_size(*self._batch_size_of(model)):
                 scores = model(images.contiguous(memory_format=self.memory_format))
             scores = scores.float()
             losses[indices] = F.cross_entropy(scores, labels, reduction="none")
@@ -141,11 +141,16 @@ class Evaluator:
     def batches(self, model: nn.Module, split: Split) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Indices into the split, images float32 (B, C, H, W) and labels (B,), each image once, as a model is
         evaluated with them."""
-        order, batch_size = None, self.batch_size
+        order, (_, batch_size) = None, self._batch_size_of(model)
         if getattr(model, "mixes_batch", False):
             order = torch.randperm(len(split), generator=seeded_generator("cpu", "evaluation order"))
-            batch_size = self.train_batch_size
         return evaluation_batches(split, self.data.mean, self.data.std, batch_size, order)
+
+    def _batch_size_of(self, model: nn.Module) -> tuple[str, int]:
+        """The batch size by which a model is evaluated, and the key that sets it."""
+        if getattr(model, "mixes_batch", False):
+            return "trainer.batch_size", self.train_batch_size
+        return "trainer.eval_batch_size", self.batch_size
 
 
 def _spread(count: int, wanted: int) -> Tensor:

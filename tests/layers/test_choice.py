@@ -108,6 +108,14 @@ class OtherForward(Gate):
         return self.conv(x)
 
 
+class InFloat64(Gate):
+    def apply_choice(self, x: Tensor, choice: Any) -> Tensor:
+        return super().apply_choice(x, choice).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().apply_choice(x, self.choice(x))
+
+
 class WithOneNameTwice(Gate):
     choice_names = ("gate", "gate")
 
@@ -131,6 +139,9 @@ class WithNames(Gate):
         (WithChoice(lambda x, c: (c, None)), r"choice\(x\) is a NoneType"),
         (WithNames(), r"WithNames: choice_names has 2 names for 1 tensors"),
         (WithOneNameTwice(), r"choice_names has a name twice: \('gate', 'gate'\)"),
+        (WithChoice(lambda x, c: c / 0 * 0), r"WithChoice: forward\(x\) is not finite"),
+        (InFloat64(), r"forward\(x\) is torch.float32, apply_choice\(x, choice\(x\)\) torch.float64"),
+        (DYConv2d(3, 4, 3, control="constant"), "DYConv2d: decides nothing, as it was built"),
         (OtherForward(), r"OtherForward: apply_choice\(x, choice\(x\)\) must be forward\(x\)"),
         (WithFilters(), r"filters have the shape \(4, 3, 3, 3\), must be \(5, 4, 'C/groups', 'kh', 'kw'\)"),
     ],
