@@ -17,7 +17,7 @@ from .holm_family import absent_claims, adjusted
 from .tuning import Tuning, split_off_tuning
 from .variants import Variant, variants_of
 
-BASELINE_PREFIX = "static"
+BASELINE_PREFIX, STATIC_CONVOLUTION = "static", "torch.nn.Conv2d"
 CONTROL_KEY = "second_head"
 CONTROL_TOLERANCE = 0.05
 
@@ -174,15 +174,15 @@ def without_repeats(runs: Iterable[Run], name_of: Callable[[Run], str]) -> tuple
 def baseline_of(variants: Sequence[Variant], named: str | None, declared: Declaration = UNDECLARED) -> Variant:
     """The variant that a group's others are compared with, of those with results.
 
-    It is the named one where the group has it, else the declared one, else the first variant named static*, else the
-    one with the fewest parameters, of several the first.
+    It is the named one where the group has it, else the declared one, else the first variant named static*, else
+    the one with the fewest parameters: of those with nn.Conv2d for the convolution that varies, if there are any.
     """
     with_results = [variant for variant in variants if variant.runs]
     asked = [variant for variant in with_results if named in variant.names] or declared_rows(
         declared.baseline, variants, declared
     )
     static = [variant for variant in with_results if variant.recorded_name.startswith(BASELINE_PREFIX)]
-    return (asked or static or sorted(with_results, key=_parameters))[0]
+    return (asked or static or sorted(with_results, key=_plain_and_small))[0]
 
 
 def declared_rows(name: str, variants: Sequence[Variant], declared: Declaration) -> list[Variant]:
@@ -317,9 +317,9 @@ def _settings(variant: Variant) -> set[str]:
     return set(variant.recorded_name.split(",")[1:])
 
 
-def _parameters(variant: Variant) -> float:
-    parameters = variant.mean("parameters")
-    return math.inf if math.isnan(parameters) else parameters
+def _plain_and_small(variant: Variant) -> tuple[bool, float]:
+    parameters, convolution = variant.mean("parameters"), variant.runs[0].setting("model.conv._target_")
+    return convolution not in (None, STATIC_CONVOLUTION), math.inf if math.isnan(parameters) else parameters
 
 
 def _is_control(variant: Variant, baseline: Variant) -> bool:

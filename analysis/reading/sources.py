@@ -32,7 +32,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         metavar="V",
         help="row to compare with; default: the one that the study declares, else the first variant named static*, "
-        "else the one with the fewest parameters",
+        "else the one with the fewest parameters, if possible of those whose model.conv is static",
     )
     parser.add_argument(
         "--metric",

@@ -50,6 +50,13 @@ def test_the_baseline(variants: dict[str, float], named: str | None, expected: s
     assert baseline_of(list(made.values()), named).label == expected
 
 
+def test_a_convolution_smaller_than_the_static_one_is_no_baseline() -> None:
+    convolutions = {"resnet8": "torch.nn.Conv2d", "resnet8,model.width=2": "torch.nn.Conv2d", "resnet8,conv=inv": "Inv"}
+    sizes = dict(zip(convolutions, (7.0, 28.0, 3.0), strict=True))
+    made = rows(*((name, sizes[name], {"model": {"conv": {"_target_": of}}}) for name, of in convolutions.items()))
+    assert baseline_of(list(made.values()), None).label == "resnet8"
+
+
 def control(made: dict[str, Variant], label: str) -> str | None:
     found = control_of(made[label], list(made.values()), made["static"])
     return found.label if found else None
