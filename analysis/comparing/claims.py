@@ -89,7 +89,7 @@ class Claim:
     @property
     def is_declared_control(self) -> bool:
         """Whether the rival is a control by the study's own word, not by a rule."""
-        return self.is_control and not self.by_rule
+        return self.is_control and self.declared.names_claims and not self.by_rule
 
     @property
     def is_between_looks(self) -> bool:
