@@ -178,14 +178,12 @@ def require_sound_layers(network: nn.Module, images: Tensor) -> None:
 def check_dynamic_layer(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The named choice of a layer for at least two images x (B, C, H, W), after holding the layer to the protocol.
 
-    Raises ValueError, in one line, for a method that is missing, a layer that decides nothing, a choice that is no
-    tensor or does not have the batch first, names that do not fit, an output that is not finite, an apply_choice that
-    gives another output than forward, and filters of a wrong shape.
+    Raises ValueError, in one line, for a method that is missing, a choice of a layer that decides nothing, one that is
+    no tensor or does not have the batch first, names that do not fit, an output that is not finite, an apply_choice
+    that gives another output than forward, and filters of a wrong shape.
     """
     if not isinstance(layer, DynamicLayer):
         raise ValueError(f"{_name(layer)}: a dynamic layer has the methods choice(x) and apply_choice(x, choice)")
-    if not is_dynamic(layer):
-        raise ValueError(f"{_name(layer)}: decides nothing, as it was built")
     with _evaluating(layer):
         return _checked_choice(layer, x)
 
@@ -193,7 +191,10 @@ def check_dynamic_layer(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
 def _checked_choice(layer: Any, x: Tensor) -> dict[str, Tensor]:
     for images in (x[:1], x):
         choice = layer.choice(images)
-        for tensor in choice if isinstance(choice, tuple) else (choice,):
+        tensors = choice if isinstance(choice, tuple) else (choice,)
+        if tensors and not is_dynamic(layer):
+            raise ValueError(f"{_name(layer)}: decides nothing, as it was built, and choice(x) is not empty")
+        for tensor in tensors:
             if not isinstance(tensor, Tensor):
                 kind = type(tensor).__name__
                 raise ValueError(f"{_name(layer)}: choice(x) is a {kind}, must be a tensor or a tuple of tensors")
