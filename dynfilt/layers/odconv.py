@@ -40,9 +40,8 @@ class ODConv2d(DynamicConv2d):
     the ratio of hidden units to channels, the temperature to start with (the paper's 30), whether it divides the logits
     of `all` heads, as the authors' code does, or of the `kernels` alone, and how the layer starts: `published` with
     plain sigmoids, at 1 / sqrt(K) of the static twin's standard deviation and half of that for each gate that the layer
-    has, or `corrected` with doubled ones that
-    start at 1 and kernels that are larger by sqrt(K). As in the authors' code a 1x1 kernel has no tap gate, a
-    depthwise layer no output gate, one kernel no attention.
+    has, or `corrected` with doubled ones that start at 1 and kernels that are larger by sqrt(K). As in the authors'
+    code a 1x1 kernel has no tap gate, a depthwise layer no output gate, one kernel no attention.
     Parameters `weight` (K, O, C/groups, kh, kw) and `bias` (O) or None; buffer `temperature`, 0-dim.
     Raises ValueError for num_kernels below 1, a reduction or temperature that is not positive, an unknown word and as
     DynamicConv2d does.
