@@ -62,7 +62,9 @@ def test_the_control_that_a_rule_finds_is_exploratory_where_claims_are_declared(
             size = {"static": 10.0}.get(variant, 100.0)
             for each in runs(variant, better(by, 5), about, model=model):
                 made.append(replace(each, numbers={**each.numbers, "parameters": size}))
-        assert {claim.verdict for claim in row(compare(made, None), "dynamic").claims} == verdicts
+        claims = row(compare(made, None), "dynamic").claims
+        assert {claim.verdict for claim in claims} == verdicts
+        assert not any(claim.is_declared_control for claim in claims)
 
 
 def test_holms_family_is_the_study_whatever_stands_beside_it() -> None:
